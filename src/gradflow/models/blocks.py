@@ -1,0 +1,119 @@
+"""The two-convolution block of He et al. 2015, with or without its shortcut.
+
+Knows one block; how many there are, and how wide, is `convnet.py`'s. Shapes: B images, C_in and
+C_out channels, H by W pixels, s the stride.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ActivationFactory = Callable[[], nn.Module]
+NormFactory = Callable[[int], nn.Module]
+
+
+def conv3x3(in_channels: int, out_channels: int, *, stride: int, norm: nn.Module) -> nn.Conv2d:
+    """Build a 3x3 convolution with zero padding 1, to be followed by `norm`.
+
+    It has a bias exactly when `norm` is an Identity: a norm subtracts any bias before it, and
+    brings a shift of its own.
+    """
+    bias = isinstance(norm, nn.Identity)
+    return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=bias)
+
+
+def conv_norm_activation(
+    in_channels: int,
+    out_channels: int,
+    *,
+    stride: int,
+    activation: ActivationFactory,
+    norm: NormFactory,
+) -> nn.Sequential:
+    """Build `conv`, `norm`, `activation` in a row, under these names: the stem of a net."""
+    norm_layer = norm(out_channels)
+    conv = conv3x3(in_channels, out_channels, stride=stride, norm=norm_layer)
+    return nn.Sequential(
+        OrderedDict(conv=conv, norm=norm_layer, activation=new_activation(activation))
+    )
+
+
+def new_activation(activation: ActivationFactory) -> nn.Module:
+    """Build one nonlinearity.
+
+    Raises ValueError for one that works in place: it would overwrite the pre-activation, which
+    is what gradient measurements read.
+    """
+    module = activation()
+    if getattr(module, "inplace", False):
+        raise ValueError(
+            f"activation {module} overwrites its pre-activation; it must have inplace=False"
+        )
+    return module
+
+
+class SubsampleAndPad(nn.Module):
+    """He et al. 2015's shortcut "option A" where the shape changes; it has no parameters.
+
+    Takes every s-th row and column and appends channels of zeros:
+    (B, C_in, H, W) -> (B, C_out, ceil(H/s), ceil(W/s)).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.new_channels = out_channels - in_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C_in, H, W) to (B, C_out, ceil(H/s), ceil(W/s))."""
+        subsampled = x[:, :, :: self.stride, :: self.stride]
+        return F.pad(subsampled, (0, 0, 0, 0, 0, self.new_channels))
+
+    def extra_repr(self) -> str:
+        """Say in `print(net)` what the shortcut does."""
+        return f"stride={self.stride}, new_channels={self.new_channels}"
+
+
+class BasicBlock(nn.Module):
+    """conv1, norm1, activation1, conv2, norm2, (+ shortcut,) activation2.
+
+    With `skip=False` the shortcut is cut, `shortcut` is None, and nothing else changes. The input
+    of `activation1` and of `activation2` is a pre-activation z: after the norm, and after the
+    addition.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int,
+        skip: bool,
+        activation: ActivationFactory,
+        norm: NormFactory,
+    ) -> None:
+        super().__init__()
+        norm1, norm2 = norm(out_channels), norm(out_channels)
+        self.conv1 = conv3x3(in_channels, out_channels, stride=stride, norm=norm1)
+        self.norm1 = norm1
+        self.activation1 = new_activation(activation)
+        self.conv2 = conv3x3(out_channels, out_channels, stride=1, norm=norm2)
+        self.norm2 = norm2
+        self.shortcut: nn.Module | None = None
+        if skip:
+            same_shape = stride == 1 and in_channels == out_channels
+            self.shortcut = (
+                nn.Identity() if same_shape else SubsampleAndPad(in_channels, out_channels, stride)
+            )
+        self.activation2 = new_activation(activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C_in, H, W) to (B, C_out, ceil(H/s), ceil(W/s))."""
+        hidden = self.activation1(self.norm1(self.conv1(x)))
+        z: Tensor = self.norm2(self.conv2(hidden))
+        if self.shortcut is not None:
+            z = z + self.shortcut(x)
+        out: Tensor = self.activation2(z)
+        return out

@@ -1,0 +1,163 @@
+"""Histograms of |x| in fixed log2 bins, with norms, for many tensors at once.
+
+The bins are the exponent byte of float32, so they are the same in every run, layer and step, and
+two histograms can be overlaid or subtracted without any resampling. Everything is measured in one
+pass and reaches the host in one copy; nothing in between waits for the device.
+
+It knows tensors. It knows nothing of parameters, of training, or of where the numbers go.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+FIRST_EXPONENT = -126  # bin i holds 2^(i - 126) <= |x| < 2^(i - 125)
+BINS = 254  # exponents -126 … 127: all the normal numbers of float32
+
+# Each element gets one code. 0 and 255 are what remains in those exponent bytes once the zeros and
+# the infinities have been given codes of their own.
+_SUBNORMAL, _FIRST_BIN, _NAN, _ZERO, _INF = 0, 1, 255, 256, 257
+_CODES = 258
+
+# Elements that are measured together. On a CPU a chunk's temporaries stay in the cache; on an
+# accelerator fewer and larger kernels are faster, and the limit bounds the memory they take.
+_CPU_CHUNK, _DEVICE_CHUNK = 2**16, 2**24
+
+
+@dataclass(frozen=True)
+class Histograms:
+    """Measurements of n tensors, one entry each; `bins` and the four counts add up to `elements`.
+
+    `norm`, `rms` and `max` describe the finite elements, since one NaN would hide what the other
+    elements of a diverging layer do; the non-finite ones are counted beside them. They are NaN
+    where no element is finite.
+    """
+
+    elements: NDArray[np.int64]  # (n,)
+    zeros: NDArray[np.int64]  # (n,) exactly 0
+    subnormals: NDArray[np.int64]  # (n,) not 0, but |x| < 2^-126
+    nans: NDArray[np.int64]  # (n,)
+    infs: NDArray[np.int64]  # (n,)
+    norm: NDArray[np.float64]  # (n,) square root of the sum of squares
+    rms: NDArray[np.float64]  # (n,) square root of the mean of squares
+    max: NDArray[np.float64]  # (n,) largest |x|
+    bins: NDArray[np.int64]  # (n, BINS)
+
+
+@torch.no_grad()
+def measure(tensors: Sequence[Tensor]) -> Histograms:
+    """Measure each tensor. Any shapes, devices and real floating-point types; at least one element.
+
+    bfloat16 and float16 are widened to float32, which is exact. The exponent of a float64 is read
+    from its own bits: finite values beyond float32's range count as subnormal or in the last bin,
+    and norm, RMS and maximum are those of the float64 values. Sums of squares are taken in float64,
+    where the squares of float32 can neither underflow nor overflow.
+
+    Raises:
+        ValueError: for no tensors at all, an empty tensor, or one that is not real floating point.
+    """
+    if not tensors:
+        raise ValueError("tensors=[]: must hold at least one tensor")
+    for tensor in tensors:
+        if not tensor.is_floating_point() or tensor.numel() == 0:
+            raise ValueError(
+                f"a tensor of shape {tuple(tensor.shape)} and type {tensor.dtype}: "
+                "must have elements, of a real floating-point type"
+            )
+    order: list[int] = []
+    parts: list[Tensor] = []
+    for chunk in _chunks(tensors):
+        order += chunk
+        parts.append(_measure_chunk([tensors[i] for i in chunk]))
+    # One tensor of float64, which holds every count below 2^53 exactly: one copy to the host.
+    rows = torch.cat([part.to(parts[0].device) for part in parts]).cpu().numpy()
+    measured = np.empty_like(rows)
+    measured[order] = rows
+
+    counts = measured[:, :_CODES].astype(np.int64)
+    norm, largest = measured[:, _CODES], measured[:, _CODES + 1]
+    elements = counts.sum(axis=1)
+    finite = elements - counts[:, _NAN] - counts[:, _INF]
+    none_finite = finite == 0
+    return Histograms(
+        elements=elements,
+        zeros=counts[:, _ZERO],
+        subnormals=counts[:, _SUBNORMAL],
+        nans=counts[:, _NAN],
+        infs=counts[:, _INF],
+        norm=np.where(none_finite, np.nan, norm),
+        rms=np.where(none_finite, np.nan, norm / np.sqrt(np.maximum(finite, 1))),
+        max=np.where(none_finite, np.nan, largest),
+        bins=counts[:, _FIRST_BIN : _FIRST_BIN + BINS],
+    )
+
+
+def _chunks(tensors: Sequence[Tensor]) -> Iterator[list[int]]:
+    """Indices of tensors to measure together: small ones share a chunk, a large one has its own."""
+    open_chunks: dict[tuple[torch.device, bool], list[int]] = {}
+    sizes: dict[tuple[torch.device, bool], int] = {}
+    for i, tensor in enumerate(tensors):
+        key = (tensor.device, tensor.dtype == torch.float64)
+        limit = _CPU_CHUNK if tensor.device.type == "cpu" else _DEVICE_CHUNK
+        if key in open_chunks and sizes[key] + tensor.numel() > limit:
+            yield open_chunks.pop(key)
+        if key not in open_chunks:
+            open_chunks[key], sizes[key] = [], 0
+        open_chunks[key].append(i)
+        sizes[key] += tensor.numel()
+    yield from open_chunks.values()
+
+
+def _measure_chunk(tensors: list[Tensor]) -> Tensor:
+    """Counts per code, norm and maximum: shape (len(tensors), _CODES + 2), float64."""
+    flat = [tensor.flatten() for tensor in tensors]
+    x = flat[0] if len(flat) == 1 else torch.cat(flat)
+    x = x if x.dtype == torch.float64 else x.float()
+    if x.device.type == "mps":  # Apple's GPUs have no float64; the copy moves here
+        x = x.cpu()
+    sizes = [tensor.numel() for tensor in tensors]
+
+    codes = _codes(x)
+    torch._foreach_add_(list(torch.split(codes, sizes)), [_CODES * i for i in range(len(sizes))])
+    counts = _count(codes, _CODES * len(sizes)).view(len(sizes), _CODES).double()
+
+    magnitudes = x.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).abs_()
+    finite = list(torch.split(magnitudes, sizes))
+    largest = torch.stack(torch._foreach_max(finite)).double()
+    if x.dtype == torch.float64:  # squares leave the range of float64 too: scale by the maximum
+        scale = largest.where(largest > 0, 1.0)
+        scaled = torch._foreach_div(finite, list(scale.unbind()))
+        norm = torch.stack(torch._foreach_norm(scaled, 2)) * scale
+    else:
+        norm = torch.stack(torch._foreach_norm(finite, 2, dtype=torch.float64))
+    return torch.cat([counts, norm[:, None], largest[:, None]], dim=1)
+
+
+def _codes(x: Tensor) -> Tensor:
+    """The code of each element of a flat float32 or float64 tensor, int32."""
+    if x.dtype == torch.float64:
+        bits = x.view(torch.int64) & (2**63 - 1)  # the sign bit cleared: |x|
+        exponent = bits >> 52  # biased by 1023, where float32's byte is biased by 127
+        codes = (exponent - (1023 - 127)).clamp_(_SUBNORMAL, _NAN - 1).int()
+        codes += exponent == 2047  # NaN and Inf: one more than the last bin
+        infinity = 2047 << 52
+    else:
+        bits = x.view(torch.int32) & (2**31 - 1)
+        codes = bits >> 23
+        infinity = 255 << 23
+    codes.add_(bits == 0, alpha=_ZERO - _SUBNORMAL)
+    codes.add_(bits == infinity, alpha=_INF - _NAN)
+    return codes
+
+
+def _count(codes: Tensor, size: int) -> Tensor:
+    """How often each of 0 … size - 1 occurs: int64 of shape (size,)."""
+    if codes.device.type == "cpu":
+        return torch.bincount(codes, minlength=size)
+    # On an accelerator bincount reads the extremes back, which waits for the device twice.
+    counts = torch.zeros(size, dtype=torch.int64, device=codes.device)
+    return counts.scatter_add_(0, codes.long(), torch.ones_like(codes, dtype=torch.int64))

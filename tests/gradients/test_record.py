@@ -1,0 +1,153 @@
+"""The record on disk: whole whenever it is read, in one line, and without repeated steps."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from polars.testing import assert_frame_equal
+
+from gradflow.gradients.histogram import Histograms, measure
+from gradflow.gradients.record import FOLDER, SCHEMA, Entry, RecordWriter, read_gradients
+
+ENTRIES = [Entry("stem.weight", 0, 12), Entry("head.bias", 1, 3)]
+
+
+def histograms(step: int) -> Histograms:
+    generator = torch.Generator().manual_seed(step)
+    return measure([torch.randn(12, generator=generator), torch.randn(3, generator=generator)])
+
+
+def write(folder: Path, steps: range, first_step: int = 0, steps_per_part: int = 4) -> None:
+    writer = RecordWriter(folder, first_step, steps_per_part)
+    for step in steps:
+        writer.append(step, "gradient", ENTRIES, histograms(step))
+    writer.flush()
+
+
+def test_what_was_appended_is_read_back_in_one_line(tmp_path: Path) -> None:
+    write(tmp_path, range(0, 100, 10))
+    rows = pl.read_parquet(tmp_path / FOLDER)
+    assert rows.schema == SCHEMA
+    assert_frame_equal(rows, read_gradients(tmp_path))
+    assert rows["step"].to_list() == [step for step in range(0, 100, 10) for _ in ENTRIES]
+    assert rows["name"].to_list() == ["stem.weight", "head.bias"] * 10
+    assert rows["elements"].to_list() == [12, 3] * 10
+    expected = [histograms(step) for step in range(0, 100, 10)]
+    np.testing.assert_array_equal(
+        rows["bins"].to_numpy(), np.concatenate([h.bins for h in expected])
+    )
+    for column in ("zeros", "subnormals", "nans", "infs", "norm", "rms", "max"):
+        values = np.concatenate([getattr(h, column) for h in expected])
+        np.testing.assert_array_equal(rows[column].to_numpy(), values)
+
+
+def test_a_part_holds_the_given_number_of_steps_and_is_named_by_its_first(tmp_path: Path) -> None:
+    write(tmp_path, range(0, 100, 10))
+    names = sorted(path.name for path in (tmp_path / FOLDER).iterdir())
+    assert names == [f"part-{step:010d}.parquet" for step in (0, 40, 80)]
+
+
+def test_nothing_to_measure_is_a_row_of_nulls(tmp_path: Path) -> None:
+    writer = RecordWriter(tmp_path, 0)
+    writer.append(0, "gradient", ENTRIES[1:], None)
+    writer.append(0, "gradient", ENTRIES[:1], measure([torch.ones(12)]))
+    writer.flush()
+    rows = read_gradients(tmp_path)
+    assert rows["index"].to_list() == [0, 1]  # from input to output, however appended
+    assert rows["elements"].to_list() == [12, 3]
+    assert rows.select(list(SCHEMA)[5:]).null_count().row(0) == (1,) * 8
+
+
+def test_statistics_without_a_finite_element_are_null_and_not_nan(tmp_path: Path) -> None:
+    writer = RecordWriter(tmp_path, 0)
+    writer.append(0, "gradient", ENTRIES[1:], measure([torch.full((3,), torch.nan)]))
+    writer.flush()
+    row = read_gradients(tmp_path).row(0, named=True)
+    assert (row["norm"], row["rms"], row["max"], row["nans"]) == (None, None, None, 3)
+
+
+def test_a_flush_between_two_kinds_of_a_step_loses_neither(tmp_path: Path) -> None:
+    writer = RecordWriter(tmp_path, 0)
+    for kind in ("weight", "gradient"):
+        writer.append(5, kind, ENTRIES, histograms(5))
+        writer.flush()
+    rows = read_gradients(tmp_path)
+    assert rows["kind"].to_list() == ["gradient"] * 2 + ["weight"] * 2
+
+
+@pytest.mark.parametrize("first_step", [0, 35, 40, 41, 60, 90, 1000])
+def test_reopening_drops_the_rows_that_will_be_written_again(
+    tmp_path: Path, first_step: int
+) -> None:
+    write(tmp_path, range(0, 100, 10))
+    before = read_gradients(tmp_path)
+    RecordWriter(tmp_path, first_step)
+    assert_frame_equal(read_gradients(tmp_path), before.filter(pl.col("step") < first_step))
+
+
+def test_a_resumed_record_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    for name in ("whole", "resumed"):
+        (tmp_path / name).mkdir()
+    write(tmp_path / "whole", range(0, 100, 10))
+    write(tmp_path / "resumed", range(0, 70, 10))
+    write(tmp_path / "resumed", range(50, 100, 10), first_step=50)
+    assert_frame_equal(read_gradients(tmp_path / "resumed"), read_gradients(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("stray", [".gradients.parquet.unfinished", f"{FOLDER}/notes.txt"])
+def test_reading_passes_over_files_that_are_no_parts(tmp_path: Path, stray: str) -> None:
+    write(tmp_path, range(5))
+    before = read_gradients(tmp_path)
+    (tmp_path / stray).write_bytes(b"PAR1 and then the power went")
+    assert_frame_equal(read_gradients(tmp_path), before)
+
+
+def test_opening_sweeps_what_a_killed_writer_left(tmp_path: Path) -> None:
+    write(tmp_path, range(5))
+    (tmp_path / ".gradients.parquet.unfinished").write_bytes(b"PAR1 and then")
+    RecordWriter(tmp_path, 5)
+    assert [path.name for path in tmp_path.iterdir()] == [FOLDER]
+
+
+def test_a_part_appears_only_when_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process dies while the file is being written: a reader finds the earlier parts."""
+    write(tmp_path, range(4))
+    before = read_gradients(tmp_path)
+
+    def half(self: pl.DataFrame, file: Path, **options: object) -> None:
+        Path(file).write_bytes(b"PAR1" + os.urandom(100))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", half)
+    writer = RecordWriter(tmp_path, 4)
+    writer.append(4, "gradient", ENTRIES, histograms(4))
+    with pytest.raises(KeyboardInterrupt):
+        writer.flush()
+    assert_frame_equal(pl.read_parquet(tmp_path / FOLDER), before)
+
+
+def test_a_run_that_was_not_watched_has_no_rows(tmp_path: Path) -> None:
+    rows = read_gradients(tmp_path)
+    assert rows.is_empty()
+    assert rows.schema == SCHEMA
+
+
+def test_a_folder_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"typo: no such run folder$"):
+        read_gradients(tmp_path / "typo")
+
+
+def test_a_record_of_42_tensors_takes_less_than_four_kilobytes(tmp_path: Path) -> None:
+    entries = [Entry(f"net.blocks.{i}.conv.weight", i, 2000) for i in range(42)]
+    generator = torch.Generator().manual_seed(0)
+    writer = RecordWriter(tmp_path, 0)
+    for step in range(20):
+        layers = [torch.randn(2000, generator=generator) * 0.5**i for i in range(42)]
+        writer.append(step, "gradient", entries, measure(layers))
+    writer.flush()
+    assert sum(path.stat().st_size for path in (tmp_path / FOLDER).iterdir()) / 20 < 4000

@@ -1,0 +1,1 @@
+"""Training: the LightningModule, clipping, schedules, and the one function that runs a job."""

@@ -5,7 +5,9 @@ No other file touches W&B's own API.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,3 +37,40 @@ def histogram(
     above = bins[shown:].sum() + infs_and_nans
     counts = np.concatenate(([zeros_and_subnormals], bins[:shown], [above]))
     return wandb.Histogram(np_histogram=(counts, _EDGES))
+
+
+def start_run(
+    *,
+    mode: Literal["online", "offline"],
+    folder: Path,
+    project: str,
+    entity: str | None,
+    group: str | None,
+    name: str,
+    tags: list[str],
+    config: Mapping[str, Any],
+    run_id: str | None,
+) -> wandb.Run:
+    """Open a run whose files lie in `folder`; `run_id` is given when that run is resumed."""
+    import wandb
+
+    return wandb.init(
+        mode=mode,
+        dir=folder,
+        project=project,
+        entity=entity,
+        group=group,
+        name=name,
+        tags=tags,
+        config=dict(config) | {"folder": str(folder)},
+        id=run_id,
+        resume="allow" if run_id and mode == "online" else None,
+        # Several runs in one process stay several; git state is in the run's own record.
+        reinit="create_new",
+        settings=wandb.Settings(silent=True, console="off"),
+    )
+
+
+def finish_run(run: wandb.Run, *, failed: bool) -> None:
+    """Close a run; a failed one shows as failed."""
+    run.finish(exit_code=1 if failed else 0)

@@ -1,1 +1,1 @@
-"""Training: the LightningModule, clipping, schedules, and the one function that runs a job."""
+"""Training: the module, clipping, checkpoints, and the one function that runs a job."""

@@ -1,0 +1,1 @@
+"""Comparison: reading the folders of runs, whatever state they are in, and tables over them."""

@@ -1,0 +1,74 @@
+"""Data-parallel training under a multirun: each further process computes one run, not the sweep.
+
+Lightning's `ddp` starts the other processes with this process' own command line. Under `-m` that
+would launch the whole multirun again. Here they are given the run's folder instead, whose
+config.yaml says all there is to say.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch.distributed
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+
+_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def strategy(name: str, folder: Path) -> str | Strategy:
+    """Return Lightning's strategy of that name; `ddp` with the launcher of this file."""
+    return _RunDDP(folder) if name == "ddp" else name
+
+
+def is_first_process() -> bool:
+    """Say whether this process is the one that writes a run's files."""
+    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+
+
+def leave_process_group() -> None:
+    """Undo what a distributed run set, so that the next job in this process starts afresh."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    if "GRADFLOW_LAUNCHED_DDP" in os.environ:
+        for name in (*_VARIABLES, "GRADFLOW_LAUNCHED_DDP"):
+            os.environ.pop(name, None)
+
+
+class _RunDDP(DDPStrategy):
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def _configure_launcher(self) -> None:
+        assert self.cluster_environment is not None
+        self._launcher = _Launcher(
+            self.cluster_environment, self.num_processes, self.num_nodes, self._folder
+        )
+
+
+class _Launcher(_SubprocessScriptLauncher):
+    def __init__(self, environment: Any, processes: int, nodes: int, folder: Path) -> None:
+        super().__init__(environment, processes, nodes)
+        self._folder = folder
+
+    def _call_children_scripts(self) -> None:
+        self._check_can_spawn_children()
+        environment = self.cluster_environment
+        os.environ |= {
+            "MASTER_ADDR": environment.main_address,
+            "MASTER_PORT": str(environment.main_port),
+            "NODE_RANK": str(environment.node_rank()),
+            "LOCAL_RANK": str(environment.local_rank()),
+            "WORLD_SIZE": str(self.num_processes * self.num_nodes),
+        }
+        command = [sys.executable, "-m", "gradflow.training.worker", str(self._folder)]
+        self.procs = [
+            subprocess.Popen(command, env=os.environ | {"LOCAL_RANK": str(rank)})
+            for rank in range(1, self.num_processes)
+        ]
+        os.environ["GRADFLOW_LAUNCHED_DDP"] = "1"

@@ -1,0 +1,73 @@
+"""One Hydra job: the composed configuration becomes a run in the job's own folder.
+
+In a multirun a job that fails must not take the others along, and Hydra's launchers leave its log
+empty: here its traceback is written, and the failure is left in status.json for the end's table.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from gradflow.config import ConfigError, from_hydra
+from gradflow.training.status import RunBusyError, Status, now
+from gradflow.training.train import train
+
+log = logging.getLogger(__name__)
+
+
+def run_job(composed: DictConfig) -> dict[str, float] | None:
+    """Run one job and return its metrics; None for a job of a multirun that failed."""
+    words = HydraConfig.get()
+    folder = Path(words.runtime.output_dir)
+    in_study = words.mode == RunMode.MULTIRUN
+    name = run_name()
+    if not in_study:
+        composed.study = None
+        return train(from_hydra(composed), folder, name)
+    try:
+        metrics = train(from_hydra(composed), folder, name)
+    except RunBusyError as error:
+        log.warning("%s; left to it", error)
+        return None
+    except Exception as error:
+        status = Status.read(folder)
+        if status is None or status.state != "failed":  # it failed before training began
+            first = f"{type(error).__name__}: {error}".splitlines()[0]
+            Status("failed", end=now(), error=first).write(folder)
+        # What the user can mend needs one line, everything else its traceback.
+        log.error("%s failed: %s", name, error, exc_info=not isinstance(error, ConfigError))
+        return None
+    log.info("%s: %s", name, _short(metrics))
+    return metrics
+
+
+def run_name() -> str:
+    """Name the running job by its overrides; in a multirun, by those in which its jobs differ."""
+    words = HydraConfig.get()
+    overrides: list[str] = list(words.overrides.task)
+    sweep = Path(words.sweep.dir) / "multirun.yaml"  # Hydra's own record of the command line
+    if words.mode == RunMode.MULTIRUN and sweep.exists():
+        swept = _swept(sweep)
+        overrides = [word for word in overrides if word.split("=")[0] in swept]
+    overrides = [word for word in overrides if not word.startswith("study")]
+    return ",".join(overrides) or "default"
+
+
+def _swept(sweep: Path) -> set[str]:
+    recorded = OmegaConf.load(sweep)
+    words = [str(word) for word in OmegaConf.select(recorded, "hydra.overrides.task") or []]
+    params = OmegaConf.select(recorded, "hydra.sweeper.params") or {}
+    words += [f"{key}={value}" for key, value in params.items()]
+    parsed = OverridesParser.create().parse_overrides(words)
+    return {override.key_or_group for override in parsed if override.is_sweep_override()}
+
+
+def _short(metrics: dict[str, float]) -> str:
+    shown = ("train/loss", "train/accuracy", "validation/accuracy", "test/accuracy")
+    return ", ".join(f"{key} {metrics[key]:.3f}" for key in shown if key in metrics)

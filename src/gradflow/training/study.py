@@ -1,0 +1,36 @@
+"""What Hydra calls around a multirun: the table at its end, and an exit status that tells.
+
+Hydra would say neither which jobs failed nor, once the jobs themselves catch their errors, that any
+did.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from gradflow.comparison.runs import read_runs
+from gradflow.comparison.table import print_table
+from gradflow.training.status import now
+
+
+class StudyEnd(Callback):
+    """Print the study's table after its last job; exit with 1 if a job of this launch failed."""
+
+    def __init__(self) -> None:
+        self._start = now()
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Read the study's folder, where every job has left its record."""
+        folder = Path(config.hydra.sweep.dir)
+        runs = read_runs([folder])
+        if not runs:
+            return
+        print_table(runs, title=f"study {config.study.name} in {folder}")
+        lost = [r for r in runs if r.state != "finished" and r.start >= self._start]
+        if lost:
+            sys.exit(1)

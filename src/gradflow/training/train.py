@@ -1,0 +1,200 @@
+"""`train(config, folder)`: one run, from its configuration to its record.
+
+Hydra is not needed here: `train(compose(["model=resnet"]), Path("runs/first"))` in a notebook does
+what scripts/train.py does.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import WandbLogger
+
+from gradflow import weights_and_biases
+from gradflow.config import Config, ConfigError
+from gradflow.training.build import build_classifier, build_data, build_trainer
+from gradflow.training.checkpoints import LAST
+from gradflow.training.classifier import Classifier
+from gradflow.training.distributed import is_first_process, leave_process_group
+from gradflow.training.metrics_file import MetricsFile
+from gradflow.training.status import CONFIG, Status, claimed, now
+
+log = logging.getLogger(__name__)
+
+# What may differ when a run is continued: none of it changes a number.
+_FREE = {"logger": True, "study": True, "threads": True, "data": {"root", "source"}}
+
+
+def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, float]:
+    """Run `config` in `folder` and return its final metrics, by their names in metrics.csv.
+
+    A folder whose run is finished is left as it is, and its metrics are returned; one whose run was
+    cut off is resumed from its last checkpoint, or begun anew where it has none. `name` is what
+    Weights & Biases and the progress line call the run.
+
+    Raises:
+        ConfigError: before anything is downloaded, if the configuration cannot be run, or if the
+            folder holds a run of another configuration.
+        RunBusyError: if another process is computing this run.
+        DataError: if the data cannot be had.
+    """
+    folder = Path(folder).resolve()
+    _check(config)
+    with claimed(folder):
+        before = _earlier(config, folder)
+        if before is not None and before.state == "finished":
+            log.info("%s: already finished", name)
+            return before.metrics
+        config.save(folder / CONFIG)
+        resume = before is not None and (folder / LAST).exists()
+        status = Status("running", wandb_id=before.wandb_id if before and resume else None)
+        status.resumed = (before.resumed + 1) if before and resume else 0
+        status.seconds = before.seconds if before and resume else 0.0
+        status.write(folder)
+        started = time.monotonic()
+        wandb_run = None
+        try:
+            loggers: list[Any] = []
+            if config.logger.mode != "none":
+                wandb_run = _start_wandb(config, folder, name, status)
+                loggers.append(WandbLogger(experiment=wandb_run))
+            classifier, status.metrics = fit(config, folder, loggers, resume=resume, title=name)
+            status.diverged_at = classifier.diverged_at
+            status.steps = classifier.trainer.global_step
+            status.state = "finished"
+            return status.metrics
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+            status.state = "interrupted" if stopped else "failed"
+            status.error = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise
+        finally:
+            status.seconds += time.monotonic() - started
+            status.end = now()
+            status.write(folder)
+            if wandb_run is not None:
+                weights_and_biases.finish_run(wandb_run, failed=status.state != "finished")
+            leave_process_group()
+
+
+def fit(
+    config: Config, folder: Path, loggers: list[Any], *, resume: bool, title: str
+) -> tuple[Classifier, dict[str, float]]:
+    """Train, validate and test in this process; return the module and the final metrics."""
+    _quieten()
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    L.seed_everything(config.seed, verbose=False)
+    data = build_data(config)
+    classifier = build_classifier(config, data.num_classes)
+    trainer = build_trainer(config, folder, loggers, title)
+    splits = data.load()
+    batches = data.batches(
+        splits,
+        seed=config.seed,
+        channels_last=config.channels_last,
+        rank=trainer.global_rank,
+        world_size=trainer.world_size,
+    )
+    for split in batches:
+        split.to(trainer.strategy.root_device)
+    validation = batches.validation if len(batches.validation) else None
+    checkpoint = str(folder / LAST) if resume else None
+    if checkpoint is not None and is_first_process():
+        step = torch.load(checkpoint, weights_only=True, map_location="cpu")["global_step"]
+        MetricsFile(folder).drop_from(step)
+    trainer.fit(classifier, batches.train, validation, ckpt_path=checkpoint, weights_only=True)
+    metrics = _floats(trainer.logged_metrics) | _floats(trainer.callback_metrics)
+    trainer.save_checkpoint(folder / LAST)
+    if validation is not None and classifier.validated_at != trainer.global_step:
+        metrics |= _floats(trainer.validate(classifier, validation, verbose=False)[0])
+    if config.test:
+        metrics |= _floats(trainer.test(classifier, batches.test, verbose=False)[0])
+    return classifier, metrics
+
+
+def _check(config: Config) -> None:
+    """Build everything but the data once, on the smallest scale, so that errors come first."""
+    data = build_data(config)
+    state = torch.get_rng_state()
+    build_classifier(config, data.num_classes)
+    torch.set_rng_state(state)
+
+
+def _earlier(config: Config, folder: Path) -> Status | None:
+    """Return the status of the run that the folder holds, if it is this run."""
+    status = Status.read(folder)
+    if status is None or not (folder / CONFIG).exists():
+        return None
+    held = _numbers_of(Config.load(folder / CONFIG))
+    wanted = _numbers_of(config)
+    for key, value in wanted.items():
+        if held.get(key) != value:
+            raise ConfigError(
+                f"{folder}: holds a run with {key}={held.get(key)}, not {value}; "
+                "choose another study.name or hydra.run.dir, or remove the folder"
+            )
+    return status
+
+
+def _numbers_of(config: Config) -> dict[str, Any]:
+    """Return the part of a configuration that decides a run's numbers, with dotted keys."""
+    flat: dict[str, Any] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                walk(f"{prefix}.{key}" if prefix else key, inner)
+        else:
+            flat[prefix] = value
+
+    values = config.model_dump(exclude=_FREE)  # type: ignore[arg-type]
+    values.pop("axes")
+    walk("", values)
+    return flat
+
+
+def _start_wandb(config: Config, folder: Path, name: str, status: Status) -> Any:
+    values = config.model_dump(exclude={"logger"}) | {"git": status.git}
+    mode = config.logger.mode
+    assert mode != "none"  # the caller's question
+    run = weights_and_biases.start_run(
+        mode=mode,
+        folder=folder,
+        project=config.logger.project,
+        entity=config.logger.entity,
+        group=config.study.name if config.study else None,
+        name=name,
+        tags=[*config.logger.tags, *config.pathology, *config.remedy],
+        config=values,
+        run_id=status.wandb_id,
+    )
+    status.wandb_id = run.id
+    status.write(folder)
+    return run
+
+
+def _floats(metrics: Any) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _quieten() -> None:
+    """Silence Lightning's remarks on what is meant as it is."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for remark in (
+        ".*does not have many workers.*",
+        ".*Checkpoint directory .* exists.*",
+        ".*is smaller than the logging interval.*",
+        ".*lr_scheduler.step.*before.*optimizer.step.*",  # fp16's first steps are skipped
+        ".*resuming from a checkpoint.*mid-epoch.*",
+        ".*GPU available but not used.*",
+        ".*LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", remark)

@@ -61,4 +61,4 @@ def write(rows: Rows, root: Path, staging: Path) -> None:
         np.save(file, rows, allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
-    (root / FILE).write_bytes(aside.read_bytes())
+    aside.replace(root / FILE)

@@ -11,7 +11,8 @@ def main(config: DictConfig) -> None:
     """Run one job."""
     from gradflow.training.job import run_job  # seconds of imports that --help need not wait for
 
-    run_job(config)
+    # Here as well as below, since Hydra prints a line of its own about what leaves this function.
+    cli.run(lambda: run_job(config))
 
 
 if __name__ == "__main__":

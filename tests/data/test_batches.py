@@ -254,6 +254,22 @@ def test_the_images_are_shared_not_copied() -> None:
     assert evaluation()._images.data_ptr() == IMAGES.data_ptr()
 
 
+def test_moving_to_a_device_returns_the_object_and_changes_no_batch() -> None:
+    for make in (training, evaluation):
+        batches = make()
+        assert batches.to("cpu") is batches
+        assert equal(list(batches), list(make()))
+    batches = training()
+    seen = [*islice(batches, 3), *batches.to("cpu")]  # in the midst of an epoch
+    assert equal(seen, list(training()))
+
+
+def test_everything_moves() -> None:
+    for make in (training, evaluation):
+        images, labels = next(iter(make().to("meta")))
+        assert images.device.type == labels.device.type == "meta"
+
+
 @pytest.mark.gpu
 def test_batches_on_an_accelerator_are_bit_for_bit_those_of_the_cpu() -> None:
     for make in (training, evaluation):

@@ -64,11 +64,13 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
 def read_run(folder: Path) -> Run:
     """Read one run's folder."""
     status = Status.read(folder)
-    config: dict[str, Any] = {}
-    with contextlib.suppress(OSError, yaml.YAMLError):
-        config = yaml.safe_load((folder / CONFIG).read_text()) or {}
+    config: Any = None
+    with contextlib.suppress(OSError, ValueError, yaml.YAMLError):
+        config = yaml.safe_load((folder / CONFIG).read_text())
+    config = config if isinstance(config, dict) else {}
+    axes = config["axes"] if isinstance(config.get("axes"), dict) else {}
     if status is None:
-        return Run(folder, "unreadable", "", 0.0, 0, None, None, {}, config.get("axes", {}), config)
+        return Run(folder, "unreadable", "", 0.0, 0, None, None, {}, axes, config)
     state: str = status.state
     if state == "running" and not is_claimed(folder):
         state = "cut off"
@@ -81,7 +83,7 @@ def read_run(folder: Path) -> Run:
         status.diverged_at,
         status.error,
         status.metrics,
-        config.get("axes", {}),
+        axes,
         config,
     )
 

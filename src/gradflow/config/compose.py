@@ -6,7 +6,7 @@ of choices has none for a list such as `remedy=[relu,batch_norm]`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 from gradflow.config.errors import ConfigError, one_line
 from gradflow.config.schema import AXES, Config
 
+# The axes whose nodes have one entry for each choice, so that lists of choices can be told.
+_SEVERAL = ("pathology", "remedy", "callbacks")
+
 
 def compose(overrides: Sequence[str] = (), config_dir: str | Path = "conf") -> Config:
     """Compose a configuration as `scripts/train.py` would, with its overrides in a list.
@@ -31,8 +34,8 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path = "conf") -> C
     try:
         with hydra.initialize_config_dir(str(Path(config_dir).resolve()), version_base="1.3"):
             composed = hydra.compose("train", list(overrides), return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(one_line(error)) from error
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(one_line(error)) from error  # ValueError: Hydra's for `model=null`
     with open_dict(composed):
         words = composed.pop("hydra")
     # Values that only a multirun has, such as a clock's reading, stay out of a composed run.
@@ -49,8 +52,16 @@ def from_hydra(composed: DictConfig, choices: Any = None) -> Config:
     except OmegaConfBaseException as error:
         raise ConfigError(one_line(error)) from error
     assert isinstance(values, dict)  # the primary config is a mapping
-    axes = {axis: str(choices[axis]) for axis in AXES if axis in choices}
-    for axis in ("pathology", "remedy"):
+    if "axes" in values:
+        raise ConfigError("axes: is written by composition and cannot be set; choose each axis")
+    return Config.check(values | {"axes": {axis: _choice(axis, values, choices) for axis in AXES}})
+
+
+def _choice(axis: str, values: Mapping[Any, Any], choices: Mapping[str, Any]) -> str:
+    """Name what was chosen for an axis; several choices, where an axis allows them, with a +."""
+    if axis in _SEVERAL:
         chosen = values.get(axis)
-        axes[axis] = "+".join(chosen) if isinstance(chosen, dict) and chosen else "none"
-    return Config.check(values | {"axes": {axis: axes[axis] for axis in AXES if axis in axes}})
+        return "+".join(chosen) if isinstance(chosen, dict) and chosen else "none"
+    if axis not in choices:
+        raise ConfigError(f"{axis}: takes one choice, and neither a list nor none at all")
+    return str(choices[axis])

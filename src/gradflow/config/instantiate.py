@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 import hydra.utils
 from hydra.errors import InstantiationException
@@ -37,14 +38,16 @@ def instantiate(
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, ValueError | TypeError):
-            raise ConfigError(f"{key}: {one_line(cause)}") from error
+            message = one_line(cause)
+            names_key = message.partition("=")[0] in node  # "clip_factor=0: must be > 0"
+            raise ConfigError(f"{key}{'.' if names_key else ': '}{message}") from error
         if cause is not None and not isinstance(cause, ImportError | AttributeError):
             raise cause from error
         raise ConfigError(f"{key}._target_={node['_target_']}: {one_line(error)}") from error
 
 
 def _check_keys(node: Mapping[str, Any], key: str, given: Mapping[str, Any]) -> None:
-    """Refuse keys that the target does not take, also where building it comes later."""
+    """Refuse keys that the target does not take, and values of a wrong type, before any call."""
     try:
         target = hydra.utils.get_object(str(node["_target_"]))
     except Exception as error:
@@ -55,7 +58,26 @@ def _check_keys(node: Mapping[str, Any], key: str, given: Mapping[str, Any]) -> 
         return
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
+    open_to = [
+        name
+        for name, parameter in parameters.items()
+        # What has no default and no value here is what the code hands over later.
+        if name not in given and (name in node or parameter.default is not parameter.empty)
+    ]
     for name, value in node.items():
-        if name not in parameters and not name.startswith("_"):
-            allowed = ", ".join(p for p in parameters if p not in given) or "none"
+        if name.startswith("_"):
+            continue
+        if name not in open_to:
+            allowed = ", ".join(known for known in open_to if known != name) or "none"
             raise ConfigError(f"{key}.{name}={value}: there is no such key; allowed: {allowed}")
+        types = _plain_types(parameters[name].annotation)
+        if types and type(value) not in types and not (type(value) is int and float in types):
+            allowed = " or ".join("null" if kind is NoneType else kind.__name__ for kind in types)
+            raise ConfigError(f"{key}.{name}={value}: must be of type {allowed}")
+
+
+def _plain_types(annotation: Any) -> tuple[type, ...]:
+    """Return the types that an annotation allows, or none where it allows more than plain ones."""
+    options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
+    plain = (bool, int, float, str, NoneType)
+    return tuple(options) if all(option in plain for option in options) else ()

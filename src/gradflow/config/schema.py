@@ -127,13 +127,16 @@ _PARTS: dict[str, type[BaseModel]] = {"trainer": Trainer, "logger": Logger, "stu
 
 def _first(error: ValidationError) -> str:
     """One line for the first of pydantic's errors: key, value, what is allowed."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    first, *others = error.errors()
+    # What follows a part's own key is the name of one of its allowed types.
+    path = first["loc"][:2] if first["loc"][0] in _PARTS else first["loc"]
+    key = ".".join(str(part) for part in path)
     if first["type"] == "missing":
         return f"{key}: is missing from the configuration"
     if first["type"] == "extra_forbidden":
-        *parents, _ = first["loc"]
-        schema = _PARTS[str(parents[0])] if parents else Config
+        schema = _PARTS[str(path[0])] if len(path) > 1 else Config
         fields = ", ".join(name for name in schema.model_fields if name != "axes")
         return f"{key}={first['input']}: there is no such key; allowed: {fields}"
-    return f"{key}={first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    said = [first["msg"], *(other["msg"] for other in others if other["loc"][:-1] == path)]
+    wanted = " or ".join(message[0].lower() + message[1:] for message in said)
+    return f"{key}={first['input']}: {wanted}"

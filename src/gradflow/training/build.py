@@ -65,12 +65,14 @@ def build_classifier(config: Config, num_classes: int) -> Classifier:
     return classifier
 
 
-def build_trainer(config: Config, folder: Path, loggers: list[Any], title: str) -> L.Trainer:
+def build_trainer(
+    config: Config, folder: Path, loggers: list[Any], title: str, *, validates: bool
+) -> L.Trainer:
     """Build Lightning's trainer, whose files all lie in `folder`."""
     callbacks = [instantiate(node, key=f"callbacks.{k}") for k, node in config.callbacks.items()]
     if config.monitor:
         callbacks.append(instantiate(config.monitor, key="monitor"))
-    callbacks += checkpoint_callbacks(config, folder)
+    callbacks += checkpoint_callbacks(folder, validates=validates)
     callbacks.append(Progress(config.steps, title))
     every = min(config.validate_every, config.steps)
     try:

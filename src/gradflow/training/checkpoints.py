@@ -10,8 +10,6 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from gradflow.config import Config
-
 FOLDER = "checkpoints"
 LAST = f"{FOLDER}/last.ckpt"
 BEST = f"{FOLDER}/best.ckpt"
@@ -35,16 +33,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         aside.replace(destination)
 
 
-def checkpoint_callbacks(config: Config, folder: Path) -> list[ModelCheckpoint]:
-    """`last`, to resume from, and `best` by validation accuracy, both after each validation."""
+def checkpoint_callbacks(folder: Path, *, validates: bool) -> list[ModelCheckpoint]:
+    """`last`, to resume from, and `best` by validation accuracy, both after each validation.
+
+    A run that does not validate has no `best`, and its `last` comes after each epoch. In both cases
+    the rows of that step are in metrics.csv by then, so that a resumed run neither lacks nor
+    repeats one.
+    """
     for orphan in (folder / FOLDER).glob(".*.ckpt.*"):
         orphan.unlink()  # left by a killed process; this one holds the run's lock
     common: dict[str, Any] = {"dirpath": str(folder / FOLDER), "enable_version_counter": False}
-    return [
-        ModelCheckpoint(
-            filename="last", every_n_train_steps=config.validate_every, save_top_k=1, **common
-        ),
-        ModelCheckpoint(
-            filename="best", monitor="validation/accuracy", mode="max", save_top_k=1, **common
-        ),
-    ]
+    last = ModelCheckpoint(filename="last", save_on_train_epoch_end=not validates, **common)
+    if not validates:
+        return [last]
+    best = ModelCheckpoint(filename="best", monitor="validation/accuracy", mode="max", **common)
+    return [best, last]  # in this order, so that `last` knows how good the best is

@@ -18,6 +18,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 Batch = tuple[Tensor, Tensor]  # images float32 (B, 3, H, W), labels int64 (B,)
+# What a checkpoint holds beside the weights: attributes of the Classifier.
+_STATE = ("diverged_at", "validated_at", "_logged_at", "_loss", "_correct", "_images", "_batches")
 
 
 class Classifier(L.LightningModule):
@@ -27,8 +29,9 @@ class Classifier(L.LightningModule):
     and the total gradient norm of the last of them before and after clipping. Where the mean loss
     is not finite, the run has diverged: `diverged_at` says by which step, and training stops.
 
-    Random layers (RReLU, dropout) draw from a state that is seeded anew in every step from (seed,
-    step), so that a resumed run draws what the uninterrupted one would have drawn.
+    Random layers (RReLU, dropout) draw from a state that is seeded anew in every batch from (seed,
+    number of the batch), so that a resumed run draws what the uninterrupted one would have drawn.
+    For the same reason checkpoints hold the sums of the window that is still open.
     """
 
     def __init__(
@@ -51,6 +54,8 @@ class Classifier(L.LightningModule):
         self._seed = seed
         self._log_every = log_every
         self._logged_at = -1
+        self._loss: Tensor
+        self._correct: Tensor
         self._reset_window()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -60,8 +65,19 @@ class Classifier(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}  # type: ignore[return-value]
 
     def on_train_start(self) -> None:
-        """Forget what the window of an interrupted run held."""
-        self._reset_window()
+        """Bring the window to the device; stay stopped where a resumed run had diverged."""
+        self._loss, self._correct = self._loss.to(self.device), self._correct.to(self.device)
+        if self.diverged_at is not None:
+            self.trainer.should_stop = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the weights do not say of a run."""
+        checkpoint["classifier"] = {key: getattr(self, key) for key in _STATE}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from there."""
+        for key, value in checkpoint["classifier"].items():
+            setattr(self, key, value)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the random layers for this batch."""
@@ -119,7 +135,7 @@ class Classifier(L.LightningModule):
         """Add one batch to the means of the validation split."""
         self._evaluate(batch, "validation")
 
-    def on_validation_end(self) -> None:
+    def on_validation_epoch_end(self) -> None:
         """Remember what the logged validation figures belong to."""
         self.validated_at = self.global_step
 

@@ -78,6 +78,16 @@ class MetricsFile(Logger):
         aside.replace(self.path)
 
 
+def last_values(folder: Path) -> dict[str, float]:
+    """Return each metric's last value in a run's rows: all that is known when the run ends."""
+    return {
+        name: float(value)
+        for row in read_rows(folder)
+        for name, value in row.items()
+        if name not in ("step", "epoch") and value
+    }
+
+
 def read_rows(folder: Path) -> list[dict[str, str]]:
     """Read a run's rows; a last row that a killed process left half-written is left out."""
     path = folder / FILE

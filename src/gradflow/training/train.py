@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,9 @@ from gradflow.training.build import build_classifier, build_data, build_trainer
 from gradflow.training.checkpoints import LAST
 from gradflow.training.classifier import Classifier
 from gradflow.training.distributed import is_first_process, leave_process_group
-from gradflow.training.metrics_file import MetricsFile
+from gradflow.training.memory import keep_freed_memory
+from gradflow.training.metrics_file import MetricsFile, last_values
+from gradflow.training.quiet import quieten
 from gradflow.training.status import CONFIG, Status, claimed, now
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,8 @@ def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, fl
             stopped = isinstance(error, KeyboardInterrupt | SystemExit)
             status.state = "interrupted" if stopped else "failed"
             status.error = f"{type(error).__name__}: {error}".splitlines()[0]
+            if isinstance(error, SystemExit):  # what Lightning makes of a KeyboardInterrupt
+                raise KeyboardInterrupt from error
             raise
         finally:
             status.seconds += time.monotonic() - started
@@ -87,13 +90,14 @@ def fit(
     config: Config, folder: Path, loggers: list[Any], *, resume: bool, title: str
 ) -> tuple[Classifier, dict[str, float]]:
     """Train, validate and test in this process; return the module and the final metrics."""
-    _quieten()
+    quieten()
+    keep_freed_memory()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     L.seed_everything(config.seed, verbose=False)
     data = build_data(config)
     classifier = build_classifier(config, data.num_classes)
-    trainer = build_trainer(config, folder, loggers, title)
+    trainer = build_trainer(config, folder, loggers, title, validates=data.validation > 0)
     splits = data.load()
     batches = data.batches(
         splits,
@@ -110,13 +114,12 @@ def fit(
         step = torch.load(checkpoint, weights_only=True, map_location="cpu")["global_step"]
         MetricsFile(folder).drop_from(step)
     trainer.fit(classifier, batches.train, validation, ckpt_path=checkpoint, weights_only=True)
-    metrics = _floats(trainer.logged_metrics) | _floats(trainer.callback_metrics)
     trainer.save_checkpoint(folder / LAST)
     if validation is not None and classifier.validated_at != trainer.global_step:
-        metrics |= _floats(trainer.validate(classifier, validation, verbose=False)[0])
+        trainer.validate(classifier, validation, verbose=False)
     if config.test:
-        metrics |= _floats(trainer.test(classifier, batches.test, verbose=False)[0])
-    return classifier, metrics
+        trainer.test(classifier, batches.test, verbose=False)
+    return classifier, last_values(folder)
 
 
 def _check(config: Config) -> None:
@@ -178,23 +181,3 @@ def _start_wandb(config: Config, folder: Path, name: str, status: Status) -> Any
     status.wandb_id = run.id
     status.write(folder)
     return run
-
-
-def _floats(metrics: Any) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()}
-
-
-def _quieten() -> None:
-    """Silence Lightning's remarks on what is meant as it is."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    for remark in (
-        ".*does not have many workers.*",
-        ".*Checkpoint directory .* exists.*",
-        ".*is smaller than the logging interval.*",
-        ".*lr_scheduler.step.*before.*optimizer.step.*",  # fp16's first steps are skipped
-        ".*resuming from a checkpoint.*mid-epoch.*",
-        ".*GPU available but not used.*",
-        ".*LeafSpec.*",
-    ):
-        warnings.filterwarnings("ignore", remark)

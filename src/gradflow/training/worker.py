@@ -6,9 +6,12 @@ import sys
 from pathlib import Path
 
 from gradflow.config import Config
-from gradflow.training.status import CONFIG
+from gradflow.training.status import CONFIG, Status
 from gradflow.training.train import fit
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    fit(Config.load(folder / CONFIG), folder, loggers=[], resume=False, title="")
+    status = Status.read(folder)
+    assert status is not None  # the first process wrote it before it started this one
+    resume = status.resumed > 0
+    fit(Config.load(folder / CONFIG), folder, loggers=[], resume=resume, title="")

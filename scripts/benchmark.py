@@ -1,0 +1,21 @@
+"""Measure what the README claims: `python scripts/benchmark.py data` or `... step`."""
+
+import sys
+
+from benchmarks import data, step
+from gradflow import cli
+from gradflow.config import ConfigError
+
+BENCHMARKS = {"data": data.main, "step": step.main}
+
+
+def main() -> None:
+    """Run the benchmark that the command line names, with the arguments that follow."""
+    name, arguments = (sys.argv[1] if len(sys.argv) > 1 else ""), sys.argv[2:]
+    if name not in BENCHMARKS:
+        raise ConfigError(f"benchmark={name or 'none given'}: allowed: {', '.join(BENCHMARKS)}")
+    BENCHMARKS[name](arguments)
+
+
+if __name__ == "__main__":
+    cli.run(main)

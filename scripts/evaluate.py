@@ -1,0 +1,23 @@
+"""Evaluate a run's checkpoint again: `python scripts/evaluate.py multirun/demo/<run>`."""
+
+import argparse
+from pathlib import Path
+
+from gradflow import cli
+from gradflow.training.evaluate import evaluate
+from gradflow.training.quiet import quieten
+
+
+def main() -> None:
+    """Print validation and test figures of one run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="the run's folder")
+    parser.add_argument("--checkpoint", choices=["last", "best"], default="last")
+    arguments = parser.parse_args()
+    quieten()
+    for name, value in evaluate(arguments.run, arguments.checkpoint).items():
+        print(f"{name:20s} {value:.6f}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

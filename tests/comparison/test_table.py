@@ -1,0 +1,109 @@
+"""The table's words, on runs made by hand."""
+
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hand_made import a_run, record
+from rich.console import Console
+
+from gradflow.comparison.runs import Run
+from gradflow.comparison.table import (
+    differing_axes,
+    first_over_last,
+    print_table,
+    what_it_shows,
+)
+
+
+def axes(pathology: str, remedy: str, **more: str) -> dict[str, str]:
+    return {"pathology": pathology, "remedy": remedy} | more
+
+
+CHANCE = {"train/accuracy": 0.1}
+GOOD = {"train/accuracy": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "changes", "words"),
+    [
+        (1.0, 1.0, {}, "learns"),
+        (1.0, 1.0, {"metrics": {"train/accuracy": 0.149}}, "stays at chance"),
+        (1e-4, 1.0, {"metrics": CHANCE}, "gradient vanishes, stays at chance"),
+        (0.0, 1.0, {"metrics": CHANCE}, "gradient vanishes, stays at chance"),
+        (1.0, 1e-4, {"metrics": CHANCE}, "gradient explodes, stays at chance"),
+        (1e-2, 1.0, {}, "learns"),  # two decades are no alarm
+        (1.0, 1.0, {"diverged_at": 12}, "diverges by step 12"),
+        (1.0, 1.0, {"axes": axes("vanishing", "relu")}, "learns: cured"),
+        (
+            1e-4,
+            1.0,
+            {"axes": axes("vanishing", "clip"), "metrics": CHANCE},
+            "gradient vanishes, stays at chance: no cure here",
+        ),
+        (1.0, 1.0, {"axes": axes("none", "relu")}, "learns"),  # nothing was ill
+        (1.0, 1.0, {"state": "failed", "error": "KeyError: 'x'"}, "failed: KeyError: 'x'"),
+        (1.0, 1.0, {"state": "cut off"}, "cut off"),
+        (1.0, 1.0, {"metrics": {}}, ""),
+    ],
+)
+def test_the_words_follow_from_the_figures(
+    tmp_path: Path, first: float, last: float, changes: dict[str, Any], words: str
+) -> None:
+    record(tmp_path, first, last)
+    assert what_it_shows(a_run(tmp_path, **changes)) == words
+
+
+def test_the_ratio_is_in_decades(tmp_path: Path) -> None:
+    record(tmp_path / "run", 1e-5, 1e-2)
+    assert first_over_last(a_run(tmp_path / "run")) == pytest.approx(-3, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [(0.0, 1.0, -math.inf), (0.0, 0.0, None), (math.nan, 1.0, None), (1.0, 0.0, math.inf)],
+)
+def test_zeros_and_nan_have_no_plain_ratio(
+    tmp_path: Path, first: float, last: float, expected: float | None
+) -> None:
+    record(tmp_path / "run", first, last)
+    assert first_over_last(a_run(tmp_path / "run")) == expected
+
+
+def test_a_run_that_was_not_watched_has_no_ratio(tmp_path: Path) -> None:
+    assert first_over_last(a_run(tmp_path)) is None
+    assert what_it_shows(a_run(tmp_path)) == "learns"
+
+
+def test_runs_are_told_apart_by_what_differs() -> None:
+    def made(axes: dict[str, str], **config: Any) -> Run:
+        return a_run(Path("run"), axes=axes, config=config)
+
+    pair = [made(axes("vanishing", r, activation=r), seed=0, case=None) for r in ("relu", "selu")]
+    assert differing_axes(pair) == ["remedy"]
+    cases = [made(axes("p", r), seed=0, case=r) for r in ("a", "b")]
+    assert differing_axes(cases) == ["case"]
+    rates = [made(axes("none", "none"), seed=0, case=None, lr=lr) for lr in (0.1, 0.2)]
+    assert differing_axes(rates) == ["lr"]
+    nets = [made(axes("none", "none", model=m), seed=0, case=None) for m in ("a", "b")]
+    assert differing_axes(nets) == ["model"]
+
+
+def test_the_table_has_a_row_for_each_run_and_counts_those_that_did_not_finish(
+    tmp_path: Path,
+) -> None:
+    runs = [
+        a_run(tmp_path / "a", axes=axes("vanishing", "relu")),
+        a_run(tmp_path / "b", axes=axes("vanishing", "none"), state="failed", error="E: why"),
+    ]
+    printed = io.StringIO()
+    print_table(runs, "my study", Console(file=printed, width=160))
+    text = printed.getvalue()
+    assert "my study" in text
+    (relu,) = [line for line in text.splitlines() if "relu" in line]
+    assert "40.0 %" in relu
+    assert "35.0 %" in relu
+    assert "failed: E: why" in text
+    assert "1 finished, 1 failed" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 
 from gradflow.config.errors import ConfigError, one_line
@@ -28,9 +29,19 @@ def run(main: Callable[[], object]) -> None:
         _leave(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         _leave(one_line(error))
+    except ValueError as error:
+        if not _is_raised_in_hydra(error):
+            raise
+        _leave(one_line(error))
     except KeyboardInterrupt:
         print("interrupted; the same command line continues a study", file=sys.stderr)
         sys.exit(130)
+
+
+def _is_raised_in_hydra(error: BaseException) -> bool:
+    """Some of Hydra's own refusals, such as of `model=null`, are no HydraException."""
+    where = traceback.extract_tb(error.__traceback__)[-1].filename
+    return f"{os.sep}hydra{os.sep}" in where
 
 
 def _leave(message: str) -> None:

@@ -38,9 +38,8 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path = "conf") -> C
         raise ConfigError(one_line(error)) from error  # ValueError: Hydra's for `model=null`
     with open_dict(composed):
         words = composed.pop("hydra")
-    # Values that only a multirun has, such as a clock's reading, stay out of a composed run.
-    composed.study = None
-    return from_hydra(composed, words.runtime.choices)
+    # A multirun alone has a study, whose name may be a clock's reading.
+    return from_hydra(composed, words.runtime.choices).model_copy(update={"study": None})
 
 
 def from_hydra(composed: DictConfig, choices: Any = None) -> Config:

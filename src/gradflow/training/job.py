@@ -28,8 +28,7 @@ def run_job(composed: DictConfig) -> dict[str, float] | None:
     in_study = words.mode == RunMode.MULTIRUN
     name = run_name()
     if not in_study:
-        composed.study = None
-        return train(from_hydra(composed), folder, name)
+        return train(from_hydra(composed).model_copy(update={"study": None}), folder, name)
     try:
         metrics = train(from_hydra(composed), folder, name)
     except RunBusyError as error:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from gradflow import cli
+from gradflow.comparison.figure import draw_layer_gradients
 from gradflow.comparison.runs import read_runs
 from gradflow.comparison.table import print_table
 from gradflow.config import ConfigError
@@ -13,7 +14,9 @@ def main() -> None:
     """Print one table over all runs in the given folders."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, help="folders of runs or of studies")
-    folders: list[Path] = parser.parse_args().folders
+    parser.add_argument("--figure", type=Path, help="also draw the layers' gradients: .png or .svg")
+    arguments = parser.parse_args()
+    folders: list[Path] = arguments.folders
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"{folder}: is no folder of a run or a study")
@@ -21,6 +24,14 @@ def main() -> None:
     if not runs:
         raise ConfigError(f"{', '.join(map(str, folders))}: no run in there (no status.json)")
     print_table(runs, title=", ".join(map(str, folders)))
+    if arguments.figure is not None:
+        if arguments.figure.suffix not in (".png", ".svg"):
+            raise ConfigError(f"--figure={arguments.figure}: must end in .png or .svg")
+        try:
+            draw_layer_gradients(runs, arguments.figure)
+        except ValueError as error:
+            raise ConfigError(f"--figure={arguments.figure}: {error}") from error
+        print(f"figure: {arguments.figure}")
 
 
 if __name__ == "__main__":

@@ -103,7 +103,28 @@ def test_the_table_has_a_row_for_each_run_and_counts_those_that_did_not_finish(
     text = printed.getvalue()
     assert "my study" in text
     (relu,) = [line for line in text.splitlines() if "relu" in line]
-    assert "40.0 %" in relu
+    assert "40.0" in relu
     assert "35.0 %" in relu
     assert "failed: E: why" in text
     assert "1 finished, 1 failed" in text
+
+
+def test_seeds_of_one_configuration_are_one_row_with_mean_and_standard_deviation(
+    tmp_path: Path,
+) -> None:
+    accuracies = (0.10, 0.20, 0.30)  # mean 20, sample standard deviation 10
+    runs = [
+        a_run(
+            tmp_path / str(seed),
+            axes=axes("vanishing", "relu"),
+            config={"seed": seed},
+            metrics={"train/accuracy": accuracy},
+        )
+        for seed, accuracy in enumerate(accuracies)
+    ]
+    runs.append(a_run(tmp_path / "other", axes=axes("vanishing", "none"), config={"seed": 0}))
+    printed = io.StringIO()
+    print_table(runs, "study", Console(file=printed, width=160))
+    (row,) = [line for line in printed.getvalue().splitlines() if "relu" in line]
+    assert "20.0 ± 10.0" in row
+    assert "1 of 3: stays at chance" in row

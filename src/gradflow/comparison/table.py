@@ -7,6 +7,7 @@ beforehand of which remedy should help.
 from __future__ import annotations
 
 import math
+import statistics
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -23,27 +24,34 @@ _LEARNS = 0.05  # train accuracy above chance, over the last logged steps, that 
 
 
 def print_table(runs: Sequence[Run], title: str, console: Console | None = None) -> None:
-    """Print one row for each run, oldest first."""
+    """Print one row for each configuration, oldest first: mean ± standard deviation over seeds."""
     console = console or Console(width=None if sys.stdout.isatty() else 140)
-    keys = differing_axes(runs)
+    keys = [key for key in differing_axes(runs) if key != "seed"]
+    rows: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        rows.setdefault(tuple(value_of(run, key) for key in keys), []).append(run)
+    several = any(len(group) > 1 for group in rows.values())
     table = Table(title=title, title_justify="left", header_style="bold", expand=False)
     for key in keys:
         table.add_column(key)
+    if several:
+        table.add_column("n", justify="right")
     table.add_column(
         "gradient of the first\nlayer over the last's,\ndecades, step 0", justify="right"
     )
-    table.add_column("train\naccuracy", justify="right")
-    table.add_column("validation\naccuracy", justify="right")
+    table.add_column("train\naccuracy, %", justify="right")
+    table.add_column("validation\naccuracy, %", justify="right")
     table.add_column("seconds", justify="right")
     table.add_column("what it shows")
-    for run in runs:
+    for values, group in rows.items():
         table.add_row(
-            *(value_of(run, key) for key in keys),
-            _decades(first_over_last(run)),
-            _percent(run.metrics.get("train/accuracy")),
-            _percent(run.metrics.get("validation/accuracy")),
-            f"{run.seconds:.0f}",
-            what_it_shows(run),
+            *values,
+            *([str(len(group))] if several else []),
+            _decades([first_over_last(run) for run in group]),
+            _percent([run.metrics.get("train/accuracy") for run in group]),
+            _percent([run.metrics.get("validation/accuracy") for run in group]),
+            f"{statistics.mean(run.seconds for run in group):.0f}",
+            _together([what_it_shows(run) for run in group]),
         )
     console.print(table)
     counts = Counter(run.state for run in runs)
@@ -119,11 +127,28 @@ def what_it_shows(run: Run) -> str:
     return ", ".join(parts) + ending
 
 
-def _decades(value: float | None) -> str:
-    if value is None:
+def _together(words: Sequence[str]) -> str:
+    """Join what the seeds of one configuration show, the most frequent first."""
+    counts = Counter(words)
+    if len(counts) == 1:
+        return words[0]
+    return "; ".join(f"{n} of {len(words)}: {word}" for word, n in counts.most_common())
+
+
+def _decades(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
         return "-"
-    return "first is 0" if math.isinf(value) else f"{value:+.1f}"
+    if any(math.isinf(value) for value in known):
+        return "first is 0"
+    return _mean_and_spread(known, "+.1f")
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
+def _percent(values: Sequence[float | None]) -> str:
+    known = [100 * value for value in values if value is not None and math.isfinite(value)]
+    return _mean_and_spread(known, ".1f") if known else "-"
+
+
+def _mean_and_spread(values: Sequence[float], form: str) -> str:
+    mean = format(statistics.mean(values), form)
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.1f}"

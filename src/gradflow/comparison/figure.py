@@ -1,0 +1,56 @@
+"""The picture of a study: the gradient of every layer before the first step, run beside run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from gradflow.comparison.runs import Run
+from gradflow.comparison.table import differing_axes, value_of
+
+# Okabe & Ito 2008: told apart with every common form of colour blindness. Lines also differ in
+# their markers, for print.
+_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MARKERS = "osD^vP*X"
+
+
+def draw_layer_gradients(runs: Sequence[Run], path: Path) -> None:
+    """Draw log10 RMS of dL/dw per layer, input to output, at step 0; PNG or SVG by `path`'s ending.
+
+    Runs of one configuration with several seeds share a colour; only the first is in the legend.
+    A layer whose gradient is exactly 0, or not finite, is a gap. ValueError if no run has a record.
+    """
+    recorded = [(run, run.layer_gradients(step=0)) for run in runs]
+    recorded = [(run, layers) for run, layers in recorded if layers]
+    if not recorded:
+        raise ValueError("no run has gradients recorded at step 0")
+    keys = [key for key in differing_axes(runs) if key != "seed"] or ["remedy"]
+    figure = Figure(figsize=(8, 4.6), layout="constrained")
+    axes = figure.subplots()
+    styles: dict[str, int] = {}
+    for run, layers in recorded:
+        label = ", ".join(value_of(run, key) for key in keys)
+        known = label in styles
+        style = styles.setdefault(label, len(styles))
+        values = [math.nan if v is None or math.isinf(v) else v for _, v in layers]
+        axes.plot(
+            range(1, len(values) + 1),
+            values,
+            color=_COLOURS[style % len(_COLOURS)],
+            marker=_MARKERS[style % len(_MARKERS)],
+            markersize=4.5,
+            linewidth=1.4,
+            alpha=0.85,
+            label=None if known else label,
+        )
+    axes.set_xlabel("layer, input to output")
+    axes.set_ylabel("log$_{10}$ RMS of $\\partial L/\\partial w$, before the first step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(title=", ".join(keys), loc="outside right upper", frameon=False)
+    figure.savefig(path, dpi=160)

@@ -104,7 +104,7 @@ def test_the_table_has_a_row_for_each_run_and_counts_those_that_did_not_finish(
     assert "my study" in text
     (relu,) = [line for line in text.splitlines() if "relu" in line]
     assert "40.0" in relu
-    assert "35.0 %" in relu
+    assert "35.0" in relu
     assert "failed: E: why" in text
     assert "1 finished, 1 failed" in text
 

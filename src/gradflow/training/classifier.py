@@ -81,7 +81,11 @@ class Classifier(L.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the random layers for this batch."""
-        torch.manual_seed((self._seed * 1_000_003 + self._batches_seen()) % 2**63)
+        seed = (self._seed * 1_000_003 + self._batches_seen()) % 2**63
+        # Not torch.manual_seed: where CUDA is built in but idle, that keeps a stack trace a call.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the mean loss of one batch."""

@@ -31,6 +31,8 @@ class StudyEnd(Callback):
         if not runs:
             return
         print_table(runs, title=f"study {config.study.name} in {folder}")
-        lost = [r for r in runs if r.state != "finished" and r.start >= self._start]
+        # A run that another launch of the same study is still computing is not lost.
+        kept = ("finished", "running")
+        lost = [run for run in runs if run.state not in kept and run.start >= self._start]
         if lost:
             sys.exit(1)

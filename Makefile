@@ -1,11 +1,14 @@
 # `make` lists the targets. Each that needs the environment sets it up first, once.
 PYTHON ?= python3
 BIN := .venv/bin
-UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+# Asked for its version, since a version manager's stand-in may be on PATH with no uv behind it.
+UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .uv/bin/uv)
 QUIET := $(shell test -t 2 || echo -q)
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	{ echo "error: $(PYTHON) is missing or older than Python 3.11; name another: make setup PYTHON=python3.12" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types lock clean
+.PHONY: help setup demo test lint format types lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +26,7 @@ lint: setup ## ruff: rules and format
 	@$(BIN)/ruff format --check .
 
 format: setup ## ruff: mend what it can
-	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
 types: setup ## mypy, strict
@@ -35,22 +38,28 @@ lock: $(UV) ## write requirements/ anew from pyproject.toml, with today's versio
 	@echo uv | $(UV) pip compile -q --upgrade --universal --generate-hashes --no-annotate \
 		--no-header --python-version 3.11 - -o requirements/uv.txt
 
-clean: ## remove the environment and caches; data/, outputs/ and multirun/ stay
-	@rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .coverage
-	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+clean: ## remove caches; the environment, data/, outputs/ and multirun/ stay
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.* htmlcov dist
+	@find conf scripts src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## remove the environment too
+	@rm -rf .venv .uv
 
 .venv/.ready: requirements/dev.txt pyproject.toml | $(UV)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "error: $(PYTHON) is older than Python 3.11; name another: make PYTHON=python3.12"; exit 1; }
-	@test -d .venv || $(UV) venv $(QUIET) --python "$$(command -v $(PYTHON))" .venv
+	@$(CHECK_PYTHON)
 	@echo "setting up .venv: a few minutes, once"
+	@test -x $(BIN)/python || $(UV) venv $(QUIET) --clear --python "$$(command -v $(PYTHON))" .venv
 	@$(UV) pip sync $(QUIET) --python .venv --require-hashes --compile-bytecode requirements/dev.txt
 	@$(UV) pip install $(QUIET) --python .venv --no-deps --editable .
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 # Only where the machine has no uv of its own.
 .uv/bin/uv: requirements/uv.txt
-	@$(PYTHON) -m venv .uv || \
-		{ echo "error: $(PYTHON) has no venv; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(CHECK_PYTHON)
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "error: $(PYTHON) has no venv module; Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "getting uv into .uv"
+	@$(PYTHON) -m venv .uv
 	@.uv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $@

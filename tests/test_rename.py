@@ -1,4 +1,7 @@
-"""A fork gets its own name: the real script, on a copy of the repository."""
+"""A fork gets its own name: the real script, on a copy of the repository.
+
+The names that are tried are ones that no fork has, since a fork runs this file under its own name.
+"""
 
 import os
 import shutil
@@ -9,7 +12,13 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-PARTS = ("src", "conf", "scripts", "pyproject.toml", "README.md", "Makefile")
+PARTS = ("src", "conf", "scripts", "tests", "pyproject.toml", "README.md", "Makefile", "LICENSE")
+
+
+def git(folder: Path, *words: str) -> str:
+    who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    command = ["git", *who, *words]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture
@@ -21,55 +30,111 @@ def copy(tmp_path: Path) -> Path:
             shutil.copytree(source, tmp_path / part, ignore=ignored)
         else:
             shutil.copy(source, tmp_path / part)
-    commit = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a"]
-    for words in (["init", "-q"], ["add", "."], commit):
-        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "a")
     return tmp_path
 
 
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *words]
+    environment = os.environ | {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
 def rename(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "scripts/rename.py", name]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return run(folder, "scripts/rename.py", name)
+
+
+BUILDS = """
+from pathlib import Path
+from hydra.utils import get_object
+import {name}
+from {name}.config import compose
+from {name}.training.build import build_classifier
+
+targets = set()
+for file in Path("conf").rglob("*.yaml"):
+    for line in file.read_text().splitlines():
+        key, _, value = line.strip().partition(": ")
+        if key == "_target_" and value.startswith("{name}."):
+            targets.add(value)
+            get_object(value)
+print({name}.__file__, len(targets), build_classifier(compose(), 10).net.head)
+"""
 
 
 def test_a_renamed_fork_composes_and_builds_under_its_own_name(copy: Path) -> None:
-    assert rename(copy, "my_vision").returncode == 0
-    left = [
-        path
-        for part in PARTS
-        for path in (copy / part).rglob("*")
-        if (copy / part).is_dir()
-        if path.is_file() and path.name != "rename.py" and "gradflow" in path.read_text()
-    ]
-    assert left == []
-    program = (
-        "from my_vision.config import compose, instantiate\n"
-        "from my_vision.training.build import build_classifier\n"
-        "import my_vision\n"
-        "print(my_vision.__file__, build_classifier(compose(), 10).net.head)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=copy,
-        env=os.environ | {"PYTHONPATH": str(copy / "src")},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert str(copy / "src" / "my_vision") in done.stdout
-    assert "Linear" in done.stdout
+    own_targets = {
+        line.strip()
+        for path in (copy / "conf").rglob("*.yaml")
+        for line in path.read_text().splitlines()
+        if line.strip().startswith("_target_: gradflow.")
+    }
+    assert own_targets
+    done = rename(copy, "zz_fork")
+    assert done.returncode == 0, done.stderr
+    assert "src/gradflow is now src/zz_fork" in done.stdout
+    files = [copy / name for name in git(copy, "ls-files").split()]
+    named = [path for path in files if "gradflow" in path.read_text().lower()]
+    assert [path for path in named if path.name != "LICENSE"] == []
+    assert (copy / "LICENSE").read_bytes() == (REPOSITORY / "LICENSE").read_bytes()
+    built = run(copy, "-c", BUILDS.format(name="zz_fork"))
+    assert built.returncode == 0, built.stderr
+    file, targets, *head = built.stdout.split()
+    assert Path(file).parent == copy / "src" / "zz_fork"
+    assert int(targets) == len(own_targets)
+    assert head[0].startswith("Linear")
 
 
-@pytest.mark.parametrize("name", ["My-Project", "1st", "json", "gradflow", ""])
-def test_a_name_that_python_cannot_import_is_refused_in_one_line(copy: Path, name: str) -> None:
+def test_a_fork_of_a_fork_can_be_renamed_again_once_committed(copy: Path) -> None:
+    assert rename(copy, "zz_fork").returncode == 0
+    assert "commit them first" in rename(copy, "zz_again").stderr
+    git(copy, "add", ".")
+    git(copy, "commit", "-qm", "b")
+    assert "is the package's name already" in rename(copy, "zz_fork").stderr
+    assert rename(copy, "zz_again").returncode == 0
+    assert git(copy, "ls-files", "src").startswith("src/zz_again/")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("My-Project", "must be lower-case"),
+        ("1st", "must be lower-case"),
+        ("", "must be lower-case"),
+        ("class", "no keyword"),
+        ("json", "is taken"),
+        ("torch", "is taken"),
+        ("train", "is taken"),  # scripts/train.py comes first on the path of every script
+        ("gradflow", "already"),
+    ],
+)
+def test_a_name_that_a_package_cannot_have_is_refused_in_one_line(
+    copy: Path, name: str, reason: str
+) -> None:
     done = rename(copy, name)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
+    assert reason in done.stderr
     assert done.stderr.count("\n") == 1
-    assert (copy / "src" / "gradflow").is_dir()
+    assert git(copy, "status", "--porcelain") == ""
 
 
 def test_a_tree_with_changes_is_left_alone(copy: Path) -> None:
     (copy / "README.md").write_text("changed")
-    assert "commit them first" in rename(copy, "my_vision").stderr
+    assert "commit them first" in rename(copy, "zz_fork").stderr
     assert (copy / "src" / "gradflow").is_dir()
+
+
+def test_a_folder_without_git_is_refused_in_one_line(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(copy / ".git")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(copy.parent))
+    done = rename(copy, "zz_fork")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: git: ")
+    assert done.stderr.count("\n") == 1

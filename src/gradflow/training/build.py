@@ -76,7 +76,7 @@ def build_trainer(
     callbacks.append(Progress(config.steps, title))
     every = min(config.validate_every, config.steps)
     try:
-        return L.Trainer(
+        trainer = L.Trainer(
             accelerator=config.trainer.accelerator,
             devices=config.trainer.devices,
             num_nodes=config.trainer.num_nodes,
@@ -99,3 +99,9 @@ def build_trainer(
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         first = str(error).splitlines()[0]
         raise ConfigError(f"trainer={config.axes.get('trainer', 'auto')}: {first}") from error
+    if config.precision == "16-mixed" and trainer.strategy.root_device.type == "cpu":
+        # Lightning would take bfloat16 instead, and the record would name the wrong precision.
+        raise ConfigError(
+            "precision=16-mixed: not on a CPU; allowed there: 32-true, bf16-mixed, 64-true"
+        )
+    return trainer

@@ -7,6 +7,7 @@ empty: here its traceback is written, and the failure is left in status.json for
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -15,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gradflow.config import ConfigError, from_hydra
+from gradflow.training.status import FILE as STATUS
 from gradflow.training.status import RunBusyError, Status, now
 from gradflow.training.train import train
 
@@ -28,7 +30,7 @@ def run_job(composed: DictConfig) -> dict[str, float] | None:
     in_study = words.mode == RunMode.MULTIRUN
     name = run_name()
     if not in_study:
-        return train(from_hydra(composed).model_copy(update={"study": None}), folder, name)
+        return _run_alone(composed, folder, name)
     try:
         metrics = train(from_hydra(composed), folder, name)
     except RunBusyError as error:
@@ -43,6 +45,18 @@ def run_job(composed: DictConfig) -> dict[str, float] | None:
         log.error("%s failed: %s", name, error, exc_info=not isinstance(error, ConfigError))
         return None
     log.info("%s: %s", name, _short(metrics))
+    return metrics
+
+
+def _run_alone(composed: DictConfig, folder: Path, name: str) -> dict[str, float]:
+    try:
+        metrics = train(from_hydra(composed).model_copy(update={"study": None}), folder, name)
+    except ConfigError:
+        if not (folder / STATUS).exists():  # Hydra made the folder before anything was checked
+            shutil.rmtree(folder)
+        raise
+    log.info("%s: %s", name, _short(metrics))
+    log.info("record: %s", folder)
     return metrics
 
 

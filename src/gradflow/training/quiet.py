@@ -9,6 +9,7 @@ _REMARKS = (
     ".*lr_scheduler.step.*before.*optimizer.step.*",  # fp16's first steps are skipped
     ".*resuming from a checkpoint.*",  # the batches continue where they were
     ".*GPU available but not used.*",
+    ".*fp16 is not supported on CPU.*",  # refused here, not replaced
     ".*but have no `val_dataloader`.*",  # data.validation=0
     ".*is smaller than the logging interval.*",  # steps are counted across epochs
     ".*LeafSpec.*",  # Lightning's own use of torch

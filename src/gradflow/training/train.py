@@ -46,12 +46,13 @@ def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, fl
         DataError: if the data cannot be had.
     """
     folder = Path(folder).resolve()
-    _check(config)
+    quieten()
     with claimed(folder):
         before = _earlier(config, folder)
         if before is not None and before.state == "finished":
             log.info("%s: already finished", name)
             return before.metrics
+        _check(config, folder)
         config.save(folder / CONFIG)
         resume = before is not None and (folder / LAST).exists()
         status = Status("running", wandb_id=before.wandb_id if before and resume else None)
@@ -110,8 +111,10 @@ def fit(
         split.to(trainer.strategy.root_device)
     validation = batches.validation if len(batches.validation) else None
     checkpoint = str(folder / LAST) if resume else None
-    if checkpoint is not None and is_first_process():
-        step = torch.load(checkpoint, weights_only=True, map_location="cpu")["global_step"]
+    if is_first_process():  # rows that are about to be repeated; all, where nothing can be resumed
+        step = 0
+        if checkpoint is not None:
+            step = torch.load(checkpoint, weights_only=True, map_location="cpu")["global_step"]
         MetricsFile(folder).drop_from(step)
     trainer.fit(classifier, batches.train, validation, ckpt_path=checkpoint, weights_only=True)
     trainer.save_checkpoint(folder / LAST)
@@ -122,11 +125,12 @@ def fit(
     return classifier, last_values(folder)
 
 
-def _check(config: Config) -> None:
-    """Build everything but the data once, on the smallest scale, so that errors come first."""
+def _check(config: Config, folder: Path) -> None:
+    """Build everything but the data once, so that what is wrong is said before anything is done."""
     data = build_data(config)
     state = torch.get_rng_state()
     build_classifier(config, data.num_classes)
+    build_trainer(config, folder, [], "", validates=data.validation > 0)
     torch.set_rng_state(state)
 
 

@@ -1,0 +1,50 @@
+"""One run through the real command line: what it says, and what it leaves behind."""
+
+from pathlib import Path
+
+import pytest
+from small_run import SMALL, run
+
+from gradflow.config import ConfigError, compose
+from gradflow.training.metrics_file import read_rows
+from gradflow.training.status import CONFIG, Status
+from gradflow.training.train import train
+
+
+def test_a_single_run_ends_with_its_figures_and_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    done = run(tmp_path, *SMALL, f"hydra.run.dir={folder}")
+    assert done.returncode == 0, done.stderr
+    status = Status.read(folder)
+    assert status is not None
+    assert f"validation/accuracy {status.metrics['validation/accuracy']:.3f}" in done.stdout
+    assert f"record: {folder}" in done.stdout
+
+
+def test_a_refused_run_leaves_no_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "refused"
+    done = run(tmp_path, *SMALL, "clip=agc", "clip.clip_factor=0", f"hydra.run.dir={folder}")
+    assert done.returncode == 2
+    assert done.stderr == "error: clip.clip_factor=0: must be > 0\n"
+    assert not folder.exists()
+
+
+def test_fp16_on_a_cpu_is_refused_rather_than_replaced(tmp_path: Path, conf: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^precision=16-mixed: not on a CPU; allowed there: "):
+        train(compose([*SMALL, "precision=16-mixed"], conf), tmp_path)
+
+
+def test_a_run_cut_off_before_its_first_checkpoint_begins_anew_without_old_rows(
+    tmp_path: Path, conf: Path
+) -> None:
+    config = compose(SMALL, conf)
+    fresh = tmp_path / "fresh"
+    train(config, fresh)
+    cut_off = tmp_path / "cut_off"
+    cut_off.mkdir()
+    config.save(cut_off / CONFIG)
+    Status("running").write(cut_off)
+    (cut_off / "metrics.csv").write_text("step,epoch,train/loss\n3,0,123.0\n")
+    train(config, cut_off)
+    kept = [{k: v for k, v in row.items() if v} for row in read_rows(cut_off)]
+    assert kept == [{k: v for k, v in row.items() if v} for row in read_rows(fresh)]

@@ -143,7 +143,9 @@ def test_a_mistake_on_the_command_line_is_one_line_and_exit_status_2(tmp_path: P
 
 def test_an_interrupted_run_says_so(tmp_path: Path) -> None:
     (tmp_path / "interrupting.py").write_text(
-        f"import os\nfrom torch.nn import ReLU\n\n\nclass Stop(ReLU):\n"
+        "import os, signal\nfrom torch.nn import ReLU\n\n"
+        # A shell starts background jobs, and all below them, with SIGINT ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n\n\nclass Stop(ReLU):\n"
         f"    def forward(self, z):\n        os.kill(os.getpid(), {int(signal.SIGINT)})\n"
         "        return super().forward(z)\n"
     )

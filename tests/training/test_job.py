@@ -48,3 +48,11 @@ def test_a_run_cut_off_before_its_first_checkpoint_begins_anew_without_old_rows(
     train(config, cut_off)
     kept = [{k: v for k, v in row.items() if v} for row in read_rows(cut_off)]
     assert kept == [{k: v for k, v in row.items() if v} for row in read_rows(fresh)]
+
+
+def test_accumulated_batches_are_logged_with_their_step_and_not_before(
+    tmp_path: Path, conf: Path
+) -> None:
+    words = [*SMALL, "accumulate=3", "steps=4", "log_every=2", "data.validation=0", "test=false"]
+    train(compose(words, conf), tmp_path)
+    assert [row["step"] for row in read_rows(tmp_path)] == ["1", "3"]  # counted from 0

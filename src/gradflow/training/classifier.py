@@ -17,9 +17,11 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from gradflow.training.window import Window
+
 Batch = tuple[Tensor, Tensor]  # images float32 (B, 3, H, W), labels int64 (B,)
 # What a checkpoint holds beside the weights: attributes of the Classifier.
-_STATE = ("diverged_at", "validated_at", "_logged_at", "_loss", "_correct", "_images", "_batches")
+_STATE = ("diverged_at", "validated_at", "_logged_at")
 
 
 class Classifier(L.LightningModule):
@@ -53,10 +55,9 @@ class Classifier(L.LightningModule):
         self._clip = clip
         self._seed = seed
         self._log_every = log_every
-        self._logged_at = -1
-        self._loss: Tensor
-        self._correct: Tensor
-        self._reset_window()
+        self._logged_at = 0  # no step is done yet, and none to log
+        self._window = Window.empty(self.device)
+        self._norms: tuple[Tensor, Tensor]  # before and after clipping, in the step to be logged
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer and a schedule that moves with every optimizer step."""
@@ -66,18 +67,21 @@ class Classifier(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Bring the window to the device; stay stopped where a resumed run had diverged."""
-        self._loss, self._correct = self._loss.to(self.device), self._correct.to(self.device)
+        self._window = self._window.to(self.device)
         if self.diverged_at is not None:
             self.trainer.should_stop = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the weights do not say of a run."""
-        checkpoint["classifier"] = {key: getattr(self, key) for key in _STATE}
+        state = {key: getattr(self, key) for key in _STATE}
+        checkpoint["classifier"] = state | {"window": self._window.state()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from there."""
-        for key, value in checkpoint["classifier"].items():
-            setattr(self, key, value)
+        state = checkpoint["classifier"]
+        for key in _STATE:
+            setattr(self, key, state[key])
+        self._window = Window(**state["window"])
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the random layers for this batch."""
@@ -92,10 +96,7 @@ class Classifier(L.LightningModule):
         images, labels = batch
         logits = self.net(images)
         loss = F.cross_entropy(logits, labels)
-        self._loss += loss.detach()
-        self._correct += (logits.detach().argmax(1) == labels).sum()
-        self._images += len(labels)
-        self._batches += 1
+        self._window.add(loss.detach(), logits.detach(), labels)
         return loss
 
     def configure_gradient_clipping(
@@ -118,20 +119,20 @@ class Classifier(L.LightningModule):
         if step == self._logged_at or step % self._log_every:
             return
         self._logged_at = step
-        loss, correct = torch.stack([self._loss, self._correct]).tolist()
+        loss, accuracy = self._window.means()
         before, after = torch.stack(self._norms).tolist()
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)  # configure_optimizers builds one
         values = {
-            "train/loss": loss / self._batches,
-            "train/accuracy": correct / self._images,
+            "train/loss": loss,
+            "train/accuracy": accuracy,
             "lr": optimizer.param_groups[0]["lr"],
             "gradient_norm/total_before_clipping": before,
             "gradient_norm/total_after_clipping": after,
         }
         self.log_dict(values)
-        self._reset_window()
-        if not math.isfinite(values["train/loss"]):
+        self._window = Window.empty(self.device)
+        if not math.isfinite(loss):
             self.diverged_at = step
             self.trainer.should_stop = True
 
@@ -162,9 +163,3 @@ class Classifier(L.LightningModule):
 
     def _batches_seen(self) -> int:
         return self.trainer.fit_loop.epoch_loop.total_batch_idx + 1
-
-    def _reset_window(self) -> None:
-        zero = torch.zeros((), device=self.device)
-        self._loss, self._correct = zero.clone(), zero.clone()
-        self._images = self._batches = 0
-        self._norms = (zero, zero)

@@ -26,7 +26,7 @@ _LEARNS = 0.05  # train accuracy above chance, over the last logged steps, that 
 def print_table(runs: Sequence[Run], title: str, console: Console | None = None) -> None:
     """Print one row for each configuration, oldest first: mean ± standard deviation over seeds."""
     console = console or Console(width=None if sys.stdout.isatty() else 140)
-    keys = [key for key in differing_axes(runs) if key != "seed"]
+    keys = [key for key in differing_axes(runs) if key != "seed"] or ["remedy"]
     rows: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         rows.setdefault(tuple(value_of(run, key) for key in keys), []).append(run)

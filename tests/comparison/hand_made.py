@@ -23,7 +23,7 @@ def a_run(folder: Path, **changes: Any) -> Run:
         "error": None,
         "metrics": {"train/accuracy": 0.4, "validation/accuracy": 0.35},
         "axes": {"pathology": "none", "remedy": "none"},
-        "config": {},
+        "config": {"seed": 0},
     }
     return Run(**(values | changes))
 

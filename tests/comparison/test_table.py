@@ -128,3 +128,17 @@ def test_seeds_of_one_configuration_are_one_row_with_mean_and_standard_deviation
     (row,) = [line for line in printed.getvalue().splitlines() if "relu" in line]
     assert "20.0 ± 10.0" in row
     assert "1 of 3: stays at chance" in row
+
+
+def test_a_run_without_a_configuration_is_one_row_and_adds_no_columns(tmp_path: Path) -> None:
+    runs = [
+        a_run(tmp_path / "a", axes=axes("vanishing", "relu")),
+        a_run(tmp_path / "b", axes=axes("vanishing", "none")),
+    ]
+    assert differing_axes(runs) == ["remedy"]
+    broken = a_run(tmp_path / "half_written", axes={}, config={}, state="cut off", metrics={})
+    assert differing_axes([*runs, broken]) == ["remedy"]
+    printed = io.StringIO()
+    print_table([*runs, broken], "study", Console(file=printed, width=160))
+    (row,) = [line for line in printed.getvalue().splitlines() if "half_written" in line]
+    assert "cut off" in row

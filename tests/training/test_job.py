@@ -56,3 +56,39 @@ def test_accumulated_batches_are_logged_with_their_step_and_not_before(
     words = [*SMALL, "accumulate=3", "steps=4", "log_every=2", "data.validation=0", "test=false"]
     train(compose(words, conf), tmp_path)
     assert [row["step"] for row in read_rows(tmp_path)] == ["1", "3"]  # counted from 0
+
+
+def test_a_refused_run_removes_nothing_that_was_in_its_folder_before(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "thesis.txt").write_text("years of work")
+    done = run(tmp_path, *SMALL, "clip=agc", "clip.clip_factor=0", f"hydra.run.dir={folder}")
+    assert done.returncode == 2
+    assert (folder / "sub" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_job_refused_in_a_finished_runs_folder_leaves_its_record_and_fails_the_launch(
+    tmp_path: Path,
+) -> None:
+    study = tmp_path / "study"
+    words = ["-m", *SMALL, "seed=0", f"hydra.sweep.dir={study}", "hydra.sweep.subdir=job"]
+    assert run(tmp_path, *words).returncode == 0
+    record = (study / "job" / "status.json").read_bytes()
+    refused = run(tmp_path, *words, "lr_scale=2")
+    assert refused.returncode == 1
+    assert "refused: ConfigError: " in refused.stdout
+    assert "lr_scale=1.0, not 2.0" in refused.stdout
+    assert (study / "job" / "status.json").read_bytes() == record
+    assert run(tmp_path, *words).returncode == 0  # the same words again: finished, skipped
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "../x"])
+def test_a_study_name_that_is_no_folders_is_refused_before_any_folder_is_made(
+    tmp_path: Path, name: str
+) -> None:
+    study = tmp_path / "studies" / "${study.name}"
+    done = run(tmp_path, "-m", *SMALL, f"study.name={name}", f"hydra.sweep.dir={study}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: study.name={name}: must be letters")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "studies").exists()

@@ -6,6 +6,8 @@ did.
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from omegaconf import DictConfig
 
 from gradflow.comparison.runs import read_runs
 from gradflow.comparison.table import print_table
-from gradflow.training.status import now
+from gradflow.config.schema import STUDY_NAME, study_name_refusal
+from gradflow.training.status import REFUSAL, now
 
 
 class StudyEnd(Callback):
@@ -23,6 +26,14 @@ class StudyEnd(Callback):
 
     def __init__(self) -> None:
         self._start = now()
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check what all jobs share, before the first folder is made."""
+        name = str(config.study.name)
+        if not re.fullmatch(STUDY_NAME, name):
+            # Hydra would turn any other exception into a warning.
+            print(f"error: {study_name_refusal(name)}", file=sys.stderr)
+            sys.exit(2)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Read the study's folder, where every job has left its record."""
@@ -34,5 +45,11 @@ class StudyEnd(Callback):
         # A run that another launch of the same study is still computing is not lost.
         kept = ("finished", "running")
         lost = [run for run in runs if run.state not in kept and run.start >= self._start]
-        if lost:
+        refused = [path for path in sorted(folder.rglob(REFUSAL)) if self._is_of_this(path)]
+        for path in refused:
+            print(f"refused: {json.loads(path.read_text())['error']}")
+        if lost or refused:
             sys.exit(1)
+
+    def _is_of_this(self, refusal: Path) -> bool:
+        return bool(json.loads(refusal.read_text())["time"] >= self._start)

@@ -29,7 +29,10 @@ def print_table(runs: Sequence[Run], title: str, console: Console | None = None)
     keys = [key for key in differing_axes(runs) if key != "seed"] or ["remedy"]
     rows: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
-        rows.setdefault(tuple(value_of(run, key) for key in keys), []).append(run)
+        values = tuple(value_of(run, key) for key in keys)
+        if not run.config:  # nothing is known of it but where it lies
+            values = (run.folder.name, *values[1:])
+        rows.setdefault(values, []).append(run)
     several = any(len(group) > 1 for group in rows.values())
     table = Table(title=title, title_justify="left", header_style="bold", expand=False)
     for key in keys:
@@ -65,6 +68,7 @@ def differing_axes(runs: Sequence[Run]) -> list[str]:
     A remedy changes further axes; where pathology, remedy and seed already tell all runs apart,
     those are left out.
     """
+    runs = [run for run in runs if run.config]  # the others differ in nothing that is known
     if len(runs) > 1 and all(run.config.get("case") for run in runs):
         candidates = ["case"]
     else:
@@ -88,7 +92,7 @@ def differing_axes(runs: Sequence[Run]) -> list[str]:
 def value_of(run: Run, key: str) -> str:
     """Return an axis' choice or a single value of the run's configuration, as text."""
     value = run.axes.get(key, run.config.get(key))
-    return run.folder.name if value is None and not run.config else str(value)
+    return str(value) if run.config else "-"
 
 
 def first_over_last(run: Run) -> float | None:

@@ -7,11 +7,12 @@ error. This file knows no axis value by name.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gradflow.config.errors import ConfigError
 
@@ -36,6 +37,14 @@ AXES = (
 Positive = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Node = dict[str, Any]  # a `_target_` and its arguments
+
+
+STUDY_NAME = r"\w[\w.+=,-]*"
+
+
+def study_name_refusal(name: str) -> str:
+    """Say what a study may be called: its name is that of a folder, and of a W&B group."""
+    return f"study.name={name}: must be letters, digits and . + = , - _, a letter or digit first"
 
 
 class _Closed(BaseModel):
@@ -63,7 +72,14 @@ class Logger(_Closed):
 class Study(_Closed):
     """The multirun that a run belongs to."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.+=,-]+$")]
+    name: str
+
+    @field_validator("name")
+    @classmethod
+    def _names_one_folder(cls, name: str) -> str:
+        if not re.fullmatch(STUDY_NAME, name):
+            raise ValueError(study_name_refusal(name))
+        return name
 
 
 class Config(_Closed):

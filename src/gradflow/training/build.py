@@ -98,7 +98,8 @@ def build_trainer(
         )
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         first = str(error).splitlines()[0]
-        raise ConfigError(f"trainer={config.axes.get('trainer', 'auto')}: {first}") from error
+        chosen = ", ".join(f"{key}={value}" for key, value in config.trainer)
+        raise ConfigError(f"trainer={config.axes['trainer']} ({chosen}): {first}") from error
     if config.precision == "16-mixed" and trainer.strategy.root_device.type == "cpu":
         # Lightning would take bfloat16 instead, and the record would name the wrong precision.
         raise ConfigError(

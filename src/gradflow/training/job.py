@@ -6,8 +6,8 @@ empty: here its traceback is written, and the failure is left in status.json for
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import shutil
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -16,8 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gradflow.config import ConfigError, from_hydra
-from gradflow.training.status import FILE as STATUS
-from gradflow.training.status import RunBusyError, Status, now
+from gradflow.training.status import REFUSAL, RunBusyError, Status, now, write_refusal
 from gradflow.training.train import train
 
 log = logging.getLogger(__name__)
@@ -31,16 +30,15 @@ def run_job(composed: DictConfig) -> dict[str, float] | None:
     name = run_name()
     if not in_study:
         return _run_alone(composed, folder, name)
+    begun = now()
     try:
+        (folder / REFUSAL).unlink(missing_ok=True)
         metrics = train(from_hydra(composed), folder, name)
     except RunBusyError as error:
         log.warning("%s; left to it", error)
         return None
     except Exception as error:
-        status = Status.read(folder)
-        if status is None or status.state != "failed":  # it failed before training began
-            first = f"{type(error).__name__}: {error}".splitlines()[0]
-            Status("failed", end=now(), error=first).write(folder)
+        _record_failure(folder, error, begun)
         # What the user can mend needs one line, everything else its traceback.
         log.error("%s failed: %s", name, error, exc_info=not isinstance(error, ConfigError))
         return None
@@ -52,12 +50,39 @@ def _run_alone(composed: DictConfig, folder: Path, name: str) -> dict[str, float
     try:
         metrics = train(from_hydra(composed).model_copy(update={"study": None}), folder, name)
     except ConfigError:
-        if not (folder / STATUS).exists():  # Hydra made the folder before anything was checked
-            shutil.rmtree(folder)
+        _remove_what_hydra_wrote(folder)
         raise
     log.info("%s: %s", name, _short(metrics))
     log.info("record: %s", folder)
     return metrics
+
+
+def _record_failure(folder: Path, error: Exception, begun: str) -> None:
+    """Leave the failure in the folder; the record of an earlier run in there stays as it is."""
+    first = f"{type(error).__name__}: {error}".splitlines()[0]
+    status = Status.read(folder)
+    if status is None:
+        Status("failed", end=now(), error=first).write(folder)
+    elif status.state != "failed" or status.start < begun:  # refused before training began
+        write_refusal(folder, first)
+
+
+def _remove_what_hydra_wrote(folder: Path) -> None:
+    """Remove the folder that Hydra made for a run that was then refused, if nothing else is in it.
+
+    The user may have named a folder that was there before, so nothing is removed that is not known
+    by its name to be of this launch, and no folder that is not empty by then.
+    """
+    words = folder / ".hydra"
+    written = {words, folder / "train.log", folder / ".lock"}
+    inside = {words / f"{name}.yaml" for name in ("config", "hydra", "overrides")}
+    if not set(folder.iterdir()) <= written or not set(words.glob("*")) <= inside:
+        return
+    for path in (*inside, *(written - {words})):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        words.rmdir()
+        folder.rmdir()
 
 
 def run_name() -> str:

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 FILE = "status.json"
 CONFIG = "config.yaml"
+REFUSAL = "refusal.json"  # why a later launch left the run alone; its record stays
 State = Literal["running", "finished", "failed", "interrupted"]
 
 
@@ -86,6 +87,11 @@ def is_claimed(folder: Path) -> bool:
             return False
     except Timeout:
         return True
+
+
+def write_refusal(folder: Path, error: str) -> None:
+    """Say beside a run's record why a later launch could not do what it was asked to."""
+    (folder / REFUSAL).write_text(json.dumps({"time": now(), "error": error}) + "\n")
 
 
 def now() -> str:

@@ -7,6 +7,7 @@ what scripts/train.py does.
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from gradflow import weights_and_biases
 from gradflow.config import Config, ConfigError
@@ -74,7 +76,9 @@ def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, fl
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt | SystemExit)
             status.state = "interrupted" if stopped else "failed"
-            status.error = f"{type(error).__name__}: {error}".splitlines()[0]
+            status.error = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+            if isinstance(error, SIGTERMException):
+                raise SystemExit(128 + signal.SIGTERM) from error
             if isinstance(error, SystemExit):  # what Lightning makes of a KeyboardInterrupt
                 raise KeyboardInterrupt from error
             raise

@@ -72,9 +72,10 @@ def test_a_depth_that_is_not_6n_plus_2_is_refused_with_the_two_nearest(
     [
         ({"width": 0}, "width must be at least 1, got 0"),
         ({"stem_stride": 3}, "stem_stride must be 1 or 2, got 3"),
+        ({"padding": "mirror"}, "padding must be zeros or circular, got mirror"),
     ],
 )
-def test_impossible_sizes_are_refused_in_one_line(changes: dict[str, int], message: str) -> None:
+def test_impossible_sizes_are_refused_in_one_line(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         plain_or_resnet(**changes)
 
@@ -92,14 +93,21 @@ def test_stages_halve_the_image_and_double_the_channels(
     assert shapes == [(2, c, side, side) for c, side in zip(channels, sides, strict=True)]
 
 
+@pytest.mark.parametrize("padding", ["zeros", "circular"])
 @pytest.mark.parametrize("skip", [True, False])
-def test_logits_equal_a_forward_pass_written_out_by_hand(skip: bool) -> None:
-    net = plain_or_resnet(skip=skip, norm=lambda _: nn.Identity(), activation=nn.Tanh).double()
+def test_logits_equal_a_forward_pass_written_out_by_hand(skip: bool, padding: str) -> None:
+    changes = {"skip": skip, "padding": padding, "norm": lambda _: nn.Identity()}
+    net = plain_or_resnet(activation=nn.Tanh, **changes).double()
     weights = dict(net.named_parameters())
     images = torch.randn(3, 3, 12, 12, dtype=torch.float64)
 
     def conv(x: Tensor, name: str, stride: int = 1) -> Tensor:
-        return F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], stride, padding=1)
+        if padding == "zeros":
+            x = F.pad(x, (1, 1, 1, 1))
+        else:
+            x = torch.cat([x[..., -1:], x, x[..., :1]], dim=-1)
+            x = torch.cat([x[..., -1:, :], x, x[..., :1, :]], dim=-2)
+        return F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], stride)
 
     x = torch.tanh(conv(images, "stem.conv"))
     for stage, stride in enumerate((1, 2, 2)):
@@ -112,6 +120,18 @@ def test_logits_equal_a_forward_pass_written_out_by_hand(skip: bool) -> None:
         x = torch.tanh(z)
     logits = x.flatten(2).mean(2) @ weights["head.weight"].T + weights["head.bias"]
     torch.testing.assert_close(net(images), logits)
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_with_circular_padding_it_makes_no_difference_where_an_image_begins(skip: bool) -> None:
+    """Shifts by 4 pixels, since the two strides of 2 read every fourth; zeros see the border."""
+    images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    shifted = images.roll((4, 8), dims=(2, 3))
+    nets = [plain_or_resnet(skip=skip, padding=p).double() for p in ("circular", "zeros")]
+    nets[1].load_state_dict(nets[0].state_dict())
+    circular, zeros = nets
+    torch.testing.assert_close(circular(shifted), circular(images))
+    assert not torch.allclose(zeros(shifted), zeros(images), atol=1e-3)
 
 
 def test_a_plain_net_is_the_resnet_with_its_shortcuts_cut() -> None:

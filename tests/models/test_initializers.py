@@ -188,13 +188,17 @@ def test_delta_orthogonal_refuses_convolutions_that_have_no_such_kernel(conv: nn
     assert "\n" not in str(refusal.value)
 
 
-SETS_EVERY_LAYER: list[Callable[..., None]] = [
+TAKES_A_GAIN: list[Callable[..., None]] = [
     partial(init.xavier_uniform, gain=1.0),
     partial(init.xavier_normal, gain=1.0),
     partial(init.kaiming_uniform, gain=None, mode="fan_in"),
     partial(init.kaiming_normal, gain=None, mode="fan_in"),
     partial(init.orthogonal, gain=None),
     partial(init.delta_orthogonal, gain=1.0247),
+]
+SETS_EVERY_LAYER = [
+    *TAKES_A_GAIN,
+    partial(init.gaussian, weight_variance=2.0, bias_variance=0.0),
 ]
 
 
@@ -288,7 +292,7 @@ def test_zero_residual_is_refused_without_a_skip_connection_or_a_norm(
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("initializer", SETS_EVERY_LAYER, ids=lambda i: i.func.__name__)
+@pytest.mark.parametrize("initializer", TAKES_A_GAIN, ids=lambda i: i.func.__name__)
 @pytest.mark.parametrize("gain", [0.0, -1.0, math.inf, math.nan])
 def test_a_gain_that_is_not_positive_is_refused_in_one_line(
     initializer: Callable[..., None], gain: float
@@ -300,3 +304,45 @@ def test_a_gain_that_is_not_positive_is_refused_in_one_line(
 def test_an_unknown_fan_is_refused_in_one_line() -> None:
     with pytest.raises(ValueError, match="mode must be fan_in or fan_out, got fan_avg"):
         init.kaiming_normal(new_net(), nn.ReLU, gain=None, mode="fan_avg")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("sigma_w_2", [0.6, 3.0])
+def test_gaussian_weights_have_variance_sigma_w_squared_over_fan_in(sigma_w_2: float) -> None:
+    weights = weights_after(init.gaussian, weight_variance=sigma_w_2, bias_variance=0.3)
+    assert_layers_have_variance(weights, lambda fan_in, _: sigma_w_2 / fan_in, NORMAL)
+
+
+def test_gaussian_biases_have_variance_sigma_b_squared_in_every_layer() -> None:
+    net = new_net(width=256)
+    init.gaussian(net, nn.ReLU, weight_variance=1.0, bias_variance=0.3)
+    biases = {n: p.detach().double() for n, p in net.named_parameters() if n.endswith("bias")}
+    assert len(biases) == len(FANS)
+    for name, bias in biases.items():
+        tolerance = 5 * math.sqrt((NORMAL - 1) / bias.numel())
+        assert float(bias.square().mean()) == pytest.approx(0.3, rel=tolerance), name
+        assert abs(float(bias.mean())) < 5 * math.sqrt(0.3 / bias.numel()), name
+    together = torch.cat(list(biases.values()))
+    kurtosis = float((together**4).mean()) / float(together.square().mean()) ** 2
+    assert kurtosis == pytest.approx(NORMAL, abs=5 * math.sqrt(24 / together.numel()))
+
+
+@pytest.mark.parametrize(
+    ("weight_variance", "bias_variance", "message"),
+    [
+        (0.0, 0.0, "weight_variance must be positive and finite, got 0.0$"),
+        (math.inf, 0.0, "weight_variance must be positive and finite, got inf$"),
+        (math.nan, 0.0, "weight_variance must be positive and finite, got nan$"),
+        (1.0, -0.1, "bias_variance must be at least 0 and finite, got -0.1$"),
+        (1.0, math.nan, "bias_variance must be at least 0 and finite, got nan$"),
+        (1.0, 0.1, "bias_variance=0.1 needs biases, and stem.conv has none, .*norm=none"),
+    ],
+)
+def test_gaussian_variances_that_cannot_be_are_refused_in_one_line_and_nothing_is_drawn(
+    weight_variance: float, bias_variance: float, message: str
+) -> None:
+    net = new_net(norm=nn.BatchNorm2d)
+    before = [parameter.clone() for parameter in net.parameters()]
+    with pytest.raises(ValueError, match=message) as refusal:
+        init.gaussian(net, nn.ReLU, weight_variance=weight_variance, bias_variance=bias_variance)
+    assert "\n" not in str(refusal.value)
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))

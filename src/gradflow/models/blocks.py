@@ -6,22 +6,28 @@ C_out channels, H by W pixels, s the stride.
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 ActivationFactory = Callable[[], nn.Module]
 NormFactory = Callable[[int], nn.Module]
+Padding = Literal["zeros", "circular"]
 
 
-def conv3x3(in_channels: int, out_channels: int, *, stride: int, norm: nn.Module) -> nn.Conv2d:
-    """Build a 3x3 convolution with zero padding 1, to be followed by `norm`.
+def conv3x3(
+    in_channels: int, out_channels: int, *, stride: int, norm: nn.Module, padding: Padding
+) -> nn.Conv2d:
+    """Build a 3x3 convolution with padding 1, to be followed by `norm`.
 
     It has a bias exactly when `norm` is an Identity: a norm subtracts any bias before it, and
     brings a shift of its own.
     """
     bias = isinstance(norm, nn.Identity)
-    return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=bias)
+    return nn.Conv2d(
+        in_channels, out_channels, 3, stride=stride, padding=1, padding_mode=padding, bias=bias
+    )
 
 
 def conv_norm_activation(
@@ -31,10 +37,11 @@ def conv_norm_activation(
     stride: int,
     activation: ActivationFactory,
     norm: NormFactory,
+    padding: Padding,
 ) -> nn.Sequential:
     """Build `conv`, `norm`, `activation` in a row, under these names: the stem of a net."""
     norm_layer = norm(out_channels)
-    conv = conv3x3(in_channels, out_channels, stride=stride, norm=norm_layer)
+    conv = conv3x3(in_channels, out_channels, stride=stride, norm=norm_layer, padding=padding)
     return nn.Sequential(
         OrderedDict(conv=conv, norm=norm_layer, activation=new_activation(activation))
     )
@@ -81,7 +88,8 @@ class BasicBlock(nn.Module):
 
     With `skip=False` the shortcut is cut, `shortcut` is None, and nothing else changes. The input
     of `activation1` and of `activation2` is a pre-activation z: after the norm, and after the
-    addition.
+    addition. Beyond its border an image is 0; with `padding="circular"` it goes on at the other
+    end.
     """
 
     def __init__(
@@ -93,13 +101,14 @@ class BasicBlock(nn.Module):
         skip: bool,
         activation: ActivationFactory,
         norm: NormFactory,
+        padding: Padding = "zeros",
     ) -> None:
         super().__init__()
         norm1, norm2 = norm(out_channels), norm(out_channels)
-        self.conv1 = conv3x3(in_channels, out_channels, stride=stride, norm=norm1)
+        self.conv1 = conv3x3(in_channels, out_channels, stride=stride, norm=norm1, padding=padding)
         self.norm1 = norm1
         self.activation1 = new_activation(activation)
-        self.conv2 = conv3x3(out_channels, out_channels, stride=1, norm=norm2)
+        self.conv2 = conv3x3(out_channels, out_channels, stride=1, norm=norm2, padding=padding)
         self.norm2 = norm2
         self.shortcut: nn.Module | None = None
         if skip:

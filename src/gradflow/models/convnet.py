@@ -4,12 +4,15 @@ Knows the layout (depth, widths, strides). It knows nothing of how the weights a
 (`initializers.py`): a new net has PyTorch's own initial weights.
 """
 
+from typing import get_args
+
 from torch import Tensor, nn
 
 from gradflow.models.blocks import (
     ActivationFactory,
     BasicBlock,
     NormFactory,
+    Padding,
     conv_norm_activation,
 )
 
@@ -31,6 +34,8 @@ class ConvNet(nn.Module):
         depth: weight layers, 6n+2, from 8 to 1202.
         width: channels of the first stage.
         stem_stride: stride of the first convolution, 1 or 2; 2 makes the net four times as cheap.
+        padding: what lies beyond an image's border: "zeros", or "circular" for its other end, so
+            that no pixel is nearer to a border than another.
         skip: True for the ResNet, False for the plain net.
         activation: called without arguments, gives a nonlinearity that does not work in place.
         norm: called with a number of channels, gives a norm, or an Identity for none; with an
@@ -39,8 +44,8 @@ class ConvNet(nn.Module):
         in_channels: channels of an image.
 
     Raises:
-        ValueError: one line, for a depth, width or stem_stride that is not allowed, and for an
-            activation that works in place.
+        ValueError: one line, for a depth, width, stem_stride or padding that is not allowed, and
+            for an activation that works in place.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class ConvNet(nn.Module):
         depth: int = 20,
         width: int = 16,
         stem_stride: int = 1,
+        padding: Padding = "zeros",
         skip: bool = True,
         activation: ActivationFactory,
         norm: NormFactory,
@@ -61,8 +67,15 @@ class ConvNet(nn.Module):
             raise ValueError(f"width must be at least 1, got {width}")
         if stem_stride not in (1, 2):
             raise ValueError(f"stem_stride must be 1 or 2, got {stem_stride}")
+        if padding not in get_args(Padding):
+            raise ValueError(f"padding must be {' or '.join(get_args(Padding))}, got {padding}")
         self.stem = conv_norm_activation(
-            in_channels, width, stride=stem_stride, activation=activation, norm=norm
+            in_channels,
+            width,
+            stride=stem_stride,
+            activation=activation,
+            norm=norm,
+            padding=padding,
         )
         stages: list[nn.Sequential] = []
         channels = width
@@ -76,6 +89,7 @@ class ConvNet(nn.Module):
                     skip=skip,
                     activation=activation,
                     norm=norm,
+                    padding=padding,
                 )
                 blocks.append(block)
                 channels = stage_width

@@ -2,8 +2,9 @@
 
 Every function takes the net, the factory of its activation and its own keys, and returns None. One
 gain holds for every convolution and linear layer, the head included, as the mean-field theory of
-deep nets assumes; biases become 0, norm weights 1. Random numbers come from torch's global
-generator. Knows layers, not the layout of a net, but for `zero_residual`, which knows the block.
+deep nets assumes; biases become 0 (`gaussian` may draw them), norm weights 1. Random numbers come
+from torch's global generator. Knows layers, not the layout of a net, but for `zero_residual`, which
+knows the block.
 
 With L a layer's pixels under its kernel (9 for 3x3, 1 for linear), fan_in = C_in L and
 fan_out = C_out L.
@@ -128,6 +129,41 @@ def zero_residual(
     kaiming_normal(net, activation, gain=gain, mode=mode)
     for weight in last_norm_weights:
         nn.init.zeros_(weight)
+
+
+def gaussian(
+    net: nn.Module,
+    activation: ActivationFactory,
+    *,
+    weight_variance: float,
+    bias_variance: float,
+) -> None:
+    """Normal weights of variance weight_variance / fan_in, normal biases of variance bias_variance.
+
+    The sigma_w^2 and sigma_b^2 of mean-field theory: Poole et al. 2016 (arXiv:1606.05340),
+    Schoenholz et al. 2017 (arXiv:1611.01232).
+
+    Raises:
+        ValueError: a variance is out of range, or biases are to be drawn and a layer has none.
+    """
+    if not 0 < weight_variance < math.inf:
+        raise ValueError(f"init weight_variance must be positive and finite, got {weight_variance}")
+    if not 0 <= bias_variance < math.inf:
+        raise ValueError(f"init bias_variance must be at least 0 and finite, got {bias_variance}")
+    for name, module in net.named_modules():
+        if bias_variance > 0 and isinstance(module, WeightLayer) and module.bias is None:
+            raise ValueError(
+                f"init bias_variance={bias_variance} needs biases, and {name} has none, as where "
+                "a norm follows; use norm=none or bias_variance=0"
+            )
+    sigma_w = math.sqrt(weight_variance)
+    _set_layers(
+        net,
+        lambda _, layer: _fill_normal(layer.weight, _kaiming_std(layer.weight, sigma_w, "fan_in")),
+    )
+    for module in net.modules():
+        if bias_variance > 0 and isinstance(module, WeightLayer) and module.bias is not None:
+            nn.init.normal_(module.bias, 0, math.sqrt(bias_variance))
 
 
 def _gain(gain: float | None, activation: ActivationFactory) -> float:

@@ -1,12 +1,17 @@
-"""Measure what the README claims: `python scripts/benchmark.py data` or `... step`."""
+"""Measure what the README claims: `python scripts/benchmark.py data`, `... step` and so on."""
 
 import sys
 
-from benchmarks import data, step
+from benchmarks import data, gradients, step, theory
 from gradflow import cli
 from gradflow.config import ConfigError
 
-BENCHMARKS = {"data": data.main, "step": step.main}
+BENCHMARKS = {
+    "data": data.main,
+    "gradients": gradients.main,
+    "step": step.main,
+    "theory": theory.main,
+}
 
 
 def main() -> None:

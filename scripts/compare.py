@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from gradflow import cli
-from gradflow.comparison.figure import draw_layer_gradients
+from gradflow.comparison.figure import draw_profiles
 from gradflow.comparison.runs import read_runs
 from gradflow.comparison.table import print_table
 from gradflow.config import ConfigError
@@ -28,7 +28,7 @@ def main() -> None:
         if arguments.figure.suffix not in (".png", ".svg"):
             raise ConfigError(f"--figure={arguments.figure}: must end in .png or .svg")
         try:
-            draw_layer_gradients(runs, arguments.figure)
+            draw_profiles(runs, arguments.figure)
         except ValueError as error:
             raise ConfigError(f"--figure={arguments.figure}: {error}") from error
         print(f"figure: {arguments.figure}")

@@ -5,15 +5,31 @@ No other file touches W&B's own API.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # half a second that only runs with W&B should pay
     import wandb
+    from lightning.pytorch.loggers import Logger
+
+    from gradflow.gradients.flow import Flow
+    from gradflow.gradients.snapshot import Rows
+    from gradflow.gradients.verdict import Verdict
+
+# The key under which the histograms of a kind of row stand: what wandb.watch's users know.
+_HISTOGRAMS = {
+    "gradient": "gradients",
+    "weight": "weights",
+    "pre_activation": "pre_activations",
+    "activation": "activations",
+}
 
 # The exponents that W&B shows one by one. All of float32's range downward, where gradients vanish,
 # and up to 2^24, by when a run has exploded: the client writes each record twice (history and
@@ -37,6 +53,86 @@ def histogram(
     above = bins[shown:].sum() + infs_and_nans
     counts = np.concatenate(([zeros_and_subnormals], bins[:shown], [above]))
     return wandb.Histogram(np_histogram=(counts, _EDGES))
+
+
+def log_record(loggers: Sequence[Logger], step: int, rows: Sequence[Rows], flow: Flow) -> None:
+    """Log one gradient record, in one call to each WandbLogger among `loggers`.
+
+    `gradients/<parameter>`, and on request `weights/…`, `pre_activations/…` and `activations/…`:
+    histograms. `gradient_flow/…`: the figures of `flow` in which whole runs compare. What is not a
+    finite number is left out: a chart has no place for it.
+    """
+    from lightning.pytorch.loggers import WandbLogger
+
+    loggers = [logger for logger in loggers if isinstance(logger, WandbLogger)]
+    if not loggers:
+        return
+    values: dict[str, Any] = {}
+    for of_kind in rows:
+        columns, key = of_kind.columns, _HISTOGRAMS.get(of_kind.kind)
+        if key is None or "bins" not in columns:
+            continue
+        below = columns["zeros"] + columns["subnormals"]
+        above = columns["infs"] + columns["nans"]
+        for i, entry in enumerate(of_kind.entries):
+            bins = columns["bins"][i]
+            values[f"{key}/{entry.name}"] = histogram(bins, int(below[i]), int(above[i]))
+    figures = {
+        "first_over_last": flow.first_over_last,  # decades
+        "decades_per_layer": flow.decades_per_layer,
+        "zeros": flow.zeros,  # share of dL/dw
+        "non_finite": flow.non_finite,
+        "dead_units": _largest(flow.dead),  # share, in the layer that has most
+        "saturated_units": _largest(flow.saturated),
+        "update_to_weight": _median(flow.update_to_weight),  # log10, over the weights
+    }
+    values |= {f"gradient_flow/{k}": v for k, v in figures.items() if math.isfinite(v)}
+    for logger in loggers:
+        logger.log_metrics(values, step=step)
+
+
+def log_verdict(loggers: Sequence[Logger], verdict: Verdict, *, alert: bool) -> None:
+    """Put the verdict into the summary of every W&B run, and tell its owner with `alert`."""
+    from lightning.pytorch.loggers import WandbLogger
+
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            run = logger.experiment
+            run.summary["verdict"] = verdict.kind
+            run.summary["verdict_evidence"] = verdict.evidence
+            if alert:
+                advice = f"Try: {'; '.join(verdict.remedies)}" if verdict.remedies else ""
+                run.alert(verdict.kind, f"{verdict.evidence} (step {verdict.step}). {advice}")
+
+
+def log_picture(loggers: Sequence[Logger], step: int, flows: Sequence[Flow]) -> None:
+    """Log the gradient-flow picture as the image `gradient_flow_map`."""
+    from lightning.pytorch.loggers import WandbLogger
+
+    loggers = [logger for logger in loggers if isinstance(logger, WandbLogger)]
+    if not loggers or not any(flow.layers for flow in flows):
+        return
+    import wandb
+
+    from gradflow.gradients.picture import draw_gradient_flow
+
+    with io.BytesIO() as png:
+        draw_gradient_flow(flows).savefig(png, format="png", dpi=110)
+        png.seek(0)
+        with PIL.Image.open(png) as image:
+            picture = wandb.Image(image)
+    for logger in loggers:
+        logger.log_metrics({"gradient_flow_map": picture}, step=step)  # type: ignore[dict-item]
+
+
+def _largest(shares: NDArray[np.float64]) -> float:
+    known = shares[np.isfinite(shares)]
+    return float(known.max()) if len(known) else math.nan
+
+
+def _median(values: NDArray[np.float64]) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else math.nan
 
 
 def start_run(

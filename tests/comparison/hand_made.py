@@ -8,6 +8,7 @@ import torch
 from gradflow.comparison.runs import Run
 from gradflow.gradients.histogram import measure
 from gradflow.gradients.record import Entry, RecordWriter
+from gradflow.gradients.verdict import Verdict
 from gradflow.training.status import Status
 
 
@@ -23,18 +24,25 @@ def a_run(folder: Path, **changes: Any) -> Run:
         "error": None,
         "metrics": {"train/accuracy": 0.4, "validation/accuracy": 0.35},
         "axes": {"pathology": "none", "remedy": "none"},
+        "verdict": a_verdict("healthy"),
         "config": {"seed": 0},
     }
     return Run(**(values | changes))
 
 
+def a_verdict(kind: Any) -> Verdict:
+    """A verdict of this kind, whose other fields are of no matter."""
+    return Verdict(kind, "it shows", 0.9, 199, None, ())
+
+
 def record(folder: Path, first: float, last: float) -> None:
-    """A record whose first layer has gradients of size `first`, and whose last has `last`."""
+    """A record whose first nonlinearity has dL/dz of RMS `first`, and whose last has `last`."""
     writer = RecordWriter(folder, 0)
-    names = ("net.stem.conv.weight", "net.stages.0.0.conv1.bias", "net.head.weight")
-    entries = [Entry(name, index, 10) for index, name in enumerate(names)]
-    gradients = [torch.full((10,), size) for size in (first, 7.0, last)]
-    writer.append(0, "gradient", entries, measure(gradients))
+    entries = [Entry(name, i, 10) for i, name in enumerate(("stem", "block", "head"))]
+    parameter = Entry("stem.weight", 0, 10)
+    writer.append(0, "gradient", [parameter], vars(measure([torch.ones(10)])))
+    writer.append(0, "pre_activation", entries, {"rms": [1.0, 1.0, 1.0], "units": [4, 4, 10]})
+    writer.append(0, "pre_activation_gradient", entries, {"rms": [first, last, 7.0]})
     writer.flush()
 
 

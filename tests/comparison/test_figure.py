@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hand_made import a_run, record
 
-from gradflow.comparison.figure import draw_layer_gradients
+from gradflow.comparison.figure import draw_profiles
 
 
 def test_the_figure_names_each_configuration_once_whatever_its_seeds(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_the_figure_names_each_configuration_once_whatever_its_seeds(tmp_path: P
         record(folder, first=1e-12, last=1e-2)
         axes = {"pathology": "vanishing", "remedy": remedy}
         runs.append(a_run(folder, axes=axes, config={"seed": seed}))
-    draw_layer_gradients(runs, tmp_path / "figure.svg")
+    draw_profiles(runs, tmp_path / "figure.svg")
     drawn = (tmp_path / "figure.svg").read_text()
     assert drawn.count("<!-- relu -->") == 1
     assert drawn.count("<!-- none -->") == 1
@@ -24,4 +24,4 @@ def test_the_figure_names_each_configuration_once_whatever_its_seeds(tmp_path: P
 
 def test_runs_without_a_record_give_no_empty_figure(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no run has gradients recorded"):
-        draw_layer_gradients([a_run(tmp_path)], tmp_path / "figure.png")
+        draw_profiles([a_run(tmp_path)], tmp_path / "figure.png")

@@ -4,18 +4,11 @@ import math
 from pathlib import Path
 
 import pytest
-import torch
 from filelock import FileLock
-from hand_made import a_folder, record
-from torch.nn import functional as F
+from hand_made import a_folder, a_verdict, record
 
 from gradflow.comparison.runs import read_run, read_runs
 from gradflow.comparison.table import print_table
-from gradflow.config import compose
-from gradflow.training.build import build_classifier, build_data
-from gradflow.training.train import train
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 def test_a_run_is_what_its_folder_says(tmp_path: Path) -> None:
@@ -69,54 +62,27 @@ def test_a_damaged_folder_breaks_neither_itself_nor_the_rest(
         (bad / file).write_text(text, encoding="latin-1")
     runs = {run.folder: run for run in read_runs([tmp_path])}
     assert runs.keys() == {good, bad}
-    assert len(runs[good].layer_gradients()) == 2
-    assert isinstance(runs[bad].layer_gradients(), list)
+    assert runs[good].flow() is not None
+    assert (runs[bad].flow() is None) == file.startswith("gradients")
     print_table(list(runs.values()), title="damaged")
 
 
-def test_layer_gradients_are_in_decades_from_input_to_output(tmp_path: Path) -> None:
+def test_the_flow_is_that_of_the_step(tmp_path: Path) -> None:
     folder = a_folder(tmp_path / "run")
     record(folder, 1e-3, 0.0)
-    (stem, first), (head, last) = read_run(folder).layer_gradients()
-    assert (stem, head) == ("net.stem.conv.weight", "net.head.weight")
-    assert first == pytest.approx(-3)
-    assert last == -math.inf
-    assert read_run(folder).layer_gradients(step=5) == []
+    flow = read_run(folder).flow()
+    assert flow is not None
+    assert flow.layers == ["stem", "block", "head"]
+    assert flow.gradient[0] == pytest.approx(-3)
+    assert flow.gradient[1] == -math.inf
+    assert read_run(folder).flow(step=5) is None
 
 
-def test_layer_gradients_are_those_of_autograd(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(REPOSITORY)
-    config = compose(
-        [
-            "data=synthetic",
-            "data.train_images=300",
-            "data.validation=100",
-            "data.batch_size=16",
-            "model.depth=8",
-            "model.width=4",
-            "trainer=cpu",
-            "logger=none",
-            "steps=1",
-            "test=false",
-        ]
-    )
-    train(config, tmp_path)
-    data = build_data(config)
-    images, labels = next(iter(data.batches(data.load(), seed=0, channels_last=True).train))
-    torch.manual_seed(0)
-    net = build_classifier(config, data.num_classes).net
-    layers = {f"net.{n}.weight": m.weight for n, m in net.named_modules() if isinstance(m, LAYERS)}
-    loss = F.cross_entropy(net(images), labels)
-    gradients = torch.autograd.grad(loss, list(layers.values()))
-    expected = {
-        name: gradient.double().square().mean().sqrt().log10().item()
-        for name, gradient in zip(layers, gradients, strict=True)
-    }
-    found = read_run(tmp_path).layer_gradients()
-    assert [name for name, _ in found] == list(expected)
-    assert dict(found) == pytest.approx(expected, abs=1e-5)
-
-
-LAYERS = (torch.nn.Conv2d, torch.nn.Linear)
+def test_the_verdict_is_read_and_a_damaged_one_is_none(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "run")
+    assert read_run(folder).verdict is None
+    a_verdict("frozen").write(folder)
+    assert read_run(folder).verdict == a_verdict("frozen")
+    for damaged in ('{"kind": "fro', "[]", '{"kind": "frozen"}', "null"):
+        (folder / "verdict.json").write_text(damaged)
+        assert read_run(folder).verdict is None

@@ -1,4 +1,4 @@
-"""The monitor in real Lightning runs: what it records, when, and that it touches nothing."""
+"""The monitor in real Lightning runs: whose gradients it records, and when."""
 
 import math
 import signal
@@ -15,7 +15,15 @@ import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from polars.testing import assert_frame_equal
-from tiny_run import BATCHES, BatchOfTheStep, TinyCNN, batches, checkpoint_each_epoch, fit
+from tiny_run import (
+    BATCHES,
+    BatchOfTheStep,
+    Smooth,
+    TinyCNN,
+    batches,
+    checkpoint_each_epoch,
+    fit,
+)
 from torch import Tensor, nn
 
 from gradflow.gradients.monitor import GradientMonitor
@@ -23,14 +31,6 @@ from gradflow.gradients.record import FOLDER, read_gradients
 from gradflow.training.clipping import ValueClip
 
 NAMES = [name for name, _ in TinyCNN().named_parameters()]
-
-
-class Smooth(TinyCNN):
-    """No norm, no dropout: the gradient of a mean over batches is the mean of their gradients."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 10))
 
 
 def float64_gradients(module: LightningModule, first: int, count: int) -> dict[str, Tensor]:
@@ -54,7 +54,8 @@ def assert_rows_are(rows: pl.DataFrame, expected: dict[str, Tensor]) -> None:
 
 
 def at(folder: Path, step: int) -> pl.DataFrame:
-    return read_gradients(folder).filter(pl.col("step") == step)
+    of_step = (pl.col("step") == step) & (pl.col("kind") == "gradient")
+    return read_gradients(folder).filter(of_step)
 
 
 def recorded_steps(folder: Path) -> list[int]:
@@ -124,20 +125,6 @@ def test_every_nth_step_is_recorded_with_the_first_and_the_last(
 ) -> None:
     fit(tmp_path, every_n_steps=every, **options)
     assert recorded_steps(tmp_path) == steps
-
-
-def test_watching_changes_no_weight_no_statistic_and_no_random_state(tmp_path: Path) -> None:
-    states = []
-    for every in (1, None):
-        module = fit(tmp_path / str(every), every_n_steps=every, gradient_clip_val=0.5)
-        states.append((module.state_dict(), torch.get_rng_state()))
-    (watched, watched_rng), (alone, alone_rng) = states
-    assert "net.1.running_var" in alone
-    for key in alone:
-        assert torch.equal(watched[key], alone[key]), key
-    assert torch.equal(watched_rng, alone_rng)
-    assert (tmp_path / "1" / FOLDER).is_dir()
-    assert not (tmp_path / "None" / FOLDER).exists()
 
 
 def test_names_are_the_parameters_from_input_to_output(tmp_path: Path) -> None:
@@ -216,7 +203,7 @@ def test_with_several_optimizers_each_counted_step_is_recorded_once(tmp_path: Pa
             return [torch.optim.SGD(m.parameters(), lr=0.1) for m in (self.net[0], self.net[3])]
 
     fit(tmp_path, Two(), every_n_steps=1, max_steps=4)
-    rows = read_gradients(tmp_path)
+    rows = read_gradients(tmp_path).filter(pl.col("kind") == "gradient")
     assert rows["step"].to_list() == [step for step in range(4) for _ in range(4)]
 
 
@@ -228,20 +215,8 @@ def test_an_optimizer_that_evaluates_its_loss_repeatedly_is_recorded_once_a_step
             return torch.optim.LBFGS(self.parameters(), lr=0.1, max_iter=4)
 
     module = fit(tmp_path, Lbfgs(), every_n_steps=1, max_steps=2)
-    assert len(read_gradients(tmp_path)) == 2 * 4
+    assert len(read_gradients(tmp_path).filter(pl.col("kind") == "gradient")) == 2 * 4
     assert_rows_are(at(tmp_path, 0), float64_gradients(module, 0, 1))
-
-
-def test_nothing_is_measured_on_other_steps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from gradflow.gradients import monitor
-
-    calls = []
-    real = monitor.measure
-    monkeypatch.setattr(monitor, "measure", lambda tensors: calls.append(1) or real(tensors))
-    fit(tmp_path, every_n_steps=5)
-    assert len(calls) == 4  # steps 0, 5, 10 and 11
 
 
 def test_other_loggers_get_nothing(tmp_path: Path) -> None:

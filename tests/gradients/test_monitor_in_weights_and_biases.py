@@ -8,17 +8,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 import wandb
 from lightning.pytorch.loggers import WandbLogger
-from tiny_run import TinyCNN, fit
+from tiny_run import TinyCNN, fit, rows, watch
+from torch import nn
 
 from gradflow.gradients.histogram import measure
+from gradflow.gradients.monitor import HISTOGRAMS
 from gradflow.gradients.record import read_gradients
 from gradflow.weights_and_biases import histogram
 
 NAMES = [name for name, _ in TinyCNN().named_parameters()]
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    """The rows of gradient records; the picture of the whole run is another one."""
+    return [row for row in history(folder) if any(key.startswith("gradients/") for key in row)]
+
+
+class ThreeLayers(TinyCNN):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            *(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Sigmoid()),
+            *(nn.Flatten(), nn.Linear(64, 10)),
+        )
 
 
 @pytest.fixture
@@ -52,10 +69,11 @@ def test_each_record_is_one_log_call_that_holds_what_the_run_folder_holds(
 ) -> None:
     fit(tmp_path, every_n_steps=5, logger=logger, log_every_n_steps=100)
     wandb.finish()
-    rows = [row for row in history(tmp_path) if any(key.startswith("gradient") for key in row)]
-    assert [row["trainer/global_step"] for row in rows] == [0, 5, 10, 11]
-    record = read_gradients(tmp_path).rows_by_key(["step", "name"], named=True, unique=True)
-    for row in rows:
+    logged = records(tmp_path)
+    assert [row["trainer/global_step"] for row in logged] == [0, 5, 10, 11]
+    gradients = read_gradients(tmp_path).filter(pl.col("kind") == "gradient")
+    record = gradients.rows_by_key(["step", "name"], named=True, unique=True)
+    for row in logged:
         for name in NAMES:
             recorded = record[row["trainer/global_step"], name]
             values = row[f"gradients/{name}.values"]
@@ -64,8 +82,62 @@ def test_each_record_is_one_log_call_that_holds_what_the_run_folder_holds(
             assert values[0] == recorded["zeros"] + recorded["subnormals"]
             np.testing.assert_array_equal(values[1:-1], recorded["bins"][:150])
             assert sum(values) == recorded["elements"]
-            assert row[f"gradient_norm/{name}"] == recorded["norm"]
-        assert sum(key.startswith("gradient") for key in row) == 4 * len(NAMES)
+        keys = [key for key in row if key.startswith("gradients/")]
+        assert len(keys) == 3 * len(NAMES)  # _type, bins and values
+
+
+FIGURES = {
+    *("first_over_last", "decades_per_layer", "zeros", "non_finite"),
+    *("dead_units", "saturated_units", "update_to_weight"),
+}
+
+
+def test_the_figures_of_a_record_are_those_of_its_flow(tmp_path: Path, logger: WandbLogger) -> None:
+    flows = watch(tmp_path, ThreeLayers(), 5, logger=logger, max_steps=12).flows
+    wandb.finish()
+    for row, flow in zip(records(tmp_path), flows, strict=True):
+        found = {key: value for key, value in row.items() if key.startswith("gradient_flow/")}
+        wanted = {
+            "first_over_last": flow.gradient[0] - flow.gradient[1],
+            "decades_per_layer": flow.gradient[0] - flow.gradient[1],  # two layers: one step
+            "zeros": flow.zeros,
+            "non_finite": 0,
+            "dead_units": flow.dead[:2].max(),
+            "saturated_units": flow.saturated[:2].max(),
+            "update_to_weight": np.median(flow.update_to_weight),
+        }
+        assert wanted.keys() == FIGURES
+        assert found == pytest.approx({f"gradient_flow/{k}": v for k, v in wanted.items()})
+
+
+def test_figures_that_are_no_numbers_are_left_out(tmp_path: Path, logger: WandbLogger) -> None:
+    """The last weights begin at 0: nothing reaches the layers before, or moves their weights."""
+    module = ThreeLayers()
+    with torch.no_grad():
+        module.net[-1].weight.zero_()
+    watch(tmp_path, module, logger=logger, max_steps=1)
+    wandb.finish()
+    (row,) = records(tmp_path)
+    found = {key.removeprefix("gradient_flow/") for key in row if key.startswith("gradient_flow/")}
+    assert found == FIGURES - {"first_over_last", "decades_per_layer", "update_to_weight"}
+
+
+def test_histograms_on_request_are_those_of_the_record(tmp_path: Path, logger: WandbLogger) -> None:
+    watch(tmp_path, ThreeLayers(), histograms=HISTOGRAMS, logger=logger, max_steps=1)
+    wandb.finish()
+    (row,) = records(tmp_path)
+    keys = {key.removesuffix(".values") for key in row if key.endswith(".values")}
+    layers, names = ["net.1", "net.3"], [name for name, _ in ThreeLayers().named_parameters()]
+    assert keys == {
+        *(f"{folder}/{name}" for folder in ("gradients", "weights") for name in names),
+        *(f"pre_activations/{name}" for name in (*layers, "net.5")),
+        *(f"activations/{name}" for name in layers),
+    }
+    for folder in ("weight", "pre_activation", "activation"):
+        for recorded in rows(tmp_path, folder).iter_rows(named=True):
+            values = row[f"{folder}s/{recorded['name']}.values"]
+            np.testing.assert_array_equal(values[1:-1], recorded["bins"][:150])
+            assert sum(values) == recorded["elements"]
 
 
 def test_no_element_is_dropped_from_the_histogram() -> None:
@@ -95,7 +167,6 @@ def test_a_record_of_42_parameters_takes_less_than_100_kilobytes(
     for i in range(42):
         name = f"net.blocks.{i}.conv1.weight"
         values[f"gradients/{name}"] = histogram(m.bins[i], int(m.zeros[i]), 0)
-        values[f"gradient_norm/{name}"] = float(m.norm[i])
     for step in range(20):
         logger.log_metrics(values, step=step)
     wandb.finish()

@@ -10,7 +10,14 @@ import torch
 from polars.testing import assert_frame_equal
 
 from gradflow.gradients.histogram import Histograms, measure
-from gradflow.gradients.record import FOLDER, SCHEMA, Entry, RecordWriter, read_gradients
+from gradflow.gradients.record import (
+    FOLDER,
+    SCHEMA,
+    Entry,
+    RecordWriter,
+    first_non_finite,
+    read_gradients,
+)
 
 ENTRIES = [Entry("stem.weight", 0, 12), Entry("head.bias", 1, 3)]
 
@@ -23,7 +30,7 @@ def histograms(step: int) -> Histograms:
 def write(folder: Path, steps: range, first_step: int = 0, steps_per_part: int = 4) -> None:
     writer = RecordWriter(folder, first_step, steps_per_part)
     for step in steps:
-        writer.append(step, "gradient", ENTRIES, histograms(step))
+        writer.append(step, "gradient", ENTRIES, vars(histograms(step)))
     writer.flush()
 
 
@@ -52,18 +59,18 @@ def test_a_part_holds_the_given_number_of_steps_and_is_named_by_its_first(tmp_pa
 
 def test_nothing_to_measure_is_a_row_of_nulls(tmp_path: Path) -> None:
     writer = RecordWriter(tmp_path, 0)
-    writer.append(0, "gradient", ENTRIES[1:], None)
-    writer.append(0, "gradient", ENTRIES[:1], measure([torch.ones(12)]))
+    writer.append(0, "gradient", ENTRIES[1:], {})
+    writer.append(0, "gradient", ENTRIES[:1], vars(measure([torch.ones(12)])))
     writer.flush()
     rows = read_gradients(tmp_path)
     assert rows["index"].to_list() == [0, 1]  # from input to output, however appended
     assert rows["elements"].to_list() == [12, 3]
-    assert rows.select(list(SCHEMA)[5:]).null_count().row(0) == (1,) * 8
+    assert rows.select(list(SCHEMA)[5:]).null_count().row(0) == (1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 1)
 
 
 def test_statistics_without_a_finite_element_are_null_and_not_nan(tmp_path: Path) -> None:
     writer = RecordWriter(tmp_path, 0)
-    writer.append(0, "gradient", ENTRIES[1:], measure([torch.full((3,), torch.nan)]))
+    writer.append(0, "gradient", ENTRIES[1:], vars(measure([torch.full((3,), torch.nan)])))
     writer.flush()
     row = read_gradients(tmp_path).row(0, named=True)
     assert (row["norm"], row["rms"], row["max"], row["nans"]) == (None, None, None, 3)
@@ -72,7 +79,7 @@ def test_statistics_without_a_finite_element_are_null_and_not_nan(tmp_path: Path
 def test_a_flush_between_two_kinds_of_a_step_loses_neither(tmp_path: Path) -> None:
     writer = RecordWriter(tmp_path, 0)
     for kind in ("weight", "gradient"):
-        writer.append(5, kind, ENTRIES, histograms(5))
+        writer.append(5, kind, ENTRIES, vars(histograms(5)))
         writer.flush()
     rows = read_gradients(tmp_path)
     assert rows["kind"].to_list() == ["gradient"] * 2 + ["weight"] * 2
@@ -125,10 +132,42 @@ def test_a_part_appears_only_when_it_is_whole(
 
     monkeypatch.setattr(pl.DataFrame, "write_parquet", half)
     writer = RecordWriter(tmp_path, 4)
-    writer.append(4, "gradient", ENTRIES, histograms(4))
+    writer.append(4, "gradient", ENTRIES, vars(histograms(4)))
     with pytest.raises(KeyboardInterrupt):
         writer.flush()
     assert_frame_equal(pl.read_parquet(tmp_path / FOLDER), before)
+
+
+def test_columns_that_a_kind_does_not_have_are_null(tmp_path: Path) -> None:
+    writer = RecordWriter(tmp_path, 0)
+    columns = {"rms": [0.5, torch.nan], "units": [4, 3], "dead": np.array([0.25, np.nan])}
+    writer.append(0, "pre_activation", ENTRIES, columns)
+    writer.flush()
+    rows = read_gradients(tmp_path)
+    assert rows["rms"].to_list() == [0.5, None]
+    assert rows["units"].to_list() == [4, 3]
+    assert rows["dead"].to_list() == [0.25, None]
+    others = rows.drop("step", "kind", "name", "index", "elements", *columns)
+    assert others.null_count().sum_horizontal()[0] == 2 * len(others.columns)
+
+
+def test_the_first_non_finite_loss_is_the_earliest_that_was_noted(tmp_path: Path) -> None:
+    writer = RecordWriter(tmp_path, 0)
+    assert first_non_finite(read_gradients(tmp_path)) is None
+    for step, name in ((7, "stem.activation"), (9, "loss")):
+        writer.append(step, "gradient", ENTRIES, vars(histograms(step)))
+        writer.append(step, "non_finite", [Entry(name, 0, 1)], {})
+    writer.flush()
+    assert first_non_finite(read_gradients(tmp_path)) == (7, "stem.activation")
+
+
+def test_parts_from_before_a_column_was_added_are_read_with_nulls(tmp_path: Path) -> None:
+    write(tmp_path, range(8))
+    first = min((tmp_path / FOLDER).iterdir())
+    pl.read_parquet(first).drop("units", "dead", "saturated").write_parquet(first)
+    rows = read_gradients(tmp_path)
+    assert rows.schema == SCHEMA
+    assert rows["step"].to_list() == [step for step in range(8) for _ in ENTRIES]
 
 
 def test_a_run_that_was_not_watched_has_no_rows(tmp_path: Path) -> None:
@@ -148,6 +187,6 @@ def test_a_record_of_42_tensors_takes_less_than_four_kilobytes(tmp_path: Path) -
     writer = RecordWriter(tmp_path, 0)
     for step in range(20):
         layers = [torch.randn(2000, generator=generator) * 0.5**i for i in range(42)]
-        writer.append(step, "gradient", entries, measure(layers))
+        writer.append(step, "gradient", entries, vars(measure(layers)))
     writer.flush()
     assert sum(path.stat().st_size for path in (tmp_path / FOLDER).iterdir()) / 20 < 4000

@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from gradflow.gradients.monitor import GradientMonitor
+from gradflow.gradients.record import read_gradients
 
 BATCH, BATCHES = 8, 6  # per epoch
 warnings.filterwarnings("ignore", module="lightning")
@@ -45,6 +47,14 @@ class TinyCNN(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.9)
+
+
+class Smooth(TinyCNN):
+    """No norm, no dropout: the gradient of a mean over batches is the mean of their gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 10))
 
 
 class BatchOfTheStep(TinyCNN):
@@ -79,10 +89,16 @@ def fit(
     every_n_steps: int | None = 2,
     resume: Path | None = None,
     callbacks: tuple[Callback, ...] = (),
+    data: DataLoader[tuple[Tensor, ...]] | None = None,
+    val: DataLoader[tuple[Tensor, ...]] | None = None,
+    seeded: bool = True,
     **trainer: object,
 ) -> LightningModule:
-    """Train for 12 steps (two epochs) unless told otherwise; the monitor is off for None."""
-    module = module or TinyCNN()
+    """Train for 12 steps (two epochs) unless told otherwise; the monitor is off for None.
+
+    Random layers draw in each step what they would draw in any run, but with `seeded=False`.
+    """
+    module = TinyCNN() if module is None else module
     monitor = [GradientMonitor(every_n_steps)] if every_n_steps is not None else []
     options: dict[str, Any] = {"max_steps": 12, "logger": False, "enable_checkpointing": False}
     options |= trainer
@@ -93,10 +109,30 @@ def fit(
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        callbacks=[SeedEachStep(), *monitor, *callbacks],
+        callbacks=[*([SeedEachStep()] if seeded else []), *monitor, *callbacks],
         **options,
-    ).fit(module, batches(), ckpt_path=resume, weights_only=True if resume else None)
+    ).fit(module, data or batches(), val, ckpt_path=resume, weights_only=True if resume else None)
     return module
+
+
+def watch(
+    folder: Path,
+    module: LightningModule | None = None,
+    every_n_steps: int = 1,
+    histograms: tuple[str, ...] = (),
+    **options: Any,
+) -> GradientMonitor:
+    """Train as `fit` does, for two steps unless told otherwise, and return the monitor."""
+    monitor = GradientMonitor(every_n_steps, histograms=histograms)
+    options = {"max_steps": 2} | options
+    callbacks = (*options.pop("callbacks", ()), monitor)
+    fit(folder, module, every_n_steps=None, callbacks=callbacks, **options)
+    return monitor
+
+
+def rows(folder: Path, kind: str, step: int = 0) -> pl.DataFrame:
+    """The rows of one kind and step."""
+    return read_gradients(folder).filter((pl.col("kind") == kind) & (pl.col("step") == step))
 
 
 class KillAt(Callback):

@@ -18,25 +18,25 @@ _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#
 _MARKERS = "osD^vP*X"
 
 
-def draw_layer_gradients(runs: Sequence[Run], path: Path) -> None:
-    """Draw log10 RMS of dL/dw per layer, input to output, at step 0; PNG or SVG by `path`'s ending.
+def draw_profiles(runs: Sequence[Run], path: Path) -> None:
+    """Draw log10 RMS of dL/dz per layer, input to output, at step 0; PNG or SVG by `path`'s ending.
 
     Runs of one configuration with several seeds share a colour; only the first is in the legend.
     A layer whose gradient is exactly 0, or not finite, is a gap. ValueError if no run has a record.
     """
-    recorded = [(run, run.layer_gradients(step=0)) for run in runs]
-    recorded = [(run, layers) for run, layers in recorded if layers]
+    flows = [(run, run.flow(step=0)) for run in runs]
+    recorded = [(run, flow.gradient) for run, flow in flows if flow is not None and flow.layers]
     if not recorded:
         raise ValueError("no run has gradients recorded at step 0")
     keys = [key for key in differing_axes(runs) if key != "seed"] or ["remedy"]
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.subplots()
     styles: dict[str, int] = {}
-    for run, layers in recorded:
+    for run, profile in recorded:
         label = ", ".join(value_of(run, key) for key in keys)
         known = label in styles
         style = styles.setdefault(label, len(styles))
-        values = [math.nan if v is None or math.isinf(v) else v for _, v in layers]
+        values = [value if math.isfinite(value) else math.nan for value in profile]
         axes.plot(
             range(1, len(values) + 1),
             values,
@@ -48,7 +48,7 @@ def draw_layer_gradients(runs: Sequence[Run], path: Path) -> None:
             label=None if known else label,
         )
     axes.set_xlabel("layer, input to output")
-    axes.set_ylabel("log$_{10}$ RMS of $\\partial L/\\partial w$, before the first step")
+    axes.set_ylabel("log$_{10}$ RMS of $\\partial L/\\partial z$, before the first step")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

@@ -6,7 +6,6 @@ A folder that is half-written or damaged is a run with fewer fields, never an er
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import Any
 import polars as pl
 import yaml
 
+from gradflow.gradients.flow import Flow, read_flows
 from gradflow.gradients.record import read_gradients
+from gradflow.gradients.verdict import Verdict
 from gradflow.training.status import CONFIG, Status, is_claimed
 from gradflow.training.status import FILE as STATUS
 
@@ -33,26 +34,16 @@ class Run:
     error: str | None
     metrics: dict[str, float]
     axes: dict[str, str]
+    verdict: Verdict | None  # None where gradients were not watched, or the run had no end
     config: dict[str, Any] = field(repr=False)
 
-    def layer_gradients(self, step: int = 0) -> list[tuple[str, float | None]]:
-        """log10 RMS of dL/dw of each layer's weight, input to output, at the record of `step`.
-
-        None where nothing is finite, -inf where all is 0; an empty list if nothing was recorded.
-        """
+    def flow(self, step: int = 0) -> Flow | None:
+        """What the gradients did at the record of `step`; None if there is none to be read."""
         try:
-            rows = read_gradients(self.folder)
+            rows = read_gradients(self.folder).filter(pl.col("step") == step)
         except (OSError, pl.exceptions.PolarsError):
-            return []
-        rows = rows.filter(
-            (pl.col("kind") == "gradient")
-            & (pl.col("step") == step)
-            & pl.col("name").str.contains(r"(conv\d?|head)\.weight$")
-        ).sort("index")
-        return [
-            (name, None if rms is None else _log10(rms))
-            for name, rms in rows.select("name", "rms").iter_rows()
-        ]
+            return None
+        return next(iter(read_flows(rows)), None)
 
 
 def read_runs(paths: Iterable[Path]) -> list[Run]:
@@ -70,7 +61,7 @@ def read_run(folder: Path) -> Run:
     config = config if isinstance(config, dict) else {}
     axes = config["axes"] if isinstance(config.get("axes"), dict) else {}
     if status is None:
-        return Run(folder, "unreadable", "", 0.0, 0, None, None, {}, axes, config)
+        return Run(folder, "unreadable", "", 0.0, 0, None, None, {}, axes, None, config)
     state: str = status.state
     if state == "running" and not is_claimed(folder):
         state = "cut off"
@@ -84,9 +75,6 @@ def read_run(folder: Path) -> Run:
         status.error,
         status.metrics,
         axes,
+        Verdict.read(folder),
         config,
     )
-
-
-def _log10(value: float) -> float:
-    return math.log10(value) if value > 0 else -math.inf

@@ -1,7 +1,6 @@
 """The table over runs: one row a run, and in words what it shows.
 
-The words follow from the run's own figures by the few rules of `what_it_shows`; nothing is known
-beforehand of which remedy should help.
+What it shows is the run's own verdict; nothing is known beforehand of which remedy should help.
 """
 
 from __future__ import annotations
@@ -16,11 +15,6 @@ from rich.console import Console
 from rich.table import Table
 
 from gradflow.comparison.runs import Run
-
-# A first layer whose weight gradients are a thousand times smaller, or larger, than the last one's.
-_WARNING_DECADES = 3.0
-_CLASSES = 10
-_LEARNS = 0.05  # train accuracy above chance, over the last logged steps, that counts as learning
 
 
 def print_table(runs: Sequence[Run], title: str, console: Console | None = None) -> None:
@@ -39,9 +33,7 @@ def print_table(runs: Sequence[Run], title: str, console: Console | None = None)
         table.add_column(key)
     if several:
         table.add_column("n", justify="right")
-    table.add_column(
-        "gradient of the first\nlayer over the last's,\ndecades, step 0", justify="right"
-    )
+    table.add_column("dL/dz of the first\nlayer over the last's,\ndecades, step 0", justify="right")
     table.add_column("train\naccuracy, %", justify="right")
     table.add_column("validation\naccuracy, %", justify="right")
     table.add_column("seconds", justify="right")
@@ -96,39 +88,29 @@ def value_of(run: Run, key: str) -> str:
 
 
 def first_over_last(run: Run) -> float | None:
-    """Return log10 of the first layer's weight-gradient RMS over the last layer's, before step 1.
+    """Return the decades between dL/dz of the last nonlinearity and of the first, before step 1.
 
     -inf where the first is 0, None where nothing was recorded or either is not a number.
     """
-    layers = run.layer_gradients(step=0)
-    if len(layers) < 2:
+    flow = run.flow(step=0)
+    if flow is None or math.isnan(flow.first_over_last):
         return None
-    first, last = layers[0][1], layers[-1][1]
-    if first is None or last is None or (math.isinf(first) and math.isinf(last)):
-        return None
-    return first - last
+    return flow.first_over_last
 
 
 def what_it_shows(run: Run) -> str:
-    """Say in words what the figures say: the gradient at the start, and whether the run learns."""
+    """Say what came of a run: its verdict, and whether a remedy has cured a pathology."""
     if run.state != "finished":
         return f"{run.state}: {run.error}" if run.error else run.state
-    decades = first_over_last(run)
-    parts = []
-    if decades is not None and decades <= -_WARNING_DECADES:
-        parts.append("gradient vanishes")
-    elif decades is not None and decades >= _WARNING_DECADES:
-        parts.append("gradient explodes")
-    if run.diverged_at is not None:
-        parts.append(f"diverges by step {run.diverged_at}")
-    elif (accuracy := run.metrics.get("train/accuracy")) is not None:
-        chance = 1 / _CLASSES
-        parts.append("learns" if accuracy >= chance + _LEARNS else "stays at chance")
-    cured = parts == ["learns"] and run.axes.get("remedy") not in (None, "none")
-    uncured = len(parts) > 0 and not cured and run.axes.get("remedy") not in (None, "none")
+    if run.verdict is not None:
+        said: str = run.verdict.kind
+    else:
+        said = "diverged" if run.diverged_at is not None else "not watched"
     sick = run.axes.get("pathology") not in (None, "none")
-    ending = ": cured" if cured and sick else ": no cure here" if uncured and sick else ""
-    return ", ".join(parts) + ending
+    treated = run.axes.get("remedy") not in (None, "none")
+    if not (sick and treated) or said == "not watched":
+        return said
+    return f"{said}: cured" if said == "healthy" else f"{said}: no cure here"
 
 
 def _together(words: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ BINS = 254  # exponents -126 … 127: all the normal numbers of float32
 # the infinities have been given codes of their own.
 _SUBNORMAL, _FIRST_BIN, _NAN, _ZERO, _INF = 0, 1, 255, 256, 257
 _CODES = 258
+WIDTH = _CODES + 2  # of a row on the device: the codes, norm, maximum
 
 # Elements that are measured together. On a CPU a chunk's temporaries stay in the cache; on an
 # accelerator fewer and larger kernels are faster, and the limit bounds the memory they take.
@@ -48,8 +49,43 @@ class Histograms:
     bins: NDArray[np.int64]  # (n, BINS)
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Measurement:
+    """Histograms that are still on the device; `read` makes them of the rows' copy on the host."""
+
+    rows: Tensor  # (n, WIDTH) float64, which holds every count below 2^53 exactly
+    order: list[int]  # which tensor each row is of
+
+    def read(self, copied: NDArray[np.float64]) -> Histograms:
+        """Return the histograms; `copied` is `rows` as an array of shape (n, WIDTH)."""
+        measured = np.empty_like(copied)
+        measured[self.order] = copied
+        counts = measured[:, :_CODES].astype(np.int64)
+        norm, largest = measured[:, _CODES], measured[:, _CODES + 1]
+        elements = counts.sum(axis=1)
+        finite = elements - counts[:, _NAN] - counts[:, _INF]
+        none_finite = finite == 0
+        return Histograms(
+            elements=elements,
+            zeros=counts[:, _ZERO],
+            subnormals=counts[:, _SUBNORMAL],
+            nans=counts[:, _NAN],
+            infs=counts[:, _INF],
+            norm=np.where(none_finite, np.nan, norm),
+            rms=np.where(none_finite, np.nan, norm / np.sqrt(np.maximum(finite, 1))),
+            max=np.where(none_finite, np.nan, largest),
+            bins=counts[:, _FIRST_BIN : _FIRST_BIN + BINS],
+        )
+
+
 def measure(tensors: Sequence[Tensor]) -> Histograms:
+    """Measure each tensor and copy the result to the host: `begin` and `read` in one."""
+    measurement = begin(tensors)
+    return measurement.read(measurement.rows.cpu().numpy())
+
+
+@torch.no_grad()
+def begin(tensors: Sequence[Tensor]) -> Measurement:
     """Measure each tensor. Any shapes, devices and real floating-point types; at least one element.
 
     bfloat16 and float16 are widened to float32, which is exact. The exponent of a float64 is read
@@ -73,27 +109,7 @@ def measure(tensors: Sequence[Tensor]) -> Histograms:
     for chunk in _chunks(tensors):
         order += chunk
         parts.append(_measure_chunk([tensors[i] for i in chunk]))
-    # One tensor of float64, which holds every count below 2^53 exactly: one copy to the host.
-    rows = torch.cat([part.to(parts[0].device) for part in parts]).cpu().numpy()
-    measured = np.empty_like(rows)
-    measured[order] = rows
-
-    counts = measured[:, :_CODES].astype(np.int64)
-    norm, largest = measured[:, _CODES], measured[:, _CODES + 1]
-    elements = counts.sum(axis=1)
-    finite = elements - counts[:, _NAN] - counts[:, _INF]
-    none_finite = finite == 0
-    return Histograms(
-        elements=elements,
-        zeros=counts[:, _ZERO],
-        subnormals=counts[:, _SUBNORMAL],
-        nans=counts[:, _NAN],
-        infs=counts[:, _INF],
-        norm=np.where(none_finite, np.nan, norm),
-        rms=np.where(none_finite, np.nan, norm / np.sqrt(np.maximum(finite, 1))),
-        max=np.where(none_finite, np.nan, largest),
-        bins=counts[:, _FIRST_BIN : _FIRST_BIN + BINS],
-    )
+    return Measurement(torch.cat([part.to(parts[0].device) for part in parts]), order)
 
 
 def _chunks(tensors: Sequence[Tensor]) -> Iterator[list[int]]:
@@ -113,7 +129,7 @@ def _chunks(tensors: Sequence[Tensor]) -> Iterator[list[int]]:
 
 
 def _measure_chunk(tensors: list[Tensor]) -> Tensor:
-    """Counts per code, norm and maximum: shape (len(tensors), _CODES + 2), float64."""
+    """Counts per code, norm and maximum: shape (len(tensors), WIDTH), float64."""
     flat = [tensor.flatten() for tensor in tensors]
     x = flat[0] if len(flat) == 1 else torch.cat(flat)
     x = x if x.dtype == torch.float64 else x.float()

@@ -8,17 +8,31 @@ One row per step, kind and name:
 | column | type | |
 | --- | --- | --- |
 | step | Int64 | optimizer steps done before this one |
-| kind | String | what was measured: `gradient` is dL/dw before clipping |
-| name | String | the parameter's name |
-| index | Int64 | its position among all parameters, from input to output |
+| kind | String | what was measured, see below |
+| name | String | the parameter's or the layer's name |
+| index | Int64 | its position, from input to output, among all parameters or all layers |
 | elements | Int64 | number of elements |
 | zeros, subnormals, nans, infs | Int64 | elements outside the bins; see `Histograms` |
-| norm, rms, max | Float64 | of the finite elements; null where none is finite |
+| norm, rms, max | Float64 | of the finite elements; null where there is none |
+| units | Int64 | channels or features of a layer |
+| dead, saturated | Float64 | share of these units, 0 to 1; see `units.py` |
 | bins | Array(Int64, 254) | bin i counts 2^(i-126) <= abs(x) < 2^(i-125) |
 
-`bins` and the four counts add up to `elements`. A row that has null in all of them says that there
-was nothing to measure: the parameter had no gradient in that step. Other kinds of tensor (weights,
-pre-activations …) fit into the same columns.
+| kind | of | what | columns that are null |
+| --- | --- | --- | --- |
+| gradient | parameter | dL/dw, accumulated, unscaled, before clipping | dead, saturated |
+| clipped_gradient | parameter | dL/dw after clipping, where it changed any | counts, bins |
+| weight | parameter | w before the step | counts, bins, but on request |
+| update | parameter | the change of w in this step | counts, bins |
+| pre_activation | layer | z, what enters a nonlinearity, or the logits | as for weight |
+| pre_activation_gradient | layer | dL/dz, L as training_step returns it | counts, bins |
+| activation | layer | what leaves a nonlinearity, on request | dead, saturated |
+| loss | | L, its absolute value in `max` | all others |
+| non_finite | layer | where z was first NaN or Inf, in the step in which the loss was first | all |
+
+Where there are bins, they and the four counts add up to `elements`. Where there are none, norm, rms
+and max are null if a single element is not finite. A `gradient` row with null in all of them says
+that the parameter had no gradient in that step.
 
 The folder holds parts, each written beside it and renamed, so that whenever the process is killed
 every part is whole and nothing else is in the folder. This file knows nothing of torch or training.
@@ -26,15 +40,12 @@ every part is whole and nothing else is in the folder. This file knows nothing o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import polars as pl
-
-if TYPE_CHECKING:  # importing torch takes seconds, and reading a record does not need it
-    from gradflow.gradients.histogram import Histograms
 
 FOLDER = "gradients.parquet"
 SCHEMA = pl.Schema(
@@ -51,9 +62,16 @@ SCHEMA = pl.Schema(
         "norm": pl.Float64(),
         "rms": pl.Float64(),
         "max": pl.Float64(),
+        "units": pl.Int64(),
+        "dead": pl.Float64(),
+        "saturated": pl.Float64(),
         "bins": pl.Array(pl.Int64(), 254),
     }
 )
+
+
+# Measured values by the name of their column, one for each entry: arrays or lists.
+Columns = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -79,28 +97,26 @@ class RecordWriter:
         # Not inside the folder: readers refuse a folder that holds files of another kind.
         self._unfinished = run_folder / f".{FOLDER}.unfinished"
         self._steps_per_part = steps_per_part
-        self._buffer: list[tuple[int, str, Sequence[Entry], Histograms | None]] = []
+        self._buffer: list[tuple[int, str, Sequence[Entry], Columns]] = []
         self._unfinished.unlink(missing_ok=True)
         self._drop_from(first_step)
 
-    def append(
-        self, step: int, kind: str, entries: Sequence[Entry], histograms: Histograms | None
-    ) -> None:
-        """Add one row per entry; `histograms` in the same order, or None for nothing to measure."""
+    def append(self, step: int, kind: str, entries: Sequence[Entry], columns: Columns) -> None:
+        """Add one row per entry; `columns` are in the same order, and null where left out."""
         steps = {buffered[0] for buffered in self._buffer}
         if step not in steps and len(steps) >= self._steps_per_part:
             self.flush()
-        self._buffer.append((step, kind, entries, histograms))
+        self._buffer.append((step, kind, entries, columns))
 
     def flush(self) -> None:
         """Write the buffered rows as one whole part."""
         if not self._buffer:
             return
         rows = pl.concat([_rows(*buffered) for buffered in self._buffer])
-        rows = rows.with_columns(pl.col("norm", "rms", "max").fill_nan(None))
+        rows = rows.with_columns(pl.col(pl.Float64).fill_nan(None))
         part = self._folder / _part_name(min(buffered[0] for buffered in self._buffer))
         if part.exists():  # the last flush came between two kinds of this step
-            rows = pl.concat([pl.read_parquet(part), rows])
+            rows = pl.concat([_read([part]), rows])
         self._write(part, rows)
         self._buffer.clear()
 
@@ -117,7 +133,7 @@ class RecordWriter:
             else:
                 kept.append(part)
         if kept:  # parts are in order: only the last one can reach beyond
-            rows = pl.read_parquet(kept[-1])
+            rows = _read(kept[-1:])
             earlier = rows.filter(pl.col("step") < first_step)
             if len(earlier) < len(rows):
                 self._write(kept[-1], earlier)
@@ -134,12 +150,16 @@ def read_gradients(run_folder: Path) -> pl.DataFrame:
     parts = _parts(run_folder / FOLDER)
     if not parts:
         return SCHEMA.to_frame()
-    return pl.read_parquet(parts).sort("step", "kind", "index")
+    return _read(parts).sort("step", "kind", "index")
 
 
-def _rows(
-    step: int, kind: str, entries: Sequence[Entry], histograms: Histograms | None
-) -> pl.DataFrame:
+def first_non_finite(record: pl.DataFrame) -> tuple[int, str] | None:
+    """Return the step and the layer at which a run's loss first was NaN or Inf, if it was."""
+    rows = record.filter(pl.col("kind") == "non_finite").select("step", "name").rows()
+    return (int(rows[0][0]), str(rows[0][1])) if rows else None
+
+
+def _rows(step: int, kind: str, entries: Sequence[Entry], measured: Columns) -> pl.DataFrame:
     columns: dict[str, object] = {
         "step": [step] * len(entries),
         "kind": [kind] * len(entries),
@@ -149,8 +169,13 @@ def _rows(
     }
     nothing = [None] * len(entries)
     for column in list(SCHEMA)[len(columns) :]:
-        columns[column] = nothing if histograms is None else getattr(histograms, column)
+        columns[column] = measured.get(column, nothing)
     return pl.DataFrame(columns, schema=SCHEMA)
+
+
+def _read(parts: list[Path]) -> pl.DataFrame:
+    """Read whole parts; one from before a column was added has null in it."""
+    return pl.scan_parquet(parts, schema=SCHEMA, missing_columns="insert").collect()
 
 
 def _part_name(first_step: int) -> str:

@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gradflow.config import ConfigError, from_hydra
+from gradflow.gradients.verdict import Verdict
 from gradflow.training.status import REFUSAL, RunBusyError, Status, now, write_refusal
 from gradflow.training.train import train
 
@@ -42,7 +43,7 @@ def run_job(composed: DictConfig) -> dict[str, float] | None:
         # What the user can mend needs one line, everything else its traceback.
         log.error("%s failed: %s", name, error, exc_info=not isinstance(error, ConfigError))
         return None
-    log.info("%s: %s", name, _short(metrics))
+    log.info("%s: %s", name, _short(metrics, Verdict.read(folder)))
     return metrics
 
 
@@ -52,7 +53,12 @@ def _run_alone(composed: DictConfig, folder: Path, name: str) -> dict[str, float
     except ConfigError:
         _remove_what_hydra_wrote(folder)
         raise
-    log.info("%s: %s", name, _short(metrics))
+    verdict = Verdict.read(folder)
+    log.info("%s: %s", name, _short(metrics, None))
+    if verdict is not None:
+        log.info("%s (confidence %.0f %%)", verdict, 100 * verdict.confidence)
+        if verdict.remedies:
+            log.info("to try, in this order: %s", "  ".join(map(_quoted, verdict.remedies)))
     log.info("record: %s", folder)
     return metrics
 
@@ -106,6 +112,12 @@ def _swept(sweep: Path) -> set[str]:
     return {override.key_or_group for override in parsed if override.is_sweep_override()}
 
 
-def _short(metrics: dict[str, float]) -> str:
+def _short(metrics: dict[str, float], verdict: Verdict | None) -> str:
     shown = ("train/loss", "train/accuracy", "validation/accuracy", "test/accuracy")
-    return ", ".join(f"{key} {metrics[key]:.3f}" for key in shown if key in metrics)
+    figures = [f"{key} {metrics[key]:.3f}" for key in shown if key in metrics]
+    return ", ".join([*figures, *([verdict.kind] if verdict else [])])
+
+
+def _quoted(override: str) -> str:
+    """As a shell takes it."""
+    return f"'{override}'" if "[" in override else override

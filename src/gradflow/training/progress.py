@@ -1,29 +1,59 @@
-"""The line that shows how a run gets on, where a person watches; nothing where nobody does."""
+"""How a run gets on: a bar and its gradients on a terminal, now and then a line elsewhere."""
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Iterable
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+from gradflow.gradients.monitor import GradientMonitor
+from gradflow.gradients.strip import strip
+
+log = logging.getLogger(__name__)
+
+_QUIET_SECONDS = 30.0  # between two lines where nobody watches: short jobs of a study write none
+
+
+class _Bar(RichProgress):
+    """A progress bar with a line of text below it."""
+
+    below = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yield the bar, then the line, cut where the terminal ends."""
+        yield from super().get_renderables()
+        if self.below:
+            yield Text(f"  {self.below}", no_wrap=True, overflow="ellipsis")
 
 
 class Progress(Callback):
-    """A bar over `steps` optimizer steps, named `title`, with the epoch and the latest figures."""
+    """A bar over `steps` optimizer steps, named `title`, with the epoch and the latest figures.
+
+    Under it, where gradients are watched, stand the latest gradient profile, from the first layer
+    to the last (see `strip.py`), and what it says so far. Without a terminal the same figures are
+    logged as plain lines, one every half minute.
+    """
 
     def __init__(self, steps: int, title: str) -> None:
         self._steps = steps
         self._title = title
-        self._bar: Bar | None = None
+        self._bar: _Bar | None = None
+        self._said = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar, on a terminal only."""
         console = Console(stderr=True)
+        self._said = time.monotonic()
         if not (trainer.is_global_zero and console.is_terminal):
             return
-        self._bar = Bar(
+        self._bar = _Bar(
             TextColumn("{task.description}"),
             BarColumn(24),
             TextColumn("step {task.completed}/{task.total}  epoch {task.fields[epoch]}"),
@@ -33,24 +63,38 @@ class Progress(Callback):
             transient=True,
         )
         self._task = self._bar.add_task(
-            self._title, total=self._steps, completed=trainer.global_step, epoch=1, figures=""
+            self._title,
+            total=self._steps,
+            completed=trainer.global_step,
+            epoch=1,
+            figures="",
+            gradients="",
         )
         self._bar.start()
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **more: Any) -> None:
         """Move the bar; the figures are those logged last."""
-        if self._bar is None:
+        if self._bar is None and time.monotonic() - self._said < _QUIET_SECONDS:
             return
         logged = trainer.logged_metrics
         figures = ""
         if "train/loss" in logged:
             figures = f"loss {logged['train/loss']:.3f}  accuracy {logged['train/accuracy']:.1%}"
+        gradients = _gradients(trainer)
+        if self._bar is None:
+            self._said = time.monotonic()
+            if trainer.is_global_zero:
+                where = f"step {trainer.global_step}/{self._steps}"
+                said = (self._title, where, figures, gradients)
+                log.info("  ".join(part for part in said if part))
+            return
         self._bar.update(
             self._task,
             completed=trainer.global_step,
             epoch=trainer.current_epoch + 1,
             figures=figures,
         )
+        self._bar.below = gradients
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the bar away."""
@@ -66,3 +110,11 @@ class Progress(Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _gradients(trainer: Trainer) -> str:
+    """Return the latest profile and verdict of the trainer's monitor, if it has one."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, GradientMonitor) and callback.flows and callback.verdict:
+            return f"gradient {strip(callback.flows[-1].gradient.tolist())} {callback.verdict}"
+    return ""

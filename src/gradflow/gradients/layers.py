@@ -1,0 +1,260 @@
+"""Every layer's pre-activation z and its gradient dL/dz, read from a net's own training pass.
+
+A layer is a nonlinearity: any elementwise activation of `torch.nn`, and any module whose own name
+begins with `activation`; z is what enters it. The last layer is the last weight layer in the order
+of declaration, where z is what leaves it: the logits. Nonlinearities that are called as functions
+are not seen, nor is anything inside a net that `torch.compile` has made opaque.
+
+It knows modules and tensors. It knows nothing of Lightning, of records, or of where numbers go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from gradflow.gradients.units import dead_and_saturated, unit_count
+
+# Images of a batch, its first ones (batches are shuffled), over which RMS and maximum are taken,
+# and over which units are judged. They are copied, so a layer's share is bounded in elements too.
+IMAGES, UNIT_IMAGES, ELEMENTS = 8, 2, 2**17
+
+_WEIGHT_LAYERS = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)
+_NONLINEARITIES = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU),
+    *(nn.SiLU, nn.Mish, nn.Softplus, nn.Hardtanh, nn.Tanh, nn.Sigmoid, nn.Softsign, nn.LogSigmoid),
+    *(nn.Hardsigmoid, nn.Hardswish, nn.Hardshrink, nn.Softshrink, nn.Tanhshrink, nn.Threshold),
+)
+
+
+@dataclass(frozen=True)
+class LayerValues:
+    """Measurements of n layers in the order in which the net computes them.
+
+    `values` is float64 of shape (n, 6), still on the device: norm of z, max |z|, norm of dL/dz,
+    max |dL/dz|, share of dead units, share of saturated units. NaN stands for what does not exist
+    (the logits have no units, what lies below a frozen layer no gradient) and for no number.
+    """
+
+    names: list[str]
+    elements: list[int]  # of z, in the images that were measured
+    units: list[int]  # channels of a convolution, features of a linear layer
+    has_gradient: list[bool]
+    has_units: list[bool]
+    values: Tensor
+    # On request: z and a = phi(z) of the measured images, by layer, for histograms.
+    tensors: dict[str, dict[str, Tensor]]
+
+
+@dataclass
+class _Layer:
+    z: Tensor  # of the measured images
+    activation: nn.Module | None  # None for the logits
+    gradient: Tensor | None = None
+
+
+@dataclass
+class LayerWatch:
+    """Hooks on every layer of `module`; `close` removes them.
+
+    Between `start` and `collect` each pass that builds a graph is measured, the last one counting
+    where there are several (gradient accumulation). At other times a layer costs one stored
+    reference, from which `first_non_finite` tells where a bad value came from; `forget` lets go.
+    The net computes what it would compute unwatched.
+    """
+
+    module: nn.Module
+    images: int | None = IMAGES  # of each batch, its first ones; None for all
+    keep: tuple[str, ...] = ()  # of "pre_activation", "activation": what `tensors` will hold
+
+    _handles: list[RemovableHandle] = field(default_factory=list)
+    _layers: dict[str, _Layer] = field(default_factory=dict)
+    _passed: dict[str, Tensor] = field(default_factory=dict)
+    _tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    _measuring: bool = False
+
+    def __post_init__(self) -> None:
+        last = ""
+        for name, module in _transparent(self.module):
+            if isinstance(module, _WEIGHT_LAYERS):
+                last = name
+            if is_nonlinearity(name, module):
+                self._handles.append(module.register_forward_pre_hook(self._entering(name)))
+                if "activation" in self.keep:
+                    self._handles.append(module.register_forward_hook(self._leaving(name)))
+        if last:
+            hook = self._leaving_net(last)
+            self._handles.append(self.module.get_submodule(last).register_forward_hook(hook))
+
+    def start(self, measuring: bool) -> None:
+        """Begin a batch; with `measuring` its pass is measured."""
+        self._measuring = measuring
+        self._layers.clear()
+        self._passed.clear()
+        self._tensors = {kind: {} for kind in self.keep}
+
+    def forget(self) -> None:
+        """Let go of the pre-activations of the pass that is over, so that memory can be freed."""
+        self._passed.clear()
+
+    def first_non_finite(self) -> str | None:
+        """Name the first layer of the latest pass whose z holds NaN or Inf. Waits for devices."""
+        for name, z in self._passed.items():
+            if not bool(torch.isfinite(z).all()):
+                return name
+        return None
+
+    def collect(self, factor: Tensor | float = 1.0) -> LayerValues | None:
+        """Return what was measured, dL/dz times `factor`; None if no layer was passed.
+
+        Raises nothing and waits for nothing: the values are still on the device.
+        """
+        self._measuring = False
+        if not self._layers:
+            return None
+        layers = list(self._layers.values())
+        forward = _norms_and_maxima([layer.z for layer in layers])
+        with_gradient = [layer.gradient for layer in layers if layer.gradient is not None]
+        backward = iter(_norms_and_maxima(with_gradient) if with_gradient else ())
+        judged = [
+            (layer.activation, layer.z[:UNIT_IMAGES])
+            for layer in layers
+            if layer.activation is not None  # an empty container is false
+        ]
+        units = iter(dead_and_saturated(judged) if judged else ())
+        missing = torch.full_like(forward[0], torch.nan)
+        rows = [
+            torch.cat(
+                [
+                    forward[i],
+                    missing if layer.gradient is None else next(backward) * factor,
+                    missing if layer.activation is None else next(units).to(missing),
+                ]
+            )
+            for i, layer in enumerate(layers)
+        ]
+        names = list(self._layers)
+        if "pre_activation" in self.keep:
+            z = {name: layer.z for name, layer in self._layers.items()}
+            self._tensors["pre_activation"] = z
+        collected = LayerValues(
+            names=names,
+            elements=[layer.z.numel() for layer in layers],
+            units=[unit_count(layer.z) for layer in layers],
+            has_gradient=[layer.gradient is not None for layer in layers],
+            has_units=[layer.activation is not None for layer in layers],
+            values=torch.stack(rows),
+            tensors=self._tensors,
+        )
+        self.start(measuring=False)
+        return collected
+
+    def close(self) -> None:
+        """Remove the hooks."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self.start(measuring=False)
+
+    def _entering(self, name: str) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            # Validation is not watched.
+            if torch.is_grad_enabled() and inputs and _is_measurable(inputs[0]):
+                self._pass(name, inputs[0], module)
+
+        return hook
+
+    def _leaving(self, name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            if self._measuring and torch.is_grad_enabled() and _is_measurable(output):
+                latest = [known for known in self._passed if known.partition("#")[0] == name][-1:]
+                self._tensors["activation"] |= {known: self._sample(output) for known in latest}
+
+        return hook
+
+    def _leaving_net(self, name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            if torch.is_grad_enabled() and _is_measurable(output):
+                self._pass(name, output, None)
+
+        return hook
+
+    def _pass(self, name: str, z: Tensor, activation: nn.Module | None) -> None:
+        if name in self._passed:  # one module that is called several times is several layers
+            name = f"{name}#{sum(known.partition('#')[0] == name for known in self._passed) + 1}"
+        self._passed[name] = z.detach()
+        if not self._measuring:
+            return
+        # Copies: an activation that works in place is about to overwrite z, and autograd dL/dz.
+        layer = _Layer(self._sample(z), activation)
+        self._layers[name] = layer
+        if z.requires_grad:
+
+            def backward(gradient: Tensor) -> None:
+                layer.gradient = self._sample(gradient)
+
+            z.register_hook(backward)  # type: ignore[no-untyped-call]
+
+    def _sample(self, x: Tensor) -> Tensor:
+        if self.images is None or x.ndim == 0:
+            copied = x.detach().clone()
+            return copied if x.ndim else copied.view(1)
+        return x.detach()[: max(1, min(self.images, ELEMENTS * len(x) // x.numel()))].clone()
+
+
+def is_nonlinearity(name: str, module: nn.Module) -> bool:
+    """Say whether `module`, known as `name` in its net, is one whose input is a pre-activation."""
+    own_name = name.rpartition(".")[2]
+    return isinstance(module, _NONLINEARITIES) or own_name.startswith("activation")
+
+
+def _is_measurable(x: object) -> bool:
+    # A compiler that traces through a hook (module.compile() has no module of its own) sees none.
+    if torch.compiler.is_compiling():
+        return False
+    return isinstance(x, Tensor) and x.is_floating_point() and x.numel() > 0
+
+
+def _transparent(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield every module by its name, without those inside a compiled one."""
+    compiled: tuple[str, ...] = ()
+    for name, inner in module.named_modules():
+        if name.startswith(compiled):
+            continue
+        if isinstance(inner, torch._dynamo.OptimizedModule):
+            compiled += (name + "." if name else "",)
+            continue
+        yield name, inner
+
+
+def _norms_and_maxima(tensors: list[Tensor]) -> Tensor:
+    """L2 norm and largest |x| of each tensor: float64 (n, 2); NaN and Inf come through."""
+    found: list[Tensor] = [torch.empty(0)] * len(tensors)
+    alike: dict[tuple[object, ...], list[int]] = {}  # measured together: there are few shapes
+    for i, x in enumerate(tensors):
+        alike.setdefault((x.numel(), x.dtype, x.device), []).append(i)
+    for members in alike.values():
+        x = torch.stack([_flat(tensors[i]) for i in members])
+        # In float64, since the squares of a vanished gradient underflow in float32.
+        wide = torch.float32 if x.device.type == "mps" else torch.float64
+        maxima = x.abs().amax(dim=1).to(wide)
+        if x.dtype == torch.float64:  # there they underflow too: scale by the maximum
+            scale = maxima.where(maxima > 0, 1.0)
+            norms = torch.linalg.vector_norm(x / scale[:, None], dim=1) * scale
+        else:
+            norms = torch.linalg.vector_norm(x, dim=1, dtype=wide)
+        for i, pair in zip(members, torch.stack([norms, maxima], dim=1), strict=True):
+            found[i] = pair
+    return torch.stack(found)
+
+
+def _flat(x: Tensor) -> Tensor:
+    """All elements in the order of memory, which need not be copied if it is channels-last."""
+    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        x = x.permute(0, 2, 3, 1)
+    return x.reshape(-1)

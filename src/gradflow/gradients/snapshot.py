@@ -1,0 +1,214 @@
+"""Everything that is measured in one step, from before the optimizer acts to after it.
+
+All of it stays on the device until `read`, which makes one copy. It knows modules and tensors,
+nothing of Lightning, of files, or of where the numbers go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gradflow.gradients.flow import Flow, flow_of
+from gradflow.gradients.histogram import Measurement, begin
+from gradflow.gradients.layers import LayerValues
+from gradflow.gradients.record import Columns, Entry
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one kind: whose they are, and their columns."""
+
+    kind: str
+    entries: list[Entry]
+    columns: Columns
+
+
+class Snapshot:
+    """One step of `module`, whose gradients are complete, unscaled and not yet clipped.
+
+    `layers` and `loss` () are what the training pass left. With `weight_histograms` the weights'
+    rows have counts and bins too.
+    """
+
+    def __init__(
+        self,
+        step: int,
+        module: nn.Module,
+        layers: LayerValues | None,
+        loss: Tensor | None,
+        *,
+        weight_histograms: bool = False,
+    ) -> None:
+        self.step = step
+        self._layers = layers
+        self._entries: list[Entry] = []
+        self._without_gradient: list[Entry] = []
+        self._parameters: list[nn.Parameter] = []
+        for index, (name, parameter) in enumerate(module.named_parameters()):
+            if not parameter.requires_grad or parameter.numel() == 0:
+                continue
+            # torch.compile wraps a module into one whose attribute `_orig_mod` it is.
+            entry = Entry(name.replace("_orig_mod.", ""), index, parameter.numel())
+            if parameter.grad is None:
+                self._without_gradient.append(entry)
+            else:
+                self._entries.append(entry)
+                self._parameters.append(parameter)
+        self._histograms: dict[str, Measurement] = {}
+        self._before = [parameter.detach().clone() for parameter in self._parameters]
+        if self._parameters:
+            self._histograms["gradient"] = begin(
+                [p.grad for p in self._parameters if p.grad is not None]
+            )
+            if weight_histograms:
+                self._histograms["weight"] = begin(self._before)
+        if layers is not None:
+            for kind, tensors in layers.tensors.items():
+                self._histograms[kind] = begin(list(tensors.values()))
+        self._values: dict[str, Tensor] = {}
+        if loss is not None:
+            self._values["loss"] = loss.view(1)
+        if layers is not None:
+            self._values["layers"] = layers.values
+
+    @torch.no_grad()
+    def read(self) -> list[Rows]:
+        """Return the step's rows, now that the optimizer has acted; waits for the device once."""
+        device_values = self._values | {kind: m.rows for kind, m in self._histograms.items()}
+        if self._parameters:
+            now = [parameter.detach() for parameter in self._parameters]
+            device_values["weight norm"] = _norms(self._before)
+            device_values["update norm"] = _norms(torch._foreach_sub(now, self._before))
+            clipped = [p.grad for p in self._parameters if p.grad is not None]
+            if len(clipped) == len(now):  # manual optimization may have freed them
+                device_values["clipped norm"] = _norms(clipped)
+                device_values["clipped max"] = _maxima(clipped)
+        values = _copy(device_values)
+        histograms = {kind: m.read(values[kind]) for kind, m in self._histograms.items()}
+
+        rows: list[Rows] = []
+        if self._without_gradient:
+            rows.append(Rows("gradient", self._without_gradient, {}))
+        if self._parameters:
+            gradient = vars(histograms["gradient"])
+            rows.append(Rows("gradient", self._entries, gradient))
+            weight = _columns(self._entries, values["weight norm"])
+            if "weight" in histograms:
+                weight = vars(histograms["weight"])
+            rows.append(Rows("weight", self._entries, weight))
+            rows.append(
+                Rows("update", self._entries, _columns(self._entries, values["update norm"]))
+            )
+            if "clipped norm" in values and _differ(gradient, values["clipped norm"]):
+                columns = _columns(self._entries, values["clipped norm"], values["clipped max"])
+                rows.append(Rows("clipped_gradient", self._entries, columns))
+        if self._layers is not None:
+            rows += _layer_rows(self._layers, values["layers"], histograms)
+        if "loss" in values:
+            rows.append(Rows("loss", [Entry("loss", 0, 1)], {"max": np.abs(values["loss"])}))
+        return rows
+
+
+def flow_of_rows(step: int, rows: Sequence[Rows]) -> Flow:
+    """Return the figures of a step's rows: what `read_flows` makes of the record."""
+    kinds: dict[str, dict[str, Any]] = {}
+    for of_kind in rows:
+        names = [entry.name for entry in of_kind.entries]
+        elements = [entry.elements for entry in of_kind.entries]
+        if of_kind.columns or of_kind.kind not in kinds:
+            columns = {"name": names, "elements": elements, **of_kind.columns}
+            kinds[of_kind.kind] = columns
+    return flow_of(step, kinds)
+
+
+def _layer_rows(
+    layers: LayerValues, values: NDArray[np.float64], histograms: Mapping[str, Any]
+) -> list[Rows]:
+    z_norm, z_max, g_norm, g_max, dead, saturated = values.T
+    entries = [
+        Entry(n, i, e) for i, (n, e) in enumerate(zip(layers.names, layers.elements, strict=True))
+    ]
+    units = {"units": layers.units, "dead": dead, "saturated": saturated}
+    z = _columns(entries, z_norm, z_max)
+    if "pre_activation" in histograms:
+        z = vars(histograms["pre_activation"])
+    rows = [Rows("pre_activation", entries, {**z, **units})]
+    reached = [i for i, has in enumerate(layers.has_gradient) if has]
+    if reached:
+        entries_g = [entries[i] for i in reached]
+        columns = _columns(entries_g, g_norm[reached], g_max[reached])
+        rows.append(Rows("pre_activation_gradient", entries_g, columns))
+    if "activation" in histograms:
+        names = list(layers.tensors["activation"])
+        found = vars(histograms["activation"])
+        entries_a = [
+            Entry(name, layers.names.index(name), int(n))
+            for name, n in zip(names, found["elements"], strict=True)
+        ]
+        rows.append(Rows("activation", entries_a, found))
+    return rows
+
+
+def _columns(
+    entries: Sequence[Entry], norm: NDArray[np.float64], maximum: NDArray[np.float64] | None = None
+) -> dict[str, Any]:
+    """Norm, RMS and maximum as columns; null where an element is not finite."""
+    finite = np.where(np.isfinite(norm), norm, np.nan)
+    root = np.sqrt([entry.elements for entry in entries])
+    columns: dict[str, Any] = {"norm": finite, "rms": finite / root}
+    if maximum is not None:
+        columns["max"] = np.where(np.isfinite(maximum), maximum, np.nan)
+    return columns
+
+
+def _differ(before: Columns, after: NDArray[np.float64]) -> bool:
+    """Say whether clipping changed anything, beyond the rounding of two ways to sum.
+
+    The norms before are those of the finite elements; a gradient with others has changed if all of
+    it is finite now.
+    """
+    broken = before["nans"] + before["infs"] > 0
+    same = np.where(
+        broken, ~np.isfinite(after), np.isclose(before["norm"], after, rtol=1e-9, atol=0)
+    )
+    return not bool(same.all())
+
+
+def _norms(tensors: Sequence[Tensor]) -> Tensor:
+    """L2 norm of each tensor, float64 (n,), on the first one's device."""
+    wide = torch.float32 if any(t.device.type == "mps" for t in tensors) else torch.float64
+    return _stack(torch._foreach_norm(list(tensors), 2, dtype=wide))
+
+
+def _maxima(tensors: list[Tensor]) -> Tensor:
+    """Largest |x| of each tensor, float64 (n,), on the first one's device."""
+    return _stack(torch._foreach_max(torch._foreach_abs(tensors)))
+
+
+def _stack(scalars: Sequence[Tensor]) -> Tensor:
+    device = scalars[0].device
+    wide = torch.float32 if device.type == "mps" else torch.float64
+    return torch.stack([scalar.to(device, wide) for scalar in scalars])
+
+
+def _copy(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[np.float64]]:
+    """Bring all tensors to the host in one copy."""
+    if not tensors:
+        return {}
+    devices = [tensor.device for tensor in tensors.values()]
+    # Where a part is on the host already (Apple's GPUs have no float64), the rest follows it there.
+    device = next((device for device in devices if device.type == "cpu"), devices[0])
+    flat = torch.cat([tensor.to(device).reshape(-1) for tensor in tensors.values()])
+    host = flat.cpu().double().numpy()
+    copied = {}
+    for name, tensor in tensors.items():
+        part, host = np.split(host, [tensor.numel()])
+        copied[name] = part.reshape(tensor.shape)
+    return copied

@@ -1,0 +1,258 @@
+"""The verdict: what a run's gradients do, the evidence for it, and the words to try against it.
+
+It is taken from the record alone, by the rules of `diagnose`, in two questions. Did the loss become
+useless (diverged, exploding), or does the net learn (healthy)? And if neither: which of the known
+causes do its layers show, or are they well (untrained)? While a run is young the second question
+alone is asked, since learning cannot be seen yet.
+
+How often it is right is measured by the fault suite under scripts/verdict_suite. It knows flows,
+and neither torch nor Hydra; the overrides it names are words for a person.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from gradflow.gradients.flow import Flow, read_flows
+from gradflow.gradients.record import first_non_finite
+
+FILE = "verdict.json"
+Kind = Literal[
+    "healthy", "vanishing", "exploding", "frozen", "dead", "saturated", "diverged", "untrained"
+]
+
+# Thresholds, set on the tuning part of the fault suite alone, between what its healthy nets show
+# and what the sick ones do.
+_DECADES = 2.0  # between the first and the last nonlinearity
+_SIGNAL = 2.0  # decades that z may lose from the first to the last nonlinearity
+_UNITS = 0.5  # share of a layer's units that are dead, or saturated
+_LEARNED = 0.015  # of the chance level's loss: what a net must gain to have learned anything
+_STEP = 0.1  # of a weight's size: larger steps at the start leave nothing of the initial weights
+_BLOWN_UP = 2.0  # times the chance level: a loss that far above it is worse than no answer at all
+_EARLY = 20  # steps in which a run is judged by its layers alone
+_LATEST = 5  # records that the present loss is a mean over
+
+# What to try, in this order, for each cause: never what cannot help it by its nature. Clipping and
+# a lower learning rate scale all layers alike, so they are not offered against vanishing.
+REMEDIES: Mapping[Kind, tuple[str, ...]] = {
+    "healthy": (),
+    "vanishing": (
+        "remedy=[relu,kaiming]",
+        "remedy=batch_norm",
+        "remedy=xavier",
+        "remedy=[resnet,batch_norm]",
+    ),
+    "exploding": ("remedy=kaiming", "remedy=batch_norm", "remedy=clip", "remedy=lower_lr"),
+    "frozen": ("remedy=kaiming", "remedy=batch_norm", "remedy=selu"),
+    "dead": ("remedy=batch_norm", "remedy=lower_lr", "remedy=leaky_relu", "remedy=kaiming"),
+    "saturated": ("remedy=batch_norm", "remedy=xavier", "remedy=[relu,kaiming]"),
+    "diverged": ("remedy=lower_lr", "remedy=clip", "remedy=warmup", "remedy=batch_norm"),
+    "untrained": ("lr_scale=10", "remedy=[resnet,batch_norm]", "optimizer=adam"),
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of a run at one step."""
+
+    kind: Kind
+    evidence: str  # one sentence, with its figures
+    confidence: float  # 0.5 at a threshold, towards 1 far from it
+    step: int  # by which it was said
+    layer: str | None  # where it shows most
+    remedies: tuple[str, ...]  # overrides to type, the most promising first
+
+    def __str__(self) -> str:
+        """Give it as one line."""
+        return f"{self.kind}: {self.evidence}"
+
+    def write(self, folder: Path) -> None:
+        """Write `folder`/verdict.json, whole or not at all."""
+        aside = folder / f".{FILE}"
+        aside.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
+        aside.replace(folder / FILE)
+
+    @classmethod
+    def read(cls, folder: Path) -> Verdict | None:
+        """Read what `write` wrote; None where there is none, or it is damaged."""
+        try:
+            values = json.loads((folder / FILE).read_text())
+            return cls(**(values | {"remedies": tuple(values["remedies"])}))
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+
+def diagnose_record(record: pl.DataFrame, until: int | None = None) -> Verdict:
+    """Say what `read_gradients` holds, or what it held when step `until` was the latest.
+
+    Raises:
+        ValueError: if there is no record.
+    """
+    if until is not None:
+        record = record.filter(pl.col("step") <= until)
+    return diagnose(read_flows(record), first_non_finite(record))
+
+
+def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = None) -> Verdict:
+    """Say what the records of a run show, up to the latest of them.
+
+    `first_non_finite` is the step and the layer of the record's `non_finite` row, if it has one.
+    The loss is taken for a cross-entropy over as many classes as there are logits: chance is its
+    logarithm.
+
+    Raises:
+        ValueError: if there is no record.
+    """
+    if not flows:
+        raise ValueError("flows=[]: there must be at least one record")
+    step = flows[-1].step
+    finite = [flow for flow in flows if _is_finite(flow)]
+    start = _at_start(finite)
+    if first_non_finite is None and not math.isfinite(flows[-1].loss):
+        first_non_finite = (step, "loss")
+    if first_non_finite is not None:
+        bad_step, where = first_non_finite
+        said = f"the loss is not finite at step {bad_step}"
+        said += f"; z is first so in {where}" if where != "loss" else ""
+        if start is not None and (grown := _exploding(start)) is not None:
+            return _verdict("exploding", f"{grown[0]}; {said}", grown[1], step, grown[2])
+        return _verdict("diverged", said, math.inf, step, None if where == "loss" else where)
+    if start is None:
+        return _verdict("untrained", "no layer was measured", 0.0, step, None)
+
+    chance = math.log(start.outputs) if start.outputs > 1 else start.loss
+    present = float(np.mean([flow.loss for flow in finite[-_LATEST:]]))
+    young = step < _EARLY or len(finite) < _LATEST
+    gained = (chance - present) / chance
+    if not young and gained > _LEARNED:
+        said = f"the loss is {present:.3g}, chance {chance:.3g}"
+        return _verdict("healthy", said, (gained - _LEARNED) / _LEARNED, step, None)
+
+    # What initialization did comes first: what training did is its consequence.
+    causes: tuple[tuple[Kind, _Cause | None], ...] = (
+        ("dead", _dead(start)),
+        ("saturated", _saturated(start)),
+        ("frozen", _frozen(start)),
+        ("vanishing", _vanishing(start)),
+        ("exploding", _exploding(start)),
+        ("diverged", _blown_up(finite, chance)),
+        ("diverged", _steps_too_large(finite)),
+        ("dead", _dead(finite[-1])),
+        ("saturated", _saturated(finite[-1])),
+    )
+    for kind, cause in causes:
+        if cause is not None:
+            return _verdict(kind, cause[0], cause[1], step, cause[2])
+    if young:
+        return _verdict("healthy", "no layer shows anything amiss so far", 0.0, step, None)
+    said = f"the loss stays at {present:.3g}, chance {chance:.3g}, though no layer shows why"
+    return _verdict("untrained", said, (_LEARNED - gained) / _LEARNED, step, None)
+
+
+# What a rule finds: the evidence, how far beyond its threshold (0 at it, 1 one threshold further),
+# and the layer.
+_Cause = tuple[str, float, str | None]
+
+
+def _dead(flow: Flow) -> _Cause | None:
+    if not len(flow.dead) or np.isnan(flow.dead).all():
+        return None
+    worst = int(np.nanargmax(flow.dead))
+    share = float(flow.dead[worst])
+    if share <= _UNITS:
+        return None
+    said = f"{share:.0%} of the units of {flow.layers[worst]} are dead at step {flow.step}"
+    return said, (share - _UNITS) / _UNITS, flow.layers[worst]
+
+
+def _saturated(flow: Flow) -> _Cause | None:
+    if not len(flow.saturated) or np.isnan(flow.saturated).all():
+        return None
+    worst = int(np.nanargmax(flow.saturated))
+    share = float(flow.saturated[worst])
+    if share <= _UNITS:
+        return None
+    said = f"{share:.0%} of the units of {flow.layers[worst]} are saturated at step {flow.step}"
+    return said, (share - _UNITS) / _UNITS, flow.layers[worst]
+
+
+def _frozen(start: Flow) -> _Cause | None:
+    lost = float(start.pre_activation[0] - start.pre_activation[-2])
+    if not lost > _SIGNAL:
+        return None
+    last = start.layers[-2]
+    said = f"z shrinks by {lost:.1f} decades up to {last}, so that nothing of the image is left"
+    return said, (lost - _SIGNAL) / _SIGNAL, last
+
+
+def _vanishing(start: Flow) -> _Cause | None:
+    decades = start.first_over_last
+    if not decades < -_DECADES:
+        return None
+    said = (
+        f"dL/dz shrinks by {-decades:.1f} decades from {start.layers[-2]} back to "
+        f"{start.layers[0]}, {-start.decades_per_layer:.2f} a layer"
+    )
+    return said, (-decades - _DECADES) / _DECADES, start.layers[0]
+
+
+def _exploding(start: Flow) -> _Cause | None:
+    decades = start.first_over_last
+    grown = float(start.pre_activation[-2] - start.pre_activation[0])
+    if decades > _DECADES:
+        said = (
+            f"dL/dz grows by {decades:.1f} decades from {start.layers[-2]} back to "
+            f"{start.layers[0]}, {start.decades_per_layer:.2f} a layer"
+        )
+        return said, (decades - _DECADES) / _DECADES, start.layers[0]
+    if grown > _DECADES:
+        said = f"z grows by {grown:.1f} decades up to {start.layers[-2]}"
+        return said, (grown - _DECADES) / _DECADES, start.layers[-2]
+    return None
+
+
+def _blown_up(flows: Sequence[Flow], chance: float) -> _Cause | None:
+    worst = max(flows[1:], key=lambda flow: flow.loss, default=None)
+    if worst is None or worst.loss < _BLOWN_UP * max(chance, flows[0].loss):
+        return None
+    said = f"the loss goes up to {worst.loss:.3g} at step {worst.step}, chance {chance:.3g}"
+    return said, worst.loss / (_BLOWN_UP * chance) - 1, None
+
+
+def _steps_too_large(flows: Sequence[Flow]) -> _Cause | None:
+    steps = [
+        (float(np.nanmax(f.update_to_weight)), f) for f in flows if f.step <= _EARLY and _known(f)
+    ]
+    if not steps:
+        return None
+    largest, flow = max(steps, key=lambda step: step[0])
+    if 10**largest <= _STEP:
+        return None
+    said = f"the update of a weight is {10**largest:.2g} of its size at step {flow.step}"
+    return said, largest - math.log10(_STEP), None
+
+
+def _known(flow: Flow) -> bool:
+    return bool(np.isfinite(flow.update_to_weight).any())
+
+
+def _at_start(flows: Sequence[Flow]) -> Flow | None:
+    """Return the first record: what initialization alone does."""
+    return next((flow for flow in flows if len(flow.layers) > 2), None)
+
+
+def _is_finite(flow: Flow) -> bool:
+    return math.isfinite(flow.loss) and not np.isnan(flow.pre_activation).any()
+
+
+def _verdict(kind: Kind, evidence: str, beyond: float, step: int, layer: str | None) -> Verdict:
+    confidence = 1 - 0.5 * math.exp(-2 * max(beyond, 0))
+    return Verdict(kind, evidence, round(confidence, 2), step, layer, REMEDIES[kind])

@@ -1,0 +1,91 @@
+"""What the monitor says of a run is what its record says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lightning.pytorch import Callback, Trainer
+from tiny_run import BatchOfTheStep, Smooth, checkpoint_each_epoch, fit, watch
+from torch import nn
+
+from gradflow.gradients.flow import Flow, read_flows
+from gradflow.gradients.monitor import HISTOGRAMS, GradientMonitor
+from gradflow.gradients.record import read_gradients
+
+
+class Partly(Smooth):
+    """A frozen layer, and one that is never used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        net = self.net
+        del self.net
+        self.unused, self.net = nn.Linear(50, 50), net
+        net[0].requires_grad_(False)
+
+
+def assert_same(flows: list[Flow], others: list[Flow]) -> None:
+    assert [flow.step for flow in flows] == [flow.step for flow in others]
+    for flow, other in zip(flows, others, strict=True):
+        np.testing.assert_equal(vars(flow), vars(other))
+
+
+@pytest.mark.parametrize("module", [Smooth, Partly, BatchOfTheStep])
+@pytest.mark.parametrize("histograms", [(), HISTOGRAMS])
+def test_the_flows_of_the_record_are_the_monitors_own(
+    tmp_path: Path, module: type[Smooth], histograms: tuple[str, ...]
+) -> None:
+    monitor = watch(tmp_path, module(), 5, histograms, max_steps=12)
+    assert [flow.step for flow in monitor.flows] == [0, 5, 10, 11]
+    assert_same(read_flows(read_gradients(tmp_path)), monitor.flows)
+    assert len(monitor.flows[0].layers) == 2
+    assert monitor.flows[0].outputs == 10
+
+
+def test_histograms_change_no_figure(tmp_path: Path) -> None:
+    plain = watch(tmp_path / "plain", Smooth())
+    more = watch(tmp_path / "more", Smooth(), histograms=HISTOGRAMS)
+    for one, other in zip(plain.flows, more.flows, strict=True):
+        assert one.layers == other.layers
+        for name in ("pre_activation", "gradient", "largest", "dead", "update_to_weight"):
+            np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-9)
+
+
+def test_a_run_resumed_in_a_new_folder_begins_a_record_there(tmp_path: Path) -> None:
+    saver = checkpoint_each_epoch(tmp_path / "checkpoints")
+    watch(tmp_path / "old", callbacks=(saver,), max_steps=6, enable_checkpointing=True)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    resumed = watch(tmp_path / "new", max_steps=8, resume=last)
+    assert [flow.step for flow in resumed.flows] == [6, 7]
+
+
+def test_a_resumed_run_goes_on_with_the_flows_before_its_checkpoint(tmp_path: Path) -> None:
+    """It breaks off after step 15, three steps behind its checkpoint."""
+
+    class Raise(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+            if trainer.global_step == 15:
+                raise RuntimeError
+
+    saver = checkpoint_each_epoch(tmp_path / "checkpoints")
+    with pytest.raises(RuntimeError):
+        watch(
+            tmp_path,
+            BatchOfTheStep(),
+            every_n_steps=2,
+            callbacks=(Raise(), saver),
+            max_steps=18,
+            enable_checkpointing=True,
+        )
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    resumed = watch(tmp_path, BatchOfTheStep(), every_n_steps=2, max_steps=18, resume=last)
+    whole = GradientMonitor(2)
+    fit(
+        tmp_path / "whole",
+        BatchOfTheStep(),
+        every_n_steps=None,
+        callbacks=(whole,),
+        max_steps=18,
+    )
+    assert_same(resumed.flows, whole.flows)
+    assert_same(read_flows(read_gradients(tmp_path)), whole.flows)

@@ -1,0 +1,220 @@
+"""Layers in real Lightning runs: nets of this template and of others, in every precision."""
+
+import copy
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hand_passes import classification, convnet_pass, largest, rms, torchvision_pass
+from lightning.pytorch.plugins.precision import MixedPrecision
+from tiny_run import BATCH, TinyCNN, batches, rows, watch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from torchvision.models import resnet18
+
+from gradflow.gradients.record import read_gradients
+from gradflow.models.convnet import ConvNet
+
+GRADIENT = "pre_activation_gradient"
+
+
+class Watched(TinyCNN):
+    """Any net in an ordinary LightningModule; validation in between."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def validation_step(self, batch: list[Tensor], _: int) -> None:
+        self.net(7 * batch[0])
+
+
+def convnet(activation: Callable[[], nn.Module] = nn.Tanh, **options: object) -> ConvNet:
+    torch.manual_seed(0)
+    settings = {"depth": 8, "width": 4, "norm": nn.BatchNorm2d} | options
+    return ConvNet(activation=activation, **settings)  # type: ignore[arg-type]
+
+
+def tiny_batch(index: int = 0) -> tuple[Tensor, Tensor]:
+    images, labels = list(batches())[index]
+    return images.double(), labels
+
+
+def by_layer(folder: Path, kind: str) -> dict[str, dict[str, Any]]:
+    """The rows of step 0 by the layer's name inside of the net."""
+    return {
+        row["name"].removeprefix("net."): row for row in rows(folder, kind).iter_rows(named=True)
+    }
+
+
+def assert_layers_are(folder: Path, zs: dict[str, Tensor], labels: Tensor, rel: float) -> None:
+    """Compare the rows of step 0 with a float64 pass by hand, whose backward is done here."""
+    F.cross_entropy(list(zs.values())[-1], labels).backward()
+    forward, backward = by_layer(folder, "pre_activation"), by_layer(folder, GRADIENT)
+    assert list(forward) == list(backward) == list(zs)
+    for index, (name, z) in enumerate(zs.items()):
+        for row, x in ((forward[name], z), (backward[name], z.grad)):
+            assert x is not None
+            assert (row["index"], row["elements"]) == (index, z.numel())
+            assert row["rms"] == pytest.approx(rms(x), rel=rel)
+            assert row["max"] == pytest.approx(largest(x), rel=rel)
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_the_layers_of_a_convnet_are_recorded_with_validation_in_between(
+    tmp_path: Path, skip: bool
+) -> None:
+    net = convnet(skip=skip)
+    images, labels = tiny_batch()
+    zs = convnet_pass(copy.deepcopy(net).double(), images)
+    watch(tmp_path, Watched(net), val=batches(), val_check_interval=1)
+    assert_layers_are(tmp_path, zs, labels, rel=1e-4)
+    assert rows(tmp_path, "pre_activation")["units"].to_list() == [4, 4, 4, 8, 8, 16, 16, 10]
+
+
+def test_a_resnet_of_torchvision_is_seen_layer_by_layer(tmp_path: Path) -> None:
+    """ReLUs in place, one module called twice in each block: `layer1.0.relu#2`."""
+    torch.manual_seed(0)
+    net = resnet18(num_classes=10)
+    images, labels = classification(4, 32)
+    zs = torchvision_pass(copy.deepcopy(net).double(), images)
+    data = DataLoader(TensorDataset(images.float(), labels), batch_size=4)
+    watch(tmp_path, Watched(net), data=data, max_steps=1)
+    assert len(zs) == 18
+    assert_layers_are(tmp_path, zs, labels, rel=1e-3)
+
+
+def test_accumulation_shows_the_last_batch_undivided(tmp_path: Path) -> None:
+    net = convnet(norm=nn.Identity)
+    images, labels = tiny_batch(2)
+    zs = convnet_pass(copy.deepcopy(net).double(), images)
+    watch(tmp_path, Watched(net), accumulate_grad_batches=3, max_steps=1)
+    assert_layers_are(tmp_path, zs, labels, rel=1e-4)
+    wanted = F.cross_entropy(list(zs.values())[-1], labels).item()
+    assert rows(tmp_path, "loss")["max"][0] == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "rel"), [("bf16-mixed", 0.1), ("64-true", 1e-10)])
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.PReLU])
+def test_other_precisions_are_measured(
+    tmp_path: Path, precision: str, rel: float, activation: Callable[[], nn.Module]
+) -> None:
+    net = convnet(activation, norm=nn.Identity)
+    images, labels = tiny_batch()
+    zs = convnet_pass(copy.deepcopy(net).double(), images)
+    watch(tmp_path, Watched(net), precision=precision, max_steps=1)
+    assert_layers_are(tmp_path, zs, labels, rel)
+
+
+def test_bf16_weights_are_measured(tmp_path: Path) -> None:
+    net = convnet(nn.PReLU, norm=nn.Identity)
+    zs = convnet_pass(copy.deepcopy(net).double(), tiny_batch()[0])
+    watch(tmp_path, Watched(net), precision="bf16-true", max_steps=1)
+    for name, row in by_layer(tmp_path, "pre_activation").items():
+        assert row["rms"] == pytest.approx(rms(zs[name]), rel=0.1)
+
+
+def fp16(exponent: int) -> MixedPrecision:
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**exponent)
+    return MixedPrecision("16-mixed", "cpu", scaler=scaler)
+
+
+def test_the_fp16_scale_is_divided_out_of_the_layers_gradients(tmp_path: Path) -> None:
+    net = convnet(norm=nn.Identity)
+    images, labels = tiny_batch()
+    zs = convnet_pass(copy.deepcopy(net).double(), images)
+    watch(tmp_path, Watched(net), plugins=[fp16(10)], accumulate_grad_batches=1, max_steps=1)
+    assert_layers_are(tmp_path, zs, labels, rel=0.02)
+    assert rows(tmp_path, "loss")["max"][0] == pytest.approx(math.log(10), rel=0.1)
+
+
+def test_a_step_that_fp16_skips_is_counted_and_changes_nothing(tmp_path: Path) -> None:
+    monitor = watch(tmp_path, Watched(convnet(norm=nn.Identity)), plugins=[fp16(40)], max_steps=1)
+    gradient = rows(tmp_path, "gradient")
+    assert gradient["infs"].sum() + gradient["nans"].sum() > 0
+    assert set(rows(tmp_path, "update")["norm"]) == {0.0}
+    assert rows(tmp_path, "clipped_gradient").is_empty()
+    assert rows(tmp_path, "non_finite").is_empty()  # the loss is well
+    assert monitor.flows[0].non_finite > 0
+    assert math.isfinite(monitor.flows[0].loss)
+
+
+def test_a_thousand_layers_are_measured(tmp_path: Path) -> None:
+    """Step 1 of depth 1202; 600 blocks, and not a second's work."""
+    net = convnet(depth=1202, width=1, stem_stride=2, norm=nn.Identity)
+    images = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    data = DataLoader(TensorDataset(images, torch.tensor([1, 2])), batch_size=1)
+    monitor = watch(tmp_path, Watched(net), data=data)
+    assert [len(flow.layers) for flow in monitor.flows] == [1202, 1202]
+    assert rows(tmp_path, "weight", step=1)["norm"].null_count() == 0
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("what", ["the net", "the net in place", "the module"])
+def test_compiled_nets_are_trained_and_their_parameters_measured(
+    tmp_path: Path, backend: str, what: str
+) -> None:
+    torch._dynamo.reset()
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 10))
+    images, labels = tiny_batch()
+    twin = copy.deepcopy(net).double()
+    F.cross_entropy(twin(images), labels).backward()
+    module: torch.nn.Module = Watched(net)
+    if what == "the net":
+        module = Watched(torch.compile(net, backend=backend))
+    elif what == "the net in place":
+        net.compile(backend=backend)
+    else:
+        module = torch.compile(module, backend=backend)
+    monitor = watch(tmp_path, module, max_steps=3)
+    gradient = rows(tmp_path, "gradient")
+    assert gradient["name"].to_list() == [f"net.{n}" for n, _ in twin.named_parameters()]
+    wanted = [p.grad.norm().item() for p in twin.parameters() if p.grad is not None]
+    np.testing.assert_allclose(gradient["norm"], wanted, rtol=1e-5)
+    assert [flow.step for flow in monitor.flows] == [0, 1, 2]
+    assert all(not flow.layers for flow in monitor.flows)
+
+
+def test_a_net_without_known_layers_is_recorded_by_its_parameters(tmp_path: Path) -> None:
+    class Bare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.matrix = nn.Parameter(torch.zeros(192, 10))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1).tanh() @ self.matrix
+
+    monitor = watch(tmp_path, Watched(Bare()))
+    assert set(read_gradients(tmp_path)["kind"]) == {"gradient", "weight", "update", "loss"}
+    assert monitor.flows[0].layers == []
+    assert monitor.flows[0].loss == pytest.approx(math.log(10))
+
+
+def test_a_batch_that_training_step_skips_has_no_loss(tmp_path: Path) -> None:
+    class Skipping(Watched):
+        def training_step(self, batch: list[Tensor], index: int) -> Tensor | None:  # type: ignore[override]
+            return None if index == 1 else super().training_step(batch, index)
+
+    monitor = watch(tmp_path, Skipping(convnet()), max_steps=3)
+    assert [math.isnan(flow.loss) for flow in monitor.flows] == [False, True, False]
+    assert rows(tmp_path, "gradient", step=1)["norm"].null_count() == len(
+        rows(tmp_path, "gradient", step=1)
+    )
+
+
+def test_the_batch_is_measured_in_the_images_that_come_first(tmp_path: Path) -> None:
+    images, labels = classification(3 * BATCH, 8)
+    net = convnet(norm=nn.Identity)
+    zs = convnet_pass(copy.deepcopy(net).double(), images)
+    F.cross_entropy(list(zs.values())[-1], labels).backward()
+    data = DataLoader(TensorDataset(images.float(), labels), batch_size=3 * BATCH)
+    watch(tmp_path, Watched(net), data=data, max_steps=1)
+    for name, row in by_layer(tmp_path, GRADIENT).items():
+        gradient = zs[name].grad
+        assert gradient is not None
+        assert row["rms"] == pytest.approx(rms(gradient[:8]), rel=1e-4)

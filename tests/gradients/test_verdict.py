@@ -1,0 +1,177 @@
+"""The verdict on flows made by hand: each cause alone, and what comes first where there are two."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradflow.config import compose
+from gradflow.gradients.flow import Flow
+from gradflow.gradients.verdict import REMEDIES, Verdict, diagnose
+
+CHANCE = math.log(10)
+LAYERS = ["first", "second", "third", "logits"]
+
+
+def flow(step: int = 0, **changes: Any) -> Flow:
+    """A step of a net at chance whose layers are well."""
+    values: dict[str, Any] = {
+        "step": step,
+        "loss": CHANCE,
+        "layers": LAYERS,
+        "pre_activation": np.zeros(4),
+        "gradient": np.full(4, -4.0),
+        "largest": np.ones(4),
+        "dead": np.array([0, 0, 0, np.nan]),
+        "saturated": np.array([0, 0, 0, np.nan]),
+        "outputs": 10,
+        "zeros": 0.0,
+        "non_finite": 0.0,
+        "update_to_weight": np.full(3, -3.0),
+    }
+    return Flow(
+        **(values | {k: np.array(v) if isinstance(v, list) else v for k, v in changes.items()})
+    )
+
+
+def run(**changes: Any) -> list[Flow]:
+    """A run of 100 steps in which every step is the same."""
+    return [flow(step, **changes) for step in range(0, 100, 10)]
+
+
+SHRINKS = [-10.0, -7.0, -4.0, -2.0]  # 6 decades over two layers
+CAUSES: dict[str, dict[str, Any]] = {
+    "vanishing": {"gradient": SHRINKS},
+    "exploding": {"gradient": [0.0, -2.0, -4.0, -2.0]},
+    "frozen": {"pre_activation": [0.0, -2.0, -4.0, -5.0]},
+    "dead": {"dead": [0.0, 0.9, 0.2, math.nan]},
+    "saturated": {"saturated": [0.0, 0.2, 0.9, math.nan]},
+    "untrained": {},
+}
+
+
+@pytest.mark.parametrize("kind", CAUSES)
+def test_each_cause_is_told_by_the_layers_that_show_it(kind: str) -> None:
+    verdict = diagnose(run(**CAUSES[kind]))
+    assert verdict.kind == kind
+    assert verdict.step == 90
+    assert verdict.remedies == REMEDIES[verdict.kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer", "figure"),
+    [
+        ("vanishing", "first", "6.0 decades"),
+        ("exploding", "first", "4.0 decades"),
+        ("frozen", "third", "4.0 decades"),
+        ("dead", "second", "90%"),
+        ("saturated", "third", "90%"),
+    ],
+)
+def test_the_evidence_names_the_layer_and_the_figure(kind: str, layer: str, figure: str) -> None:
+    verdict = diagnose(run(**CAUSES[kind]))
+    assert verdict.layer == layer
+    assert figure in verdict.evidence
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CAUSES if kind != "untrained"])
+def test_a_net_that_learns_is_healthy_whatever_its_layers_show(kind: str) -> None:
+    learning = [replace(f, loss=CHANCE - 0.005 * f.step) for f in run(**CAUSES[kind])]
+    assert diagnose(learning).kind == "healthy"
+
+
+def test_a_loss_that_falls_to_chance_and_no_further_is_not_learning() -> None:
+    """What a net with large initial logits does: it learns to say nothing."""
+    falling = [replace(f, loss=CHANCE + max(0.0, 3 - f.step / 10)) for f in run()]
+    assert diagnose(falling).kind == "untrained"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CAUSES if kind != "untrained"])
+def test_the_first_record_is_enough_for_a_warning(kind: str) -> None:
+    assert diagnose([flow(**CAUSES[kind])]).kind == kind
+
+
+def test_a_young_run_is_healthy_until_it_could_have_learned() -> None:
+    assert diagnose([flow()]).kind == "healthy"
+    assert diagnose([flow(0), flow(10)]).kind == "healthy"
+
+
+def test_a_loss_that_is_not_finite_is_divergence_at_its_step_and_layer() -> None:
+    flows = [flow(0), flow(10, loss=math.nan, pre_activation=[math.nan] * 4)]
+    verdict = diagnose(flows, (7, "second"))
+    assert verdict.kind == "diverged"
+    assert verdict.layer == "second"
+    assert "step 7" in verdict.evidence
+    assert diagnose(flows).kind == "diverged"
+
+
+def test_divergence_of_a_net_whose_gradient_exploded_from_the_start_is_exploding() -> None:
+    start = flow(**CAUSES["exploding"])
+    assert diagnose([start, flow(10, loss=math.inf)], (7, "second")).kind == "exploding"
+
+
+def test_a_first_step_that_is_not_finite_is_divergence() -> None:
+    nan = flow(loss=math.nan, pre_activation=[math.nan] * 4, gradient=[math.nan] * 4)
+    assert diagnose([nan], (0, "first")).kind == "diverged"
+
+
+def test_steps_as_large_as_the_weights_are_divergence_without_a_nan() -> None:
+    flows = [replace(f, update_to_weight=np.full(3, -0.5)) if f.step < 20 else f for f in run()]
+    assert diagnose(flows).kind == "diverged"
+
+
+def test_a_loss_that_blew_up_is_divergence_though_it_came_back() -> None:
+    flows = [replace(f, loss=100.0) if f.step == 30 else f for f in run()]
+    assert diagnose(flows).kind == "diverged"
+
+
+def test_units_that_die_later_are_dead_but_what_was_so_at_the_start_comes_first() -> None:
+    dying = [replace(f, dead=np.array([0, f.step / 90, 0, np.nan])) for f in run()]
+    assert diagnose(dying).kind == "dead"
+    frozen = [replace(f, pre_activation=np.array([0, -2, -4, -5.0])) for f in dying]
+    assert diagnose(frozen).kind == "frozen"
+
+
+def test_a_skipped_step_of_the_loss_scaler_is_no_divergence() -> None:
+    """fp16: gradients overflow while the loss is finite, and the scaler skips that step."""
+    flows = [replace(f, non_finite=1.0) if f.step == 0 else f for f in run(loss=1.5)]
+    assert diagnose(flows).kind == "healthy"
+
+
+def test_gradients_that_are_exactly_zero_vanish() -> None:
+    zero = flow(gradient=[-math.inf, -math.inf, -4.0, -2.0])
+    assert diagnose([zero]).kind == "vanishing"
+
+
+def test_confidence_grows_with_the_distance_from_the_threshold() -> None:
+    near = diagnose(run(gradient=[-6.2, -5.0, -4.0, -2.0]))
+    far = diagnose(run(gradient=[-16.0, -10.0, -4.0, -2.0]))
+    assert near.kind == far.kind == "vanishing"
+    assert 0.5 <= near.confidence < 0.7
+    assert far.confidence > 0.95
+
+
+def test_nothing_is_said_of_nothing() -> None:
+    with pytest.raises(ValueError, match=r"^flows=\[\]: there must be at least one record$"):
+        diagnose([])
+    assert diagnose([flow(layers=[], pre_activation=[], gradient=[])]).kind == "untrained"
+
+
+@pytest.mark.parametrize("remedy", sorted({r for tried in REMEDIES.values() for r in tried}))
+def test_every_remedy_is_an_override_that_composes(remedy: str) -> None:
+    compose([remedy])
+
+
+def test_clipping_and_lower_rates_are_not_offered_where_the_gradient_shrinks() -> None:
+    for kind in ("vanishing", "frozen", "saturated"):
+        assert not any("clip" in remedy or "lower_lr" in remedy for remedy in REMEDIES[kind])  # type: ignore[index]
+
+
+def test_a_verdict_is_read_as_it_was_written(tmp_path: Path) -> None:
+    verdict = diagnose(run(**CAUSES["vanishing"]))
+    verdict.write(tmp_path)
+    assert Verdict.read(tmp_path) == verdict
+    assert [path.name for path in tmp_path.iterdir()] == ["verdict.json"]

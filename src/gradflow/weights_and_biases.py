@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import PIL.Image
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # half a second that only runs with W&B should pay
     import wandb
-    from lightning.pytorch.loggers import Logger
+    from lightning.pytorch.loggers import Logger, WandbLogger
 
     from gradflow.gradients.flow import Flow
     from gradflow.gradients.snapshot import Rows
@@ -32,8 +33,7 @@ _HISTOGRAMS = {
 }
 
 # The exponents that W&B shows one by one. All of float32's range downward, where gradients vanish,
-# and up to 2^24, by when a run has exploded: the client writes each record twice (history and
-# summary), and this window keeps 42 parameters below 100 kB. The run's own record has every bin.
+# and up to 2^24, by when a run has exploded. The run's own record has every bin.
 _FIRST_EXPONENT, _LAST_EXPONENT = -126, 23
 _EDGES = np.arange(_FIRST_EXPONENT - 1, _LAST_EXPONENT + 3)  # integers: short in JSON
 
@@ -62,10 +62,8 @@ def log_record(loggers: Sequence[Logger], step: int, rows: Sequence[Rows], flow:
     histograms. `gradient_flow/…`: the figures of `flow` in which whole runs compare. What is not a
     finite number is left out: a chart has no place for it.
     """
-    from lightning.pytorch.loggers import WandbLogger
-
-    loggers = [logger for logger in loggers if isinstance(logger, WandbLogger)]
-    if not loggers:
+    wandb_loggers = _of_wandb(loggers)
+    if not wandb_loggers:
         return
     values: dict[str, Any] = {}
     for of_kind in rows:
@@ -87,30 +85,46 @@ def log_record(loggers: Sequence[Logger], step: int, rows: Sequence[Rows], flow:
         "update_to_weight": _median(flow.update_to_weight),  # log10, over the weights
     }
     values |= {f"gradient_flow/{k}": v for k, v in figures.items() if math.isfinite(v)}
-    for logger in loggers:
+    for logger in wandb_loggers:
+        _keep_from_summary(
+            logger.experiment, [k for k in values if not k.startswith("gradient_flow")]
+        )
         logger.log_metrics(values, step=step)
+
+
+def _keep_from_summary(run: wandb.Run, histograms: Sequence[str]) -> None:
+    """Say once of each histogram that its latest value is no figure of the whole run.
+
+    A histogram is three keys to W&B. A pattern such as `gradients/*` would not do: of the patterns
+    that match a key W&B takes any, and Lightning has defined `*`.
+    """
+    known = _kept_from_summary.setdefault(run, set())
+    for key in histograms:
+        if key not in known:
+            known.add(key)
+            escaped = key.replace(".", r"\.")  # a plain dot leads into a nested value
+            for part in ("_type", "bins", "values"):
+                run.define_metric(f"{escaped}.{part}", summary="none")
+
+
+_kept_from_summary: WeakKeyDictionary[wandb.Run, set[str]] = WeakKeyDictionary()
 
 
 def log_verdict(loggers: Sequence[Logger], verdict: Verdict, *, alert: bool) -> None:
     """Put the verdict into the summary of every W&B run, and tell its owner with `alert`."""
-    from lightning.pytorch.loggers import WandbLogger
-
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            run = logger.experiment
-            run.summary["verdict"] = verdict.kind
-            run.summary["verdict_evidence"] = verdict.evidence
-            if alert:
-                advice = f"Try: {'; '.join(verdict.remedies)}" if verdict.remedies else ""
-                run.alert(verdict.kind, f"{verdict.evidence} (step {verdict.step}). {advice}")
+    for logger in _of_wandb(loggers):
+        run = logger.experiment
+        run.summary["verdict"] = verdict.kind
+        run.summary["verdict_evidence"] = verdict.evidence
+        if alert:
+            advice = f"Try: {'; '.join(verdict.remedies)}" if verdict.remedies else ""
+            run.alert(verdict.kind, f"{verdict.evidence} (step {verdict.step}). {advice}")
 
 
 def log_picture(loggers: Sequence[Logger], step: int, flows: Sequence[Flow]) -> None:
     """Log the gradient-flow picture as the image `gradient_flow_map`."""
-    from lightning.pytorch.loggers import WandbLogger
-
-    loggers = [logger for logger in loggers if isinstance(logger, WandbLogger)]
-    if not loggers or not any(flow.layers for flow in flows):
+    wandb_loggers = _of_wandb(loggers)
+    if not wandb_loggers or not any(flow.layers for flow in flows):
         return
     import wandb
 
@@ -121,8 +135,14 @@ def log_picture(loggers: Sequence[Logger], step: int, flows: Sequence[Flow]) -> 
         png.seek(0)
         with PIL.Image.open(png) as image:
             picture = wandb.Image(image)
-    for logger in loggers:
+    for logger in wandb_loggers:
         logger.log_metrics({"gradient_flow_map": picture}, step=step)  # type: ignore[dict-item]
+
+
+def _of_wandb(loggers: Sequence[Logger]) -> list[WandbLogger]:
+    from lightning.pytorch.loggers import WandbLogger
+
+    return [logger for logger in loggers if isinstance(logger, WandbLogger)]
 
 
 def _largest(shares: NDArray[np.float64]) -> float:

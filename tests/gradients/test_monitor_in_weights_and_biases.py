@@ -17,7 +17,7 @@ from tiny_run import TinyCNN, fit, rows, watch
 from torch import nn
 
 from gradflow.gradients.histogram import measure
-from gradflow.gradients.monitor import HISTOGRAMS
+from gradflow.gradients.monitor import HISTOGRAMS, GradientMonitor
 from gradflow.gradients.record import read_gradients
 from gradflow.weights_and_biases import histogram
 
@@ -54,14 +54,18 @@ def log_file(folder: Path) -> Path:
     return path
 
 
-def history(folder: Path) -> list[dict[str, Any]]:
-    """The rows that were logged, as `wandb leet inspect` prints them."""
+def inspected(folder: Path, kind: str) -> list[dict[str, Any]]:
+    """The records of a kind that were logged, as `wandb leet inspect` prints them."""
     program = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json"]
     printed = subprocess.run(
         [*program, str(log_file(folder))], capture_output=True, text=True, check=True
     )
-    records = [json.loads(line) for line in printed.stdout.splitlines()]
-    return [record["history"]["item"] for record in records if record["type"] == "history"]
+    found = [json.loads(line) for line in printed.stdout.splitlines()]
+    return [record[kind] for record in found if record["type"] == kind]
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    return [record["item"] for record in inspected(folder, "history")]
 
 
 def test_each_record_is_one_log_call_that_holds_what_the_run_folder_holds(
@@ -138,6 +142,45 @@ def test_histograms_on_request_are_those_of_the_record(tmp_path: Path, logger: W
             values = row[f"{folder}s/{recorded['name']}.values"]
             np.testing.assert_array_equal(values[1:-1], recorded["bins"][:150])
             assert sum(values) == recorded["elements"]
+
+
+def test_the_summary_has_the_verdict_and_figures_and_no_histogram(
+    tmp_path: Path, logger: WandbLogger
+) -> None:
+    monitored = GradientMonitor(5)
+    fit(tmp_path, every_n_steps=None, callbacks=(monitored,), logger=logger, log_every_n_steps=100)
+    wandb.finish()
+    summary: dict[str, Any] = {}
+    for written in inspected(tmp_path, "summary"):
+        summary |= written["update"]
+    assert monitored.verdict is not None
+    assert summary["verdict"] == monitored.verdict.kind
+    assert summary["verdict_evidence"] == monitored.verdict.evidence
+    assert "gradient_flow/zeros" in summary
+    assert not [key for key in summary if key.startswith("gradients/")]
+
+
+def test_a_verdict_that_turns_bad_is_an_alert_and_the_picture_is_logged_at_the_end(
+    tmp_path: Path, logger: WandbLogger
+) -> None:
+    class Frozen(TinyCNN):
+        def __init__(self) -> None:
+            super().__init__()
+            layers: list[nn.Module] = [nn.Flatten(), nn.Linear(192, 8)]
+            for _ in range(4):
+                layers += [nn.Tanh(), nn.Linear(8, 8, bias=False)]
+            self.net = nn.Sequential(*layers, nn.Tanh(), nn.Linear(8, 10))
+            for layer in self.net[3::2]:
+                nn.init.normal_(layer.weight, std=1e-3)
+
+    fit(tmp_path, Frozen(), every_n_steps=5, logger=logger, log_every_n_steps=100)
+    wandb.finish()
+    (alert,) = inspected(tmp_path, "alert")
+    assert alert["title"] == "frozen"
+    assert "remedy=kaiming" in alert["text"]
+    assert list(
+        (tmp_path / "wandb").glob("offline-run-*/files/media/images/gradient_flow_map_*.png")
+    )
 
 
 def test_no_element_is_dropped_from_the_histogram() -> None:

@@ -45,7 +45,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 FOLDER = "gradients.parquet"
 SCHEMA = pl.Schema(
@@ -83,6 +85,9 @@ class Entry:
     elements: int
 
 
+Buffered = tuple[int, str, Sequence[Entry], Columns]  # step, kind, and what `append` is given
+
+
 class RecordWriter:
     """Appends to the record of one run. One writer per run folder at a time.
 
@@ -97,7 +102,7 @@ class RecordWriter:
         # Not inside the folder: readers refuse a folder that holds files of another kind.
         self._unfinished = run_folder / f".{FOLDER}.unfinished"
         self._steps_per_part = steps_per_part
-        self._buffer: list[tuple[int, str, Sequence[Entry], Columns]] = []
+        self._buffer: list[Buffered] = []
         self._unfinished.unlink(missing_ok=True)
         self._drop_from(first_step)
 
@@ -112,8 +117,7 @@ class RecordWriter:
         """Write the buffered rows as one whole part."""
         if not self._buffer:
             return
-        rows = pl.concat([_rows(*buffered) for buffered in self._buffer])
-        rows = rows.with_columns(pl.col(pl.Float64).fill_nan(None))
+        rows = _rows(self._buffer)
         part = self._folder / _part_name(min(buffered[0] for buffered in self._buffer))
         if part.exists():  # the last flush came between two kinds of this step
             rows = pl.concat([_read([part]), rows])
@@ -159,18 +163,37 @@ def first_non_finite(record: pl.DataFrame) -> tuple[int, str] | None:
     return (int(rows[0][0]), str(rows[0][1])) if rows else None
 
 
-def _rows(step: int, kind: str, entries: Sequence[Entry], measured: Columns) -> pl.DataFrame:
+def _rows(buffer: Sequence[Buffered]) -> pl.DataFrame:
+    """Make one table, column by column: a table for each kind would cost ten times as much."""
+    counts = [len(entries) for _, _, entries, _ in buffer]
+    all_entries = [entry for _, _, entries, _ in buffer for entry in entries]
     columns: dict[str, object] = {
-        "step": [step] * len(entries),
-        "kind": [kind] * len(entries),
-        "name": [entry.name for entry in entries],
-        "index": [entry.index for entry in entries],
-        "elements": [entry.elements for entry in entries],
+        "step": np.repeat([step for step, _, _, _ in buffer], counts),
+        "kind": np.repeat([kind for _, kind, _, _ in buffer], counts).tolist(),
+        "name": [entry.name for entry in all_entries],
+        "index": [entry.index for entry in all_entries],
+        "elements": [entry.elements for entry in all_entries],
     }
-    nothing = [None] * len(entries)
-    for column in list(SCHEMA)[len(columns) :]:
-        columns[column] = measured.get(column, nothing)
+    for column in list(SCHEMA)[len(columns) : -1]:
+        # NaN stands for null on the way; float64 holds every count below 2^53 exactly.
+        parts = [
+            np.asarray(measured.get(column, np.full(count, np.nan)), dtype=np.float64)
+            for (_, _, _, measured), count in zip(buffer, counts, strict=True)
+        ]
+        values = pl.Series(np.concatenate(parts)).fill_nan(None)
+        columns[column] = values.cast(SCHEMA[column])
+    columns["bins"] = _bins([measured.get("bins") for _, _, _, measured in buffer], counts)
     return pl.DataFrame(columns, schema=SCHEMA)
+
+
+def _bins(parts: Sequence[NDArray[np.int64] | None], counts: Sequence[int]) -> pl.Series:
+    """The column of bins: null for all `counts` rows of a part that is None."""
+    have = np.repeat([part is not None for part in parts], counts)
+    known = [part for part in parts if part is not None]
+    if not known:
+        return pl.Series([None] * len(have), dtype=SCHEMA["bins"])
+    place = pl.Series(np.where(have, np.cumsum(have) - 1, -1))
+    return pl.Series(np.concatenate(known), dtype=SCHEMA["bins"]).gather(place.set(place < 0, None))
 
 
 def _read(parts: list[Path]) -> pl.DataFrame:

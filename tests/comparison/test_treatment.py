@@ -245,8 +245,8 @@ def _healthy(run: Path) -> None:
     Verdict("healthy", "the loss is 1.2, chance 2.3", 0.9, 99, None, ()).write(run)
 
 
-def _damage(text: str) -> Callable[[Path], None]:
-    return lambda run: (run / ".hydra" / "overrides.yaml").write_text(text) and None
+def _damage(text: str) -> Callable[[Path], object]:
+    return lambda run: (run / ".hydra" / "overrides.yaml").write_text(text)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def _damage(text: str) -> Callable[[Path], None]:
     ],
 )
 def test_a_run_that_cannot_be_treated_says_so_in_one_line(
-    trained: Trained, spoil: Callable[[Path], None], said: str
+    trained: Trained, spoil: Callable[[Path], object], said: str
 ) -> None:
     run = sick_run(Path("run"), [], ["lr_scale=10"])
     spoil(run)

@@ -1,4 +1,4 @@
-"""The picture of a study: the gradient of every layer before the first step, run beside run."""
+"""Pictures of a study, run beside run: every layer's gradient at the start, and over the steps."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from gradflow.comparison.runs import Run
 from gradflow.comparison.table import differing_axes, value_of
+from gradflow.gradients.flow import Flow
+from gradflow.gradients.picture import colour_bar, flow_map
 
 # Okabe & Ito 2008: told apart with every common form of colour blindness. Lines also differ in
 # their markers, for print.
@@ -53,4 +55,33 @@ def draw_profiles(runs: Sequence[Run], path: Path) -> None:
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(title=", ".join(keys), loc="outside right upper", frameon=False)
+    figure.savefig(path, dpi=160)
+
+
+def draw_flows(runs: Sequence[Run], path: Path, columns: int = 3) -> None:
+    """Draw each configuration's gradient-flow picture, all on one scale.
+
+    Of several seeds, the first. PNG or SVG by `path`'s ending. ValueError if no run has a record.
+    """
+    keys = [key for key in differing_axes(runs) if key != "seed"] or ["remedy"]
+    recorded: dict[str, list[Flow]] = {}
+    for run in runs:
+        label = ", ".join(value_of(run, key) for key in keys)
+        flows = [] if label in recorded else [flow for flow in run.flows() if flow.layers]
+        if flows:
+            recorded[label] = flows
+    if not recorded:
+        raise ValueError("no run has recorded gradients")
+    columns = min(columns, len(recorded))
+    rows = math.ceil(len(recorded) / columns)
+    figure = Figure(figsize=(3.2 * columns + 1.4, 2.7 * rows + 0.4), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes, (label, flows) in zip(panels, recorded.items(), strict=False):
+        mesh = flow_map(axes, flows)
+        axes.set_title(label, loc="left", fontsize=10)
+        if axes not in panels[::columns]:
+            axes.set_ylabel("")
+    for axes in panels[len(recorded) :]:
+        axes.set_axis_off()
+    colour_bar(figure, mesh, panels.tolist())
     figure.savefig(path, dpi=160)

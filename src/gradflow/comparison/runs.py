@@ -37,13 +37,19 @@ class Run:
     verdict: Verdict | None  # None where gradients were not watched, or the run had no end
     config: dict[str, Any] = field(repr=False)
 
+    def flows(self) -> list[Flow]:
+        """What the gradients did at each record, earliest first; none if they cannot be read."""
+        return self._flows(pl.lit(True))
+
     def flow(self, step: int = 0) -> Flow | None:
         """What the gradients did at the record of `step`; None if there is none to be read."""
+        return next(iter(self._flows(pl.col("step") == step)), None)
+
+    def _flows(self, wanted: pl.Expr) -> list[Flow]:
         try:
-            rows = read_gradients(self.folder).filter(pl.col("step") == step)
+            return read_flows(read_gradients(self.folder).filter(wanted))
         except (OSError, pl.exceptions.PolarsError):
-            return None
-        return next(iter(read_flows(rows)), None)
+            return []
 
 
 def read_runs(paths: Iterable[Path]) -> list[Run]:

@@ -170,6 +170,15 @@ def test_clipping_and_lower_rates_are_not_offered_where_the_gradient_shrinks() -
         assert not any("clip" in remedy or "lower_lr" in remedy for remedy in REMEDIES[kind])  # type: ignore[index]
 
 
+def test_where_the_signal_fades_too_the_first_advice_is_another_initialization() -> None:
+    """tanh with weights too small, against a sigmoid, whose z is of one size in all layers."""
+    fading = diagnose(run(gradient=SHRINKS, pre_activation=[0.0, -0.5, -1.0, -1.0]))
+    steady = diagnose(run(gradient=SHRINKS))
+    assert fading.kind == steady.kind == "vanishing"
+    assert fading.remedies[0] == "remedy=xavier"
+    assert "remedy=xavier" not in steady.remedies
+
+
 def test_a_verdict_is_read_as_it_was_written(tmp_path: Path) -> None:
     verdict = diagnose(run(**CAUSES["vanishing"]))
     verdict.write(tmp_path)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +33,7 @@ Kind = Literal[
 # and what the sick ones do.
 _DECADES = 2.0  # between the first and the last nonlinearity
 _SIGNAL = 2.0  # decades that z may lose from the first to the last nonlinearity
+_FADING = 0.6  # decades of z whose loss points to small weights as the cause
 _UNITS = 0.5  # share of a layer's units that are dead, or saturated
 _LEARNED = 0.015  # of the chance level's loss: what a net must gain to have learned anything
 _STEP = 0.1  # of a weight's size: larger steps at the start leave nothing of the initial weights
@@ -45,18 +46,21 @@ _LATEST = 5  # records that the present loss is a mean over
 REMEDIES: Mapping[Kind, tuple[str, ...]] = {
     "healthy": (),
     "vanishing": (
-        "remedy=[relu,kaiming]",
         "remedy=batch_norm",
-        "remedy=xavier",
+        "remedy=selu",
         "remedy=[resnet,batch_norm]",
+        "remedy=[relu,kaiming]",
     ),
     "exploding": ("remedy=kaiming", "remedy=batch_norm", "remedy=clip", "remedy=lower_lr"),
-    "frozen": ("remedy=kaiming", "remedy=batch_norm", "remedy=selu"),
+    "frozen": ("remedy=selu", "remedy=batch_norm", "remedy=kaiming"),
     "dead": ("remedy=batch_norm", "remedy=lower_lr", "remedy=leaky_relu", "remedy=kaiming"),
     "saturated": ("remedy=batch_norm", "remedy=xavier", "remedy=[relu,kaiming]"),
     "diverged": ("remedy=lower_lr", "remedy=clip", "remedy=warmup", "remedy=batch_norm"),
     "untrained": ("lr_scale=10", "remedy=[resnet,batch_norm]", "optimizer=adam"),
 }
+
+# Where z shrinks along with the gradient, weights that are too small are the cause of both.
+_SMALL_WEIGHTS = ("remedy=xavier", "remedy=kaiming", "remedy=batch_norm", "remedy=selu")
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,10 @@ def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = N
     )
     for kind, cause in causes:
         if cause is not None:
-            return _verdict(kind, cause[0], cause[1], step, cause[2])
+            verdict = _verdict(kind, cause[0], cause[1], step, cause[2])
+            if kind == "vanishing" and _lost(start) > _FADING:
+                return replace(verdict, remedies=_SMALL_WEIGHTS)
+            return verdict
     if young:
         return _verdict("healthy", "no layer shows anything amiss so far", 0.0, step, None)
     said = f"the loss stays at {present:.3g}, chance {chance:.3g}, though no layer shows why"
@@ -185,12 +192,16 @@ def _saturated(flow: Flow) -> _Cause | None:
 
 
 def _frozen(start: Flow) -> _Cause | None:
-    lost = float(start.pre_activation[0] - start.pre_activation[-2])
+    lost = _lost(start)
     if not lost > _SIGNAL:
         return None
     last = start.layers[-2]
     said = f"z shrinks by {lost:.1f} decades up to {last}, so that nothing of the image is left"
     return said, (lost - _SIGNAL) / _SIGNAL, last
+
+
+def _lost(start: Flow) -> float:
+    return float(start.pre_activation[0] - start.pre_activation[-2])
 
 
 def _vanishing(start: Flow) -> _Cause | None:
@@ -206,7 +217,7 @@ def _vanishing(start: Flow) -> _Cause | None:
 
 def _exploding(start: Flow) -> _Cause | None:
     decades = start.first_over_last
-    grown = float(start.pre_activation[-2] - start.pre_activation[0])
+    grown = -_lost(start)
     if decades > _DECADES:
         said = (
             f"dL/dz grows by {decades:.1f} decades from {start.layers[-2]} back to "

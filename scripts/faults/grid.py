@@ -1,0 +1,130 @@
+"""Which runs there are: healthy nets, and the same nets with one thing made wrong.
+
+The label of a run is what was done to it, whatever the verdict may look at. A healthy net is the
+counterfactual of its faults: it differs from each of them by that one thing alone.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+STEPS = 150
+_SHAPE = ("model.width=8", "model.stem_stride=2", "data.batch_size=64", f"steps={STEPS}")
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation with the initialization that lets a deep net without norm learn."""
+
+    words: tuple[str, ...]
+    init: str
+    bounded: bool = False  # phi' goes to 0 on both sides: units can saturate
+    silent: bool = False  # phi and phi' are 0 on one side: units can die
+
+
+_KAIMING, _XAVIER = "kaiming_normal", "xavier_normal"
+_ACTIVATIONS = {
+    # tuning
+    "relu": Activation(("activation=relu",), _KAIMING, silent=True),
+    "tanh": Activation(("activation=tanh",), _XAVIER, bounded=True),
+    "selu": Activation(("activation=selu",), "lecun_normal"),
+    "silu": Activation(("activation=silu",), _KAIMING),
+    # held out
+    "relu6": Activation(
+        ("activation=relu", "activation._target_=torch.nn.ReLU6"), _KAIMING, silent=True
+    ),
+    "leaky_relu": Activation(("activation=leaky_relu",), _KAIMING),
+    "elu": Activation(("activation=elu",), _KAIMING),
+    "gelu": Activation(("activation=gelu",), _KAIMING),
+    "mish": Activation(("activation=mish",), _KAIMING),
+    "softsign": Activation(("activation=softsign",), _KAIMING, bounded=True),
+    "hardtanh": Activation(("activation=hardtanh",), _XAVIER, bounded=True),
+}
+# Twice none: without a norm there are more ways to fail.
+_NORMS = ("none", "none", "batch", "group")
+_TUNING = ("relu", "tanh", "selu", "silu")
+_HELD_OUT = tuple(name for name in _ACTIVATIONS if name not in _TUNING)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run."""
+
+    part: str  # tuning or held_out
+    base: str  # the healthy net's name
+    fault: str  # none, or what was done to it
+    label: str  # the class that this makes it
+    words: tuple[str, ...]  # overrides
+    bias: float | None = None  # put on every pre-activation after initialization
+    random_sign: bool = False  # of that bias, unit by unit
+
+    @property
+    def name(self) -> str:
+        """A name of its own."""
+        return f"{self.base}-{self.fault}"
+
+
+def cases() -> list[Case]:
+    """Return every run of the suite, the same ones each time."""
+    found: list[Case] = []
+    for part, draw, models, depths, names, norms, bases in (
+        # No architecture and no activation of the tuning part is in the held-out one.
+        ("tuning", 0, ("plain_cnn",), (8, 20), _TUNING, ("none", "batch", "group"), 16),
+        ("held_out", 2, ("plain_cnn", "resnet"), (14, 26), _HELD_OUT, _NORMS, 56),
+    ):
+        grid = [
+            (model, depth, name, norm, clip)
+            for model in models
+            for depth in depths
+            for name in names
+            for norm in norms
+            for clip in ("none", "norm")
+        ]
+        for seed, point in enumerate(random.Random(draw).sample(grid, bases)):
+            found += _with_faults(part, *point, seed)
+    return found
+
+
+def _with_faults(
+    part: str, model: str, depth: int, activation: str, norm: str, clip: str, seed: int
+) -> list[Case]:
+    a = _ACTIVATIONS[activation]
+    base = f"{model}-{depth}-{activation}-{norm}-clip_{clip}-{seed}"
+    lr = 0.05 if norm != "none" else 0.01 if model == "resnet" else 0.02
+    healthy = (
+        f"model={model}",
+        f"model.depth={depth}",
+        *_SHAPE,
+        *a.words,
+        f"norm={norm}",
+        f"init={a.init}",
+        f"clip={clip}",
+        f"lr={lr}",
+        f"seed={seed}",
+    )
+
+    def case(fault: str, label: str, *words: str, **surgery: float | bool) -> Case:
+        return Case(part, base, fault, label, (*healthy, *words), **surgery)  # type: ignore[arg-type]
+
+    cases = [case("none", "healthy"), case("lr_too_low", "untrained", "lr_scale=1e-4")]
+    if a.silent:
+        cases.append(case("negative_bias", "dead", bias=-8.0))
+    if a.bounded:
+        cases.append(case("large_bias", "saturated", bias=10.0, random_sign=True))
+    if norm == "none":
+        cases.append(case("lr_too_high", "diverged", "lr_scale=300"))
+        if depth >= 14 and model == "plain_cnn":
+            cases.append(case("init_too_small", "frozen", "init=too_small"))
+            sigmoid = (
+                "activation=sigmoid"
+                if part == "tuning"
+                else "activation._target_=torch.nn.Hardsigmoid"
+            )
+            other = () if part == "tuning" else ("activation=sigmoid",)
+            cases.append(case("sigmoid", "vanishing", *other, sigmoid, "init=xavier_normal"))
+            if depth >= 20:
+                cases.append(case("default_init", "vanishing", "init=default"))
+        if depth >= 14 and not a.bounded and activation != "relu6":
+            cases.append(case("init_too_large", "exploding", "init=too_large"))
+    return cases

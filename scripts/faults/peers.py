@@ -1,0 +1,161 @@
+"""The rules of earlier diagnosis tools, with their published thresholds, for the comparison.
+
+Amazon SageMaker Debugger's built-in rules; AutoTrainer (ICSE 2021); DeepDiagnosis (ICSE 2022);
+BTTackler. Each is given what it looks at, measured here and not by the monitor under test: weight
+gradients, and inputs and outputs of the nonlinearities, on the same steps. A tool's answer is the
+first of its rules that fires at any of these steps, or `healthy`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+# The classes that each tool has a rule for; a run of another class is not counted against it.
+CLASSES = {
+    "SageMaker Debugger": ("healthy", "vanishing", "diverged", "exploding", "dead", "saturated"),
+    "AutoTrainer": ("healthy", "vanishing", "diverged", "exploding", "dead"),
+    "DeepDiagnosis": ("healthy", "vanishing", "dead", "saturated"),
+    "BTTackler": ("healthy", "vanishing", "diverged", "exploding", "dead"),
+}
+
+
+@dataclass
+class Step:
+    """What the tools look at in one step: one entry for each weight, or each nonlinearity."""
+
+    loss: float
+    finite: bool
+    mean: list[float]  # mean |dL/dw|
+    median: list[float]  # median |dL/dw|
+    norm: list[float]
+    zeros: list[float]  # share of dL/dw that is 0
+    inactive: list[float]  # share of units whose output is > 0 less than 1 % of the time
+    silent: list[float]  # share of outputs <= 0
+    beyond_5: list[float]  # share of inputs with |x| >= 5
+    beyond_own: list[float]  # share of inputs beyond SageMaker's bounds for tanh and for sigmoid
+
+
+@dataclass
+class PeerWatch(Callback):
+    """Measure every `every`-th step."""
+
+    every: int
+    steps: list[Step] = field(default_factory=list)
+    _seen: dict[str, tuple[nn.Module, Tensor]] = field(default_factory=dict)
+    _loss: float = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Hook the nonlinearities."""
+        for name, module in pl_module.named_modules():
+            if name.rpartition(".")[2].startswith("activation"):
+                module.register_forward_pre_hook(
+                    lambda m, x, name=name: self._seen.__setitem__(name, (m, x[0].detach()))
+                )
+
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
+        """Keep the loss."""
+        self._loss = float(loss.detach())
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Any
+    ) -> None:
+        """Measure."""
+        if trainer.global_step % self.every:
+            return
+        weights = [
+            p.grad.flatten() for p in pl_module.parameters() if p.ndim > 1 and p.grad is not None
+        ]
+        nonlinear = [(m, x, _evaluated(m, x)) for m, x in self._seen.values()]
+        self.steps.append(
+            Step(
+                loss=self._loss,
+                finite=all(bool(torch.isfinite(g).all()) for g in weights),
+                mean=[float(g.abs().mean()) for g in weights],
+                median=[float(g.abs().median()) for g in weights],
+                norm=[float(g.norm()) for g in weights],
+                zeros=[float((g == 0).float().mean()) for g in weights],
+                inactive=[
+                    float(((a > 0).float().mean(dim=(0, 2, 3)) < 0.01).float().mean())
+                    for _, _, a in nonlinear
+                ],
+                silent=[float((a <= 0).float().mean()) for _, _, a in nonlinear],
+                beyond_5=[float((x.abs() >= 5).float().mean()) for _, x, _ in nonlinear],
+                beyond_own=[_beyond(m, x) for m, x, _ in nonlinear],
+            )
+        )
+
+
+@torch.no_grad()
+def _evaluated(module: nn.Module, x: Tensor) -> Tensor:
+    value: Tensor = module.forward(x)
+    return value
+
+
+def _beyond(module: nn.Module, x: Tensor) -> float:
+    if isinstance(module, nn.Tanh):
+        return float((x.abs() > 9.5).float().mean())
+    if isinstance(module, nn.Sigmoid):
+        return float(((x < -23) | (x > 17)).float().mean())
+    return 0.0
+
+
+def answers(steps: list[Step], accuracy: float) -> dict[str, str]:
+    """Each tool's answer; `accuracy` (0 to 1) is what AutoTrainer calls converging or not."""
+    return {
+        "SageMaker Debugger": _first(_sagemaker(step) for step in steps),
+        "AutoTrainer": _first(_autotrainer(step, accuracy) for step in steps),
+        "DeepDiagnosis": _first(_deepdiagnosis(step) for step in steps),
+        "BTTackler": _first(_bttackler(step, i < len(steps) / 2) for i, step in enumerate(steps)),
+    }
+
+
+def _first(said: Any) -> str:
+    return next((word for word in said if word), "healthy")
+
+
+def _sagemaker(step: Step) -> str:
+    if not step.finite:
+        return "exploding"
+    if max(step.inactive) > 0.5:
+        return "dead"
+    if max(step.beyond_own) > 0.5:
+        return "saturated"
+    return "vanishing" if min(step.mean) < 1e-7 else ""
+
+
+def _autotrainer(step: Step, accuracy: float) -> str:
+    if not step.finite:
+        return "exploding"
+    if max(step.zeros) >= 0.7:
+        return "dead"
+    first, last = step.norm[0], step.norm[-1]
+    converging = accuracy > 0.15
+    if first < 1e-3 * last and first < 1e-4 and not converging:
+        return "vanishing"
+    return "exploding" if last > 0 and first / last > 70 else ""
+
+
+def _deepdiagnosis(step: Step) -> str:
+    if max(step.silent) >= 0.7:
+        return "dead"
+    if max(step.beyond_5) > 0.5:
+        return "saturated"
+    return "vanishing" if step.finite and min(step.mean) < 1e-7 else ""
+
+
+def _bttackler(step: Step, first_half: bool) -> str:
+    if not step.finite or max(step.median) > 1e4:
+        return "exploding"
+    if max(step.zeros) > 0.5:
+        return "dead"
+    ratios = [a / b for a, b in zip(step.norm, step.norm[1:], strict=False) if b > 0]
+    if (first_half and min(step.median) < 1e-5) or min(ratios, default=1) < 1e-4:
+        return "vanishing"
+    return "exploding" if max(ratios, default=1) > 1e3 else ""

@@ -1,0 +1,111 @@
+"""Train the suite's runs and write one line for each: what it is, what it did, what was said.
+
+Whether a run learned is measured apart from all that the verdict looks at: by the accuracy of the
+trained net on 2000 images that it has not been trained on, with norms in their training mode.
+"""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from torch import nn
+
+from faults.grid import Case, cases
+from faults.peers import PeerWatch, answers
+from gradflow.config import compose
+from gradflow.gradients.monitor import GradientMonitor
+from gradflow.gradients.record import read_gradients
+from gradflow.gradients.verdict import diagnose_record
+from gradflow.training.build import build_classifier, build_data
+from gradflow.training.quiet import quieten
+
+RESULTS = Path(__file__).with_name("results.csv")
+EVERY = 10
+
+
+def run_all(processes: int, folder: Path) -> None:
+    """Train every run of the grid, its record in `folder`, and write results.csv."""
+    todo = [(case, folder / case.name) for case in cases()]
+    rows = []
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        for row in pool.imap_unordered(_run, todo):
+            rows.append(row)
+            print(
+                f"{len(rows)}/{len(todo)} {row['name']}: {row['label']}, {row['verdict']}",
+                flush=True,
+            )
+    rows.sort(key=lambda row: row["name"])
+    with RESULTS.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _run(task: tuple[Case, Path]) -> dict[str, Any]:
+    case, folder = task
+    quieten()
+    torch.set_num_threads(1)
+    config = compose([*case.words, "logger=none", "threads=1"])
+    seed_everything(config.seed, verbose=False)
+    data = build_data(config)
+    splits = data.load()
+    classifier = build_classifier(config, data.num_classes)
+    if case.bias is not None:
+        _shift(classifier.net, case.bias, case.random_sign)
+    batches = data.batches(splits, seed=config.seed, channels_last=True)
+    peers = PeerWatch(EVERY)
+    trainer = Trainer(
+        max_steps=config.steps,
+        max_epochs=-1,
+        accelerator="cpu",
+        devices=1,
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        callbacks=[GradientMonitor(EVERY), peers],
+    )
+    trainer.fit(classifier, batches.train)
+    accuracy = _accuracy(classifier.net, batches.validation)
+    record = read_gradients(folder)
+    verdict, early = diagnose_record(record), diagnose_record(record, until=20)
+    return {
+        "name": case.name,
+        "part": case.part,
+        "base": case.base,
+        "fault": case.fault,
+        "label": case.label,
+        "accuracy": round(accuracy, 4),
+        "verdict": verdict.kind,
+        "confidence": verdict.confidence,
+        "by_step_20": early.kind,
+        **answers(peers.steps, accuracy),
+    }
+
+
+@torch.no_grad()
+def _shift(net: nn.Module, bias: float, random_sign: bool) -> None:
+    """Put `bias` on every pre-activation: on the norm's shift, or the convolution's bias."""
+    shifts = {n: p for n, p in net.named_parameters() if n.endswith("bias") and "head" not in n}
+    for shift in shifts.values():
+        sign = torch.randint(0, 2, shift.shape) * 2.0 - 1 if random_sign else 1.0
+        shift.copy_(torch.full_like(shift, bias) * sign)
+
+
+@torch.no_grad()
+def _accuracy(net: nn.Module, batches: Any) -> float:
+    net.train()
+    hits = seen = 0
+    for images, labels in batches:
+        hits += int((net(images).argmax(1) == labels).sum())
+        seen += len(labels)
+        if seen >= 2000:
+            break
+    return hits / seen

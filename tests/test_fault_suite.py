@@ -1,0 +1,114 @@
+"""The fault suite's own arithmetic: a table over runs must not flatter the verdict."""
+
+from typing import Any
+
+import pytest
+from scipy.stats import binomtest
+
+from faults.grid import cases
+from faults.peers import Step, answers
+from faults.table import balanced_accuracy, confirmed, wilson
+from gradflow.config import compose
+
+CASES = cases()
+
+
+def test_no_architecture_and_no_activation_is_in_both_parts() -> None:
+    seen: dict[str, set[tuple[str, ...]]] = {"tuning": set(), "held_out": set()}
+    for case in CASES:
+        model, depth, activation, *_ = case.base.split("-")
+        seen[case.part] |= {("net", model, depth), ("activation", activation)}
+    assert not seen["tuning"] & seen["held_out"]
+
+
+def test_runs_have_names_of_their_own_and_every_fault_its_healthy_net() -> None:
+    assert len(CASES) >= 200
+    assert len({case.name for case in CASES}) == len(CASES)
+    healthy = {case.base for case in CASES if case.label == "healthy"}
+    assert {case.base for case in CASES} == healthy
+
+
+def test_a_fault_differs_from_its_healthy_net_by_what_was_done_to_it_alone() -> None:
+    words = {case.base: case.words for case in CASES if case.label == "healthy"}
+    for case in CASES:
+        assert case.words[: len(words[case.base])] == words[case.base]
+        assert case.label == "healthy" or case.bias is not None or case.words != words[case.base]
+
+
+@pytest.mark.parametrize("case", CASES[::7], ids=lambda case: case.name)
+def test_runs_compose(case: Any) -> None:
+    compose(case.words)
+
+
+def row(base: str, label: str, accuracy: float) -> dict[str, str]:
+    return {"name": f"{base}-{label}", "base": base, "label": label, "accuracy": str(accuracy)}
+
+
+def test_a_run_counts_only_if_it_and_its_counterfactual_bear_the_label_out() -> None:
+    rows = [
+        row("a", "healthy", 0.3),
+        row("a", "dead", 0.1),
+        row("a", "vanishing", 0.2),  # it learned all the same
+        row("b", "healthy", 0.1),  # it never learned, so that its fault proves nothing
+        row("b", "dead", 0.1),
+    ]
+    assert [r["name"] for r in confirmed(rows)] == ["a-healthy", "a-dead"]
+
+
+def test_balanced_accuracy_is_the_mean_recall_of_the_classes() -> None:
+    truth = ["a"] * 8 + ["b"] * 2
+    said = ["a"] * 8 + ["a", "b"]
+    assert balanced_accuracy(truth, said) == pytest.approx((1 + 0.5) / 2)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 5), (3, 3), (7, 20), (195, 200)])
+def test_the_interval_is_wilsons(hits: int, n: int) -> None:
+    expected = binomtest(hits, n).proportion_ci(method="wilson")
+    assert wilson(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def step(**changes: Any) -> Step:
+    values: dict[str, Any] = {
+        "loss": 2.3,
+        "finite": True,
+        "mean": [1e-3, 1e-3],
+        "median": [1e-3, 1e-3],
+        "norm": [0.1, 0.1],
+        "zeros": [0.0, 0.0],
+        "inactive": [0.0, 0.0],
+        "silent": [0.5, 0.5],
+        "beyond_5": [0.0, 0.0],
+        "beyond_own": [0.0, 0.0],
+    }
+    return Step(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "tool", "word"),
+    [
+        ({"mean": [0.9e-7, 1.0]}, "SageMaker Debugger", "vanishing"),
+        ({"mean": [1.1e-7, 1.0]}, "SageMaker Debugger", "healthy"),
+        ({"finite": False}, "SageMaker Debugger", "exploding"),
+        ({"inactive": [0.51, 0.0]}, "SageMaker Debugger", "dead"),
+        ({"beyond_own": [0.51, 0.0]}, "SageMaker Debugger", "saturated"),
+        ({"norm": [0.9e-4, 1.0]}, "AutoTrainer", "vanishing"),
+        ({"norm": [1.1e-4, 1.0]}, "AutoTrainer", "healthy"),
+        ({"norm": [71.0, 1.0]}, "AutoTrainer", "exploding"),
+        ({"zeros": [0.7, 0.0]}, "AutoTrainer", "dead"),
+        ({"silent": [0.7, 0.0]}, "DeepDiagnosis", "dead"),
+        ({"beyond_5": [0.51, 0.0]}, "DeepDiagnosis", "saturated"),
+        ({"median": [0.9e-5, 1.0]}, "BTTackler", "vanishing"),
+        ({"norm": [0.9e-4, 1.0]}, "BTTackler", "vanishing"),
+        ({"median": [1.1e4, 1.0]}, "BTTackler", "exploding"),
+        ({"norm": [1100.0, 1.0]}, "BTTackler", "exploding"),
+        ({"zeros": [0.51, 0.0]}, "BTTackler", "dead"),
+    ],
+)
+def test_the_other_tools_rules_have_their_published_thresholds(
+    changes: dict[str, Any], tool: str, word: str
+) -> None:
+    assert answers([step(), step(**changes), step(), step()], accuracy=0.1)[tool] == word
+
+
+def test_a_well_net_is_healthy_to_all_of_them() -> None:
+    assert set(answers([step()] * 3, accuracy=0.1).values()) == {"healthy"}

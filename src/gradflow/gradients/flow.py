@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,11 @@ class Flow:
     zeros: float  # share of the elements of dL/dw that are exactly 0
     non_finite: float  # share of the elements of dL/dw that are NaN or Inf
     update_to_weight: Floats  # (weights,) log10 of the norm of the step over the weight's
+
+    @cached_property
+    def is_finite(self) -> bool:
+        """Whether the loss and every z are: before that, nothing else can be judged."""
+        return math.isfinite(self.loss) and not np.isnan(self.pre_activation).any()
 
     @property
     def first_over_last(self) -> float:

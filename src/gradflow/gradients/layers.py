@@ -120,24 +120,17 @@ class LayerWatch:
         layers = list(self._layers.values())
         forward = _norms_and_maxima([layer.z for layer in layers])
         with_gradient = [layer.gradient for layer in layers if layer.gradient is not None]
-        backward = iter(_norms_and_maxima(with_gradient) if with_gradient else ())
+        backward = iter(_norms_and_maxima(with_gradient).unbind() if with_gradient else ())
         judged = [
             (layer.activation, layer.z[:UNIT_IMAGES])
             for layer in layers
             if layer.activation is not None  # an empty container is false
         ]
-        units = iter(dead_and_saturated(judged) if judged else ())
         missing = torch.full_like(forward[0], torch.nan)
-        rows = [
-            torch.cat(
-                [
-                    forward[i],
-                    missing if layer.gradient is None else next(backward) * factor,
-                    missing if layer.activation is None else next(units).to(missing),
-                ]
-            )
-            for i, layer in enumerate(layers)
-        ]
+        units = iter(dead_and_saturated(judged).to(missing).unbind() if judged else ())
+        gradients = [missing if layer.gradient is None else next(backward) for layer in layers]
+        shares = [missing if layer.activation is None else next(units) for layer in layers]
+        values = torch.cat([forward, torch.stack(gradients) * factor, torch.stack(shares)], dim=1)
         names = list(self._layers)
         if "pre_activation" in self.keep:
             z = {name: layer.z for name, layer in self._layers.items()}
@@ -148,7 +141,7 @@ class LayerWatch:
             units=[unit_count(layer.z) for layer in layers],
             has_gradient=[layer.gradient is not None for layer in layers],
             has_units=[layer.activation is not None for layer in layers],
-            values=torch.stack(rows),
+            values=values,
             tensors=self._tensors,
         )
         self.start(measuring=False)
@@ -234,23 +227,20 @@ def _transparent(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def _norms_and_maxima(tensors: list[Tensor]) -> Tensor:
     """L2 norm and largest |x| of each tensor: float64 (n, 2); NaN and Inf come through."""
-    found: list[Tensor] = [torch.empty(0)] * len(tensors)
-    alike: dict[tuple[object, ...], list[int]] = {}  # measured together: there are few shapes
-    for i, x in enumerate(tensors):
-        alike.setdefault((x.numel(), x.dtype, x.device), []).append(i)
-    for members in alike.values():
-        x = torch.stack([_flat(tensors[i]) for i in members])
-        # In float64, since the squares of a vanished gradient underflow in float32.
-        wide = torch.float32 if x.device.type == "mps" else torch.float64
-        maxima = x.abs().amax(dim=1).to(wide)
-        if x.dtype == torch.float64:  # there they underflow too: scale by the maximum
-            scale = maxima.where(maxima > 0, 1.0)
-            norms = torch.linalg.vector_norm(x / scale[:, None], dim=1) * scale
-        else:
-            norms = torch.linalg.vector_norm(x, dim=1, dtype=wide)
-        for i, pair in zip(members, torch.stack([norms, maxima], dim=1), strict=True):
-            found[i] = pair
-    return torch.stack(found)
+    # One by one and flat: to stack the tensors or to take |x| would copy them, and aminmax along a
+    # dimension is several times as slow.
+    flat = [_flat(x) for x in tensors]
+    extremes = [torch.aminmax(x) for x in flat]
+    least = torch.stack([pair.min for pair in extremes])
+    maxima = torch.maximum(torch.stack([pair.max for pair in extremes]), -least)
+    # In float64, since the squares of a vanished gradient underflow in float32.
+    wide = torch.float32 if maxima.device.type == "mps" else torch.float64
+    scale = torch.ones_like(maxima, dtype=wide)
+    if maxima.dtype == torch.float64:  # there they underflow too: scale by the maximum
+        scale = maxima.where(maxima > 0, 1.0)
+        flat = [x / by for x, by in zip(flat, scale.unbind(), strict=True)]
+    norms = torch.stack([torch.linalg.vector_norm(x, dtype=wide) for x in flat]) * scale
+    return torch.stack([norms, maxima.to(wide)], dim=1)
 
 
 def _flat(x: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ class GradientMonitor(Callback):
     def __init__(
         self,
         every_n_steps: int,
-        picture_every_n_steps: int = 500,
+        picture_every_n_steps: int = 2000,
         histograms: Sequence[str] = (),
     ) -> None:
         for key, steps in (

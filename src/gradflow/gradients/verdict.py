@@ -118,7 +118,7 @@ def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = N
     if not flows:
         raise ValueError("flows=[]: there must be at least one record")
     step = flows[-1].step
-    finite = [flow for flow in flows if _is_finite(flow)]
+    finite = [flow for flow in flows if flow.is_finite]
     start = _at_start(finite)
     if first_non_finite is None and not math.isfinite(flows[-1].loss):
         first_non_finite = (step, "loss")
@@ -258,10 +258,6 @@ def _known(flow: Flow) -> bool:
 def _at_start(flows: Sequence[Flow]) -> Flow | None:
     """Return the first record: what initialization alone does."""
     return next((flow for flow in flows if len(flow.layers) > 2), None)
-
-
-def _is_finite(flow: Flow) -> bool:
-    return math.isfinite(flow.loss) and not np.isnan(flow.pre_activation).any()
 
 
 def _verdict(kind: Kind, evidence: str, beyond: float, step: int, layer: str | None) -> Verdict:

@@ -38,9 +38,12 @@ class Trained:
     def __init__(self) -> None:
         self.configs: list[tuple[Config, Path]] = []
         self.learns: Callable[[Config], bool] = lambda config: False
+        self.refuses: Callable[[Config], bool] = lambda config: False
         self.confidence = 0.9
 
     def __call__(self, config: Config, folder: Path, name: str) -> dict[str, float]:
+        if self.refuses(config):
+            raise ConfigError("cannot be built")
         self.configs.append((config, folder))
         folder.mkdir(parents=True, exist_ok=True)
         healthy = self.learns(config)
@@ -153,6 +156,30 @@ def test_a_remedy_that_what_was_typed_forbids_does_not_stop_the_others(trained: 
     refused, run_all_the_same = treat(run, seeds=1, drawn=0).treated
     assert "optimizer.nesterov" in str(refused.not_run)
     assert run_all_the_same.not_run is None
+
+
+def test_a_remedy_that_training_refuses_is_not_counted_and_another_one_is_drawn(
+    trained: Trained,
+) -> None:
+    trained.refuses = lambda config: config.lr_scale == 10
+    typed, remedies = ["pathology=vanishing"], ["lr_scale=10"]
+    trial = treat(sick_run(Path("run"), typed, remedies), seeds=1, drawn=0)
+    assert trial.treated == (Arm("lr_scale=10", "recommended", (), (), "cannot be built"),)
+    refused: list[str] = []
+
+    def first_drawn(config: Config) -> bool:
+        if config.remedy and not refused:
+            refused.extend(config.remedy)
+        return list(config.remedy) == refused != []
+
+    trained.refuses = first_drawn
+    trial = treat(sick_run(Path("another"), typed, remedies), seeds=1)
+    assert len(refused) == 1
+    assert trial.count("random") == (0, 1)
+    assert trial.treated[1].words != f"remedy={refused[0]}"
+    trained.refuses = lambda config: True
+    with pytest.raises(ConfigError, match="cannot be built"):
+        treat(sick_run(Path("third"), typed, remedies))
 
 
 def test_random_remedies_are_all_that_are_neither_recommended_nor_already_there(
@@ -284,7 +311,7 @@ def test_a_run_that_cannot_be_treated_says_so_in_one_line(
         ({"drawn": -1}, "random=-1: must be at least 0"),
     ],
 )
-def test_numbers_out_of_range_are_refused(wrong: dict[str, int], said: str) -> None:
+def test_numbers_out_of_range_are_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         treat(sick_run(Path("run"), [], ["lr_scale=10"]), **wrong)
     with pytest.raises(ConfigError, match="nowhere: is no folder of a run"):

@@ -170,6 +170,17 @@ def test_parts_from_before_a_column_was_added_are_read_with_nulls(tmp_path: Path
     assert rows["step"].to_list() == [step for step in range(8) for _ in ENTRIES]
 
 
+def test_a_folder_with_brackets_in_its_name_is_read(tmp_path: Path) -> None:
+    """Hydra names a folder of a study like this; to a glob it would be another one."""
+    folder = tmp_path / "remedy=[relu,batch_norm],seed=0"
+    writer = RecordWriter(folder, 0)
+    writer.append(0, "loss", [Entry("loss", 0, 1)], {"max": [2.0]})
+    writer.flush()
+    assert read_gradients(folder)["max"].to_list() == [2.0]
+    RecordWriter(folder, 1)  # resumed
+    assert len(read_gradients(folder)) == 1
+
+
 def test_a_run_that_was_not_watched_has_no_rows(tmp_path: Path) -> None:
     rows = read_gradients(tmp_path)
     assert rows.is_empty()

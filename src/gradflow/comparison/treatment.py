@@ -30,6 +30,8 @@ from gradflow.training.status import FILE as STATUS
 from gradflow.training.train import train
 
 LONGEST = 200  # steps, unless more are asked for: enough to tell what trains from what does not
+_TREATMENTS = Path("treatments")
+_REMEDIES = Path("conf/remedy")
 _OVERRIDES = Path(".hydra/overrides.yaml")  # what was typed, as Hydra leaves it
 _RANKED = ("pathology", "remedy", "case")  # a remedy wins over these; over other words it does not
 # What a configuration says of itself, and what changes no number.
@@ -82,13 +84,7 @@ class Trial:
 
 
 def treat(
-    folder: Path,
-    seeds: int = 2,
-    steps: int | None = None,
-    drawn: int | None = None,
-    *,
-    config_dir: str | Path = "conf",
-    treatments: str | Path = "treatments",
+    folder: Path, seeds: int = 2, steps: int | None = None, drawn: int | None = None
 ) -> Trial:
     """Train the sick run in `folder` untreated, with each recommended remedy, and with random ones.
 
@@ -96,18 +92,20 @@ def treat(
     LONGEST, unless given. `drawn` is the number of random remedies: as many as recommended ones
     were run unless given, fewer where conf/remedy has no more. They are drawn, by the run's seed,
     from those that no recommendation names and that change something; `none` is not among them.
-    What is trained already is not trained again.
+    What is trained already is not trained again. conf/ and treatments/ are those of the working
+    directory, as for `compose`.
 
     Raises:
         ConfigError: if the run cannot be treated, a number is out of range, or the run learns
             untreated with these seeds and steps.
+        RunBusyError: if another process is computing one of the trainings.
         DataError: if the data cannot be had.
     """
     for option, number, least in (("seeds", seeds, 1), ("steps", steps, 1), ("random", drawn, 0)):
         if number is not None and number < least:
             raise ConfigError(f"{option}={number}: must be at least {least}")
     verdict = _verdict_of(folder)
-    sick = _SickRun(_typed(folder), steps, config_dir, _place(folder, Path(treatments)))
+    sick = _SickRun(_typed(folder), steps, _place(folder))
     trial_seeds = range(sick.seed, sick.seed + seeds)
 
     untreated = sick.run("", "untreated", trial_seeds)
@@ -125,7 +123,7 @@ def treat(
         else:
             treated.append(Arm(words, "recommended", (), (), reason))
     wanted = sum(arm.not_run is None for arm in treated) if drawn is None else drawn
-    for words in _shuffled(verdict.remedies, config_dir, sick.seed):
+    for words in _shuffled(verdict.remedies, sick.seed):
         if wanted == 0:
             break
         if sick.why_not(words, tried) is None:
@@ -169,17 +167,17 @@ def _typed(folder: Path) -> list[str]:
     return words
 
 
-def _place(folder: Path, treatments: Path) -> Path:
-    """Mirror the run's path below `treatments`, so that no two runs share a place."""
+def _place(folder: Path) -> Path:
+    """Mirror the run's path below treatments/, so that no two runs share a place."""
     path, here = folder.resolve(), Path.cwd()
     inside = path.relative_to(here) if path.is_relative_to(here) else path.relative_to(path.anchor)
-    return treatments / inside
+    return _TREATMENTS / inside
 
 
-def _shuffled(recommended: Sequence[str], config_dir: str | Path, seed: int) -> list[str]:
+def _shuffled(recommended: Sequence[str], seed: int) -> list[str]:
     """Return the remedies that no recommendation names, in an order that follows from `seed`."""
     named = {name for words in recommended for name in _remedies(words)}
-    files = {path.stem for path in (Path(config_dir) / "remedy").glob("*.yaml")}
+    files = {path.stem for path in _REMEDIES.glob("*.yaml")}
     names = sorted(files - named - {"none"})
     random.Random(seed).shuffle(names)
     return [f"remedy={name}" for name in names]
@@ -197,12 +195,9 @@ def _remedies(words: str) -> list[str]:
 class _SickRun:
     """The run as it was typed, to be composed and trained with a remedy's words added."""
 
-    def __init__(
-        self, typed: list[str], steps: int | None, config_dir: str | Path, place: Path
-    ) -> None:
-        self._config_dir = config_dir
+    def __init__(self, typed: list[str], steps: int | None, place: Path) -> None:
         self._place = place
-        untouched = compose(typed, config_dir)
+        untouched = compose(typed)
         self.seed = untouched.seed
         self.steps = steps or min(untouched.steps, LONGEST)
         self._composed: dict[tuple[str, ...], Config] = {}
@@ -224,7 +219,7 @@ class _SickRun:
             overrides.append(words)
         key = tuple(overrides)
         if key not in self._composed:  # each takes some tenths of a second
-            self._composed[key] = compose(overrides, self._config_dir)
+            self._composed[key] = compose(overrides)
         return self._composed[key]
 
     def why_not(self, words: str, tried: dict[str, dict[str, Any]]) -> str | None:

@@ -180,7 +180,7 @@ class LayerWatch:
     def _pass(self, name: str, z: Tensor, activation: nn.Module | None) -> None:
         if name in self._passed:  # one module that is called several times is several layers
             name = f"{name}#{sum(known.partition('#')[0] == name for known in self._passed) + 1}"
-        self._passed[name] = z.detach()
+        self._passed[name] = z  # not detached, which would cost more than all else here
         if not self._measuring:
             return
         # Copies: an activation that works in place is about to overwrite z, and autograd dL/dz.

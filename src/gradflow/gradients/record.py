@@ -197,8 +197,12 @@ def _bins(parts: Sequence[NDArray[np.int64] | None], counts: Sequence[int]) -> p
 
 
 def _read(parts: list[Path]) -> pl.DataFrame:
-    """Read whole parts; one from before a column was added has null in it."""
-    return pl.scan_parquet(parts, schema=SCHEMA, missing_columns="insert").collect()
+    """Read whole parts; one from before a column was added has null in it.
+
+    Without globbing, to which the brackets of a folder such as `remedy=[relu,clip]` would mean
+    something else.
+    """
+    return pl.scan_parquet(parts, schema=SCHEMA, missing_columns="insert", glob=False).collect()
 
 
 def _part_name(first_step: int) -> str:

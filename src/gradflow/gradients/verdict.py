@@ -53,9 +53,9 @@ REMEDIES: Mapping[Kind, tuple[str, ...]] = {
     ),
     "exploding": ("remedy=kaiming", "remedy=batch_norm", "remedy=clip", "remedy=lower_lr"),
     "frozen": ("remedy=selu", "remedy=batch_norm", "remedy=kaiming"),
-    "dead": ("remedy=batch_norm", "remedy=lower_lr", "remedy=leaky_relu", "remedy=kaiming"),
+    "dead": ("remedy=batch_norm", "remedy=lower_lr", "remedy=kaiming"),
     "saturated": ("remedy=batch_norm", "remedy=xavier", "remedy=[relu,kaiming]"),
-    "diverged": ("remedy=lower_lr", "remedy=clip", "remedy=warmup", "remedy=batch_norm"),
+    "diverged": ("remedy=clip", "remedy=batch_norm", "remedy=lower_lr"),
     "untrained": ("lr_scale=10", "remedy=[resnet,batch_norm]", "optimizer=adam"),
 }
 

@@ -4,8 +4,6 @@ import argparse
 from pathlib import Path
 
 from gradflow import cli
-from gradflow.training.evaluate import evaluate
-from gradflow.training.quiet import quieten
 
 
 def main() -> None:
@@ -14,6 +12,10 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument("--checkpoint", choices=["last", "best"], default="last")
     arguments = parser.parse_args()
+
+    from gradflow.training.evaluate import evaluate
+    from gradflow.training.quiet import quieten
+
     quieten()
     for name, value in evaluate(arguments.run, arguments.checkpoint).items():
         print(f"{name:20s} {value:.6f}")

@@ -1,18 +1,32 @@
 """Train one run, or with -m a study of many. `python scripts/train.py --help` lists the axes."""
 
-import hydra
-from omegaconf import DictConfig
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from gradflow import cli
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
-def main(config: DictConfig) -> None:
+
+def job(config: DictConfig) -> None:
     """Run one job."""
-    from gradflow.training.job import run_job  # seconds of imports that --help need not wait for
+
+    def run() -> None:
+        from gradflow.training.job import run_job  # seconds of imports, which --help can do without
+
+        run_job(config)
 
     # Here as well as below, since Hydra prints a line of its own about what leaves this function.
-    cli.run(lambda: run_job(config))
+    cli.run(run)
+
+
+def main() -> None:
+    """Let Hydra compose, and call `job` for each job."""
+    import hydra
+
+    hydra.main(version_base="1.3", config_path="../conf", config_name="train")(job)()
 
 
 if __name__ == "__main__":

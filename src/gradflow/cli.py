@@ -1,13 +1,28 @@
-"""What every script's command line shares: a user's mistake is one line, not a traceback."""
+"""What every script's command line shares: a user's mistake is one line, not a traceback.
+
+Nothing is imported here before `run` is: imports take seconds, in which a user may press Ctrl-C.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import sys
 import traceback
 from collections.abc import Callable
 
-from gradflow.config.errors import ConfigError, one_line
+# What a disk or its owner refuses: a user can mend it.
+_STORAGE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+}
 
 
 def run(main: Callable[[], object]) -> None:
@@ -15,11 +30,29 @@ def run(main: Callable[[], object]) -> None:
 
     Any other error keeps its traceback.
     """
+    try:
+        try:
+            _run(main)
+        finally:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        if not _reader_has_left():
+            raise
+        # Nobody reads on, as in `--help | head`. Python's own flush at its end shall not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _run(main: Callable[[], object]) -> None:
     # Hydra would otherwise print its errors itself, over several lines, and exit.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from gradflow.config.errors import ConfigError, one_line
     from gradflow.data import DataError
     from gradflow.training.status import RunBusyError
 
@@ -33,15 +66,23 @@ def run(main: Callable[[], object]) -> None:
         if not _is_raised_in_hydra(error):
             raise
         _leave(one_line(error))
-    except KeyboardInterrupt:
-        print("interrupted; the same command line continues a study", file=sys.stderr)
-        sys.exit(130)
+    except OSError as error:
+        if error.errno not in _STORAGE:
+            raise
+        # A write to a full disk does not say to which file.
+        _leave(f"{error.filename or 'writing a file'}: {error.strerror}")
 
 
 def _is_raised_in_hydra(error: BaseException) -> bool:
     """Some of Hydra's own refusals, such as of `model=null`, are no HydraException."""
     where = traceback.extract_tb(error.__traceback__)[-1].filename
     return f"{os.sep}hydra{os.sep}" in where
+
+
+def _reader_has_left() -> bool:
+    standard_output = select.poll()
+    standard_output.register(sys.stdout.fileno(), select.POLLERR)
+    return bool(standard_output.poll(0))
 
 
 def _leave(message: str) -> None:

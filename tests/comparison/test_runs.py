@@ -42,6 +42,7 @@ def test_runs_are_found_at_any_depth_once_and_oldest_first(tmp_path: Path) -> No
         ("status.json", "[]"),
         ("status.json", ""),
         ("status.json", "\xff"),
+        ("status.json", '{"state": "finished", "start": 5, "metrics": null}'),
         ("config.yaml", None),
         ("config.yaml", "axes: {a: ["),
         ("config.yaml", "just words"),
@@ -65,6 +66,13 @@ def test_a_damaged_folder_breaks_neither_itself_nor_the_rest(
     assert runs[good].flow() is not None
     assert (runs[bad].flow() is None) == file.startswith("gradients")
     print_table(list(runs.values()), title="damaged")
+
+
+def test_a_configuration_cut_short_is_none(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "run")
+    (folder / "config.yaml").write_text("seed: 0\ncase: null\n")  # its axes would stand last
+    run = read_run(folder)
+    assert (run.config, run.axes) == ({}, {})
 
 
 def test_the_flow_is_that_of_the_step(tmp_path: Path) -> None:

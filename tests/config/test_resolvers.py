@@ -13,3 +13,12 @@ def test_long_lines_stay_apart_and_within_what_file_systems_take() -> None:
     assert folder_name(first) != folder_name(second)
     assert len(folder_name(first).encode()) <= 255
     assert "/" not in folder_name("data.root=/tmp/a")
+
+
+def test_a_long_name_has_what_the_jobs_of_a_study_differ_in() -> None:
+    rest = "data.batch_size=64,data=synthetic," * 5
+    one, other = (folder_name(f"{rest}seed={seed}", f"seed={seed}") for seed in (1, 2))
+    assert (one[:7], other[:7]) == ("seed=1-", "seed=2-")
+    # What is not swept tells two studies' jobs apart by the hash alone.
+    assert folder_name(f"{rest}lr=1,seed=1", "seed=1") != one
+    assert folder_name("seed=1,steps=2", "seed=1") == "seed=1,steps=2"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from gradflow.config import ConfigError, compose
 from gradflow.training.evaluate import evaluate
@@ -39,6 +40,30 @@ def test_the_best_checkpoint_is_at_least_as_accurate_as_every_validation(
     seen = [float(value) for line in lines[1:] if (value := line.split(",")[column])]
     assert len(seen) >= 3
     assert best == pytest.approx(max(seen), abs=1e-7)
+
+
+def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path: Path, conf: Path) -> None:
+    train(compose([*WORDS, "steps=2"], conf), tmp_path)
+    file = tmp_path / "checkpoints" / "last.ckpt"
+    whole = file.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"no checkpoint"):
+        file.write_bytes(damaged)
+        with pytest.raises(ConfigError) as refused:
+            evaluate(tmp_path)
+        assert str(refused.value) == f"{file}: is damaged; remove {tmp_path} to train the run anew"
+
+
+def test_threads_and_random_state_are_the_callers_again(tmp_path: Path, conf: Path) -> None:
+    train(compose([*WORDS, "steps=2", "threads=1"], conf), tmp_path)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    torch.manual_seed(7)
+    try:
+        evaluate(tmp_path)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(torch.rand(5), torch.rand(5, generator=torch.Generator().manual_seed(7)))
 
 
 def test_a_folder_without_a_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -82,6 +82,91 @@ def test_a_job_refused_in_a_finished_runs_folder_leaves_its_record_and_fails_the
     assert run(tmp_path, *words).returncode == 0  # the same words again: finished, skipped
 
 
+def test_a_job_refused_for_an_unreadable_status_leaves_it_as_it_is(tmp_path: Path) -> None:
+    job = tmp_path / "study" / "job"
+    words = ["-m", *SMALL, f"hydra.sweep.dir={job.parent}", "hydra.sweep.subdir=job"]
+    assert run(tmp_path, *words).returncode == 0
+    (job / "status.json").write_text("{")
+    refused = run(tmp_path, *words)
+    assert refused.returncode == 1
+    assert "status.json: unreadable" in refused.stdout
+    assert (job / "status.json").read_text() == "{"
+
+
+def test_a_study_name_without_a_multirun_is_refused(tmp_path: Path) -> None:
+    done = run(tmp_path, *SMALL, "study.name=mine", f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == 2
+    assert "study.name=mine: names a study, and this is a single run; add -m" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["-m"]], ids=["single", "study"])
+def test_a_file_where_the_folder_should_be_is_one_line(tmp_path: Path, words: list[str]) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    done = run(tmp_path, *words, *SMALL, f"hydra.run.dir={file}", f"hydra.sweep.dir={file}")
+    assert done.returncode == 2
+    assert done.stderr == f"error: {file}: File exists\n"
+    assert done.stdout == ""
+
+
+STOPPING = """
+import os, signal
+from torch.nn import ReLU
+
+# A shell starts background jobs, and all below them, with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Stop(ReLU):
+    def forward(self, z):
+        os.kill(os.getpid(), signal.{})
+        return super().forward(z)
+"""
+
+
+@pytest.mark.parametrize(
+    ("signal", "code", "error"), [("SIGINT", 130, "Ctrl-C"), ("SIGTERM", 143, "SIGTERM")]
+)
+@pytest.mark.parametrize("study", [False, True], ids=["single", "study"])
+def test_a_stopped_run_says_by_what_and_how_it_is_continued(
+    tmp_path: Path, signal: str, code: int, error: str, study: bool
+) -> None:
+    (tmp_path / "stopping.py").write_text(STOPPING.format(signal))
+    words = [*SMALL, "init=xavier_uniform", "activation._target_=stopping.Stop"]
+    where = tmp_path / "run"
+    if study:
+        words = ["-m", *words, f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=run"]
+        words += ["study.name=mine"]
+    else:
+        words += [f"hydra.run.dir={where}"]
+    done = run(tmp_path, *words)
+    assert done.returncode == code, done.stderr
+    how = "study.name=mine" if study else f"hydra.run.dir={where}"
+    assert done.stderr == f"interrupted; the same command line with {how} continues\n"
+    status = Status.read(where)
+    assert status is not None
+    assert (status.state, status.error) == ("interrupted", error)
+
+
+def test_of_many_words_a_jobs_folder_shows_those_that_differ_and_stays_when_more_are_swept(
+    tmp_path: Path,
+) -> None:
+    words = ["-m", *SMALL, "remedy=none,relu", f"hydra.sweep.dir={tmp_path / 'study'}"]
+    assert run(tmp_path, *words, "seed=0").returncode == 0
+    folders = sorted((tmp_path / "study").glob("*/"))
+    assert [folder.name.rpartition("-")[0] for folder in folders] == ["remedy=none", "remedy=relu"]
+    records = {folder: (folder / "status.json").read_bytes() for folder in folders}
+    assert run(tmp_path, *words, "seed=0,1").returncode == 0
+    assert {folder: (folder / "status.json").read_bytes() for folder in folders} == records
+    added = [folder for folder in (tmp_path / "study").glob("*/") if folder not in folders]
+    assert sorted(folder.name.rpartition("-")[0] for folder in added) == [
+        "remedy=none,seed=1",
+        "remedy=relu,seed=1",
+    ]
+
+
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "../x"])
 def test_a_study_name_that_is_no_folders_is_refused_before_any_folder_is_made(
     tmp_path: Path, name: str

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gradflow.config import ConfigError
 from gradflow.training.metrics_file import MetricsFile, last_values, read_rows
 
 
@@ -56,6 +57,17 @@ def test_drop_from_removes_that_step_and_later_and_a_broken_row(tmp_path: Path, 
 def test_last_values_are_each_metrics_own_last_ones(tmp_path: Path) -> None:
     write(tmp_path, (0, {"a": 1.0, "b": 2.0}), (1, {"a": 0.1 + 0.2}))
     assert last_values(tmp_path) == {"a": 0.1 + 0.2, "b": 2.0}
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b"\x80\xff\n", b"step,epoch\n0,\xff\n", b"no,header\n1,2\n"],
+)
+def test_a_damaged_file_is_named_when_it_is_opened(tmp_path: Path, damaged: bytes) -> None:
+    (tmp_path / "metrics.csv").write_bytes(damaged)
+    with pytest.raises(ConfigError) as refused:
+        MetricsFile(tmp_path)
+    assert str(refused.value).startswith(f"{tmp_path / 'metrics.csv'}: is damaged; remove ")
 
 
 def test_a_folder_without_the_file_has_no_rows(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Multiruns through the real command line: a failing job, starting again, several launches."""
 
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -91,7 +90,7 @@ def test_a_diverged_job_does_not_fail_its_study(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (job,) = by_state(study)["finished"]
     assert status(job)["diverged_at"] is not None
-    assert "diverges by step" in " ".join(done.stdout.split())
+    assert " diverged " in done.stdout
 
 
 def test_two_launches_of_a_study_compute_each_run_once(tmp_path: Path) -> None:
@@ -139,23 +138,3 @@ def test_a_mistake_on_the_command_line_is_one_line_and_exit_status_2(tmp_path: P
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
     assert "steps=0" in done.stderr
-
-
-def test_an_interrupted_run_says_so(tmp_path: Path) -> None:
-    (tmp_path / "interrupting.py").write_text(
-        "import os, signal\nfrom torch.nn import ReLU\n\n"
-        # A shell starts background jobs, and all below them, with SIGINT ignored.
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n\n\nclass Stop(ReLU):\n"
-        f"    def forward(self, z):\n        os.kill(os.getpid(), {int(signal.SIGINT)})\n"
-        "        return super().forward(z)\n"
-    )
-    folder = tmp_path / "run"
-    done = run(
-        tmp_path,
-        *SMALL,
-        "init=xavier_uniform",
-        "activation._target_=interrupting.Stop",
-        f"hydra.run.dir={folder}",
-    )
-    assert done.returncode == 130, done.stderr
-    assert status(folder)["state"] == "interrupted"

@@ -64,8 +64,9 @@ def read_run(folder: Path) -> Run:
     config: Any = None
     with contextlib.suppress(OSError, ValueError, yaml.YAMLError):
         config = yaml.safe_load((folder / CONFIG).read_text())
-    config = config if isinstance(config, dict) else {}
-    axes = config["axes"] if isinstance(config.get("axes"), dict) else {}
+    # The axes stand last: a file without them is cut short, and what it lacks is not `None`.
+    config = config if isinstance(config, dict) and isinstance(config.get("axes"), dict) else {}
+    axes = config.get("axes", {})
     if status is None:
         return Run(folder, "unreadable", "", 0.0, 0, None, None, {}, axes, None, config)
     state: str = status.state

@@ -60,6 +60,8 @@ def _choice(axis: str, values: Mapping[Any, Any], choices: Mapping[str, Any]) ->
     """Name what was chosen for an axis; several choices, where an axis allows them, with a +."""
     if axis in _SEVERAL:
         chosen = values.get(axis)
+        if axis == "pathology" and isinstance(chosen, dict) and len(chosen) > 1:
+            raise ConfigError(f"pathology=[{','.join(chosen)}]: takes one choice, and no list")
         return "+".join(chosen) if isinstance(chosen, dict) and chosen else "none"
     if axis not in choices:
         raise ConfigError(f"{axis}: takes one choice, and neither a list nor none at all")

@@ -7,7 +7,9 @@ list would go, and where its errors become one line.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -47,7 +49,7 @@ def instantiate(
 
 
 def _check_keys(node: Mapping[str, Any], key: str, given: Mapping[str, Any]) -> None:
-    """Refuse keys that the target does not take, and values of a wrong type, before any call."""
+    """Refuse keys that the target does not take, values of a wrong type, and infinite ones."""
     try:
         target = hydra.utils.get_object(str(node["_target_"]))
     except Exception as error:
@@ -74,10 +76,13 @@ def _check_keys(node: Mapping[str, Any], key: str, given: Mapping[str, Any]) -> 
         if types and type(value) not in types and not (type(value) is int and float in types):
             allowed = " or ".join("null" if kind is NoneType else kind.__name__ for kind in types)
             raise ConfigError(f"{key}.{name}={value}: must be of type {allowed}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{key}.{name}={value}: must be a finite number")
 
 
 def _plain_types(annotation: Any) -> tuple[type, ...]:
     """Return the types that an annotation allows, or none where it allows more than plain ones."""
     options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
+    options = tuple(option for option in options if option is not Path)  # YAML has none
     plain = (bool, int, float, str, NoneType)
     return tuple(options) if all(option in plain for option in options) else ()

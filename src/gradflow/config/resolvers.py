@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
-from omegaconf import OmegaConf
+from hydra.conf import HydraConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
 
 _LONGEST = 120  # bytes of a folder's name; file systems take 255, and W&B adds to it
 
@@ -15,13 +18,46 @@ def register() -> None:
     OmegaConf.register_new_resolver(
         "gradflow.fraction", lambda whole, part: int(whole * part), replace=True
     )
-    OmegaConf.register_new_resolver("gradflow.folder", folder_name, replace=True)
+    OmegaConf.register_new_resolver("gradflow.folder", _job_folder, replace=True)
 
 
-def folder_name(words: str) -> str:
-    """Make a folder's name of a job's overrides; a long one is cut and told apart by a hash."""
+def folder_name(words: str, swept: str = "") -> str:
+    """Make a folder's name of a job's overrides.
+
+    Of long ones it has those in which the study's jobs differ, `swept`, or else the first, as far
+    as they fit; a hash stands for all.
+    """
     name = words.replace("/", "_") or "default"
     if len(name.encode()) <= _LONGEST:
         return name
-    digest = hashlib.sha256(words.encode()).hexdigest()[:12]
-    return name.encode()[: _LONGEST - 13].decode(errors="ignore") + "-" + digest
+    shown = (swept or words).replace("/", "_")
+    return shown.encode()[: _LONGEST - 13].decode(errors="ignore") + "-" + _digest(words)
+
+
+def swept_words(hydra: HydraConf) -> list[str]:
+    """Return those of a job's overrides in which the jobs of its multirun differ.
+
+    `hydra` is the job's node of that name. Hydra has by then left the multirun's command line in
+    its folder.
+    """
+    recorded = Path(hydra.sweep.dir) / "multirun.yaml"
+    if not recorded.exists():
+        return list(hydra.overrides.task)
+    study = OmegaConf.load(recorded)
+    words = [str(word) for word in OmegaConf.select(study, "hydra.overrides.task") or []]
+    params = OmegaConf.select(study, "hydra.sweeper.params") or {}
+    words += [f"{key}={value}" for key, value in params.items()]
+    parsed = OverridesParser.create().parse_overrides(words)
+    swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
+    return [word for word in hydra.overrides.task if word.split("=")[0].lstrip("+") in swept]
+
+
+def _job_folder(words: str, *, _root_: DictConfig) -> str:
+    # A job whose words are swept otherwise, since a study was widened, keeps the folder it had.
+    for known in Path(_root_.hydra.sweep.dir).glob(f"*-{_digest(words)}"):
+        return known.name
+    return folder_name(words, ",".join(swept_words(_root_.hydra)))
+
+
+def _digest(words: str) -> str:
+    return hashlib.sha256(words.encode()).hexdigest()[:12]

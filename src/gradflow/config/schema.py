@@ -48,7 +48,7 @@ def study_name_refusal(name: str) -> str:
 
 
 class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
 
 
 class Trainer(_Closed):
@@ -93,7 +93,7 @@ class Config(_Closed):
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
     channels_last: bool
     compile: bool
-    threads: Positive | None
+    threads: Annotated[int, Field(ge=1, le=1024)] | None  # far more than that crash torch
     validate_every: Positive
     log_every: Positive
     test: bool
@@ -123,11 +123,19 @@ class Config(_Closed):
 
     @classmethod
     def load(cls, path: Path) -> Config:
-        """Read what `save` wrote. ConfigError if it is not that."""
+        """Read what `save` wrote. ConfigError, which names the file, if it is not that."""
         try:
-            return cls.check(yaml.safe_load(path.read_text()))
+            values = yaml.safe_load(path.read_text())
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}") from error
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path}: is no YAML; remove the folder or choose another") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: holds no keys; remove the folder or choose another")
+        try:
+            return cls.check(values)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
 
     @classmethod
     def check(cls, values: Any) -> Config:

@@ -69,12 +69,19 @@ def build_trainer(
     config: Config, folder: Path, loggers: list[Any], title: str, *, validates: bool
 ) -> L.Trainer:
     """Build Lightning's trainer, whose files all lie in `folder`."""
+    for key, node in config.callbacks.items():
+        monitored = str(node.get("monitor"))
+        if monitored.startswith("validation/") and not validates:
+            raise ConfigError(
+                f"callbacks.{key}.monitor={monitored}: needs a validation split; data.validation=0"
+            )
     callbacks = [instantiate(node, key=f"callbacks.{k}") for k, node in config.callbacks.items()]
     if config.monitor:
         callbacks.append(instantiate(config.monitor, key="monitor"))
     callbacks += checkpoint_callbacks(folder, validates=validates)
     callbacks.append(Progress(config.steps, title))
     every = min(config.validate_every, config.steps)
+    metrics = MetricsFile(folder)
     try:
         trainer = L.Trainer(
             accelerator=config.trainer.accelerator,
@@ -90,7 +97,7 @@ def build_trainer(
             log_every_n_steps=min(config.log_every, config.steps),
             num_sanity_val_steps=0,
             default_root_dir=folder,
-            logger=[MetricsFile(folder), *loggers],
+            logger=[metrics, *loggers],
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO()],
             enable_progress_bar=False,  # Progress is the run's own

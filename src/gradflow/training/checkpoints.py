@@ -10,6 +10,8 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from gradflow.config import ConfigError
+
 FOLDER = "checkpoints"
 LAST = f"{FOLDER}/last.ckpt"
 BEST = f"{FOLDER}/best.ckpt"
@@ -29,8 +31,21 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         destination = Path(path)
         destination.parent.mkdir(parents=True, exist_ok=True)
         aside = destination.with_name(f".{destination.name}.{os.getpid()}")
-        torch.save(checkpoint, aside)
+        with aside.open("wb") as file:  # whose error, unlike torch's, says that the disk is full
+            torch.save(checkpoint, file)
         aside.replace(destination)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what a run saved, onto the CPU. ConfigError if the file is damaged."""
+    with path.open("rb") as file:
+        try:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception:  # of many types, by where the damage is
+            checkpoint = None
+    if not (isinstance(checkpoint, dict) and {"global_step", "state_dict"} <= checkpoint.keys()):
+        raise ConfigError(f"{path}: is damaged; remove {path.parent.parent} to train the run anew")
+    return checkpoint
 
 
 def checkpoint_callbacks(folder: Path, *, validates: bool) -> list[ModelCheckpoint]:

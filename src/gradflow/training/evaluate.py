@@ -10,7 +10,8 @@ from lightning.pytorch import Trainer
 
 from gradflow.config import Config, ConfigError
 from gradflow.training.build import build_classifier, build_data
-from gradflow.training.checkpoints import FOLDER
+from gradflow.training.checkpoints import FOLDER, read_checkpoint
+from gradflow.training.process import as_found
 from gradflow.training.status import CONFIG
 
 
@@ -18,18 +19,23 @@ def evaluate(folder: Path, which: Literal["last", "best"] = "last") -> dict[str,
     """Return loss and accuracy on the validation and the test split, under their usual names.
 
     With `last`, the weights at the run's end, they equal what the run recorded; `best` are those
-    with the highest validation accuracy. ConfigError if the folder holds no such checkpoint.
+    with the highest validation accuracy. ConfigError if the folder holds no such checkpoint, or a
+    damaged one.
     """
     path = folder / FOLDER / f"{which}.ckpt"
     if not path.exists():
         raise ConfigError(f"{path}: there is no such checkpoint; is {folder} the folder of a run?")
     config = Config.load(folder / CONFIG)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    weights = read_checkpoint(path)["state_dict"]
+    with as_found():
+        return _figures(config, weights)
+
+
+def _figures(config: Config, weights: dict[str, torch.Tensor]) -> dict[str, float]:
+    torch.set_num_threads(config.threads or torch.get_num_threads())
     data = build_data(config)
     classifier = build_classifier(config, data.num_classes)
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    classifier.load_state_dict(state)
+    classifier.load_state_dict(weights)
     trainer = Trainer(
         accelerator=config.trainer.accelerator,
         devices=1,

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from gradflow.config import ConfigError, from_hydra
+from gradflow.config.resolvers import swept_words
 from gradflow.gradients.verdict import Verdict
-from gradflow.training.status import REFUSAL, RunBusyError, Status, now, write_refusal
+from gradflow.training.status import FILE, REFUSAL, RunBusyError, Status, now, write_refusal
 from gradflow.training.train import train
 
 log = logging.getLogger(__name__)
@@ -30,11 +32,13 @@ def run_job(composed: DictConfig) -> dict[str, float] | None:
     in_study = words.mode == RunMode.MULTIRUN
     name = run_name()
     if not in_study:
-        return _run_alone(composed, folder, name)
+        with _told_how_to_continue(f"hydra.run.dir={words.run.dir}"):
+            return _run_alone(composed, folder, name)
     begun = now()
     try:
         (folder / REFUSAL).unlink(missing_ok=True)
-        metrics = train(from_hydra(composed), folder, name)
+        with _told_how_to_continue(f"study.name={composed.study.name}"):
+            metrics = train(from_hydra(composed), folder, name)
     except RunBusyError as error:
         log.warning("%s; left to it", error)
         return None
@@ -47,8 +51,19 @@ def run_job(composed: DictConfig) -> dict[str, float] | None:
     return metrics
 
 
+@contextlib.contextmanager
+def _told_how_to_continue(word: str) -> Iterator[None]:
+    """When the run is stopped, say which word more its command line has to have to continue it."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        print(f"interrupted; the same command line with {word} continues", file=sys.stderr)
+        sys.exit(130 if isinstance(stop, KeyboardInterrupt) else stop.code)
+
+
 def _run_alone(composed: DictConfig, folder: Path, name: str) -> dict[str, float]:
     try:
+        _refuse_a_study_of_one()
         metrics = train(from_hydra(composed).model_copy(update={"study": None}), folder, name)
     except ConfigError:
         _remove_what_hydra_wrote(folder)
@@ -63,14 +78,20 @@ def _run_alone(composed: DictConfig, folder: Path, name: str) -> dict[str, float
     return metrics
 
 
+def _refuse_a_study_of_one() -> None:
+    for word in HydraConfig.get().overrides.task:
+        if word.startswith("study.name="):
+            raise ConfigError(f"{word}: names a study, and this is a single run; add -m")
+
+
 def _record_failure(folder: Path, error: Exception, begun: str) -> None:
     """Leave the failure in the folder; the record of an earlier run in there stays as it is."""
     first = f"{type(error).__name__}: {error}".splitlines()[0]
     status = Status.read(folder)
-    if status is None:
+    if status is None and not (folder / FILE).exists():
         Status("failed", end=now(), error=first).write(folder)
-    elif status.state != "failed" or status.start < begun:  # refused before training began
-        write_refusal(folder, first)
+    elif status is None or status.state != "failed" or status.start < begun:
+        write_refusal(folder, first)  # before training began
 
 
 def _remove_what_hydra_wrote(folder: Path) -> None:
@@ -94,22 +115,10 @@ def _remove_what_hydra_wrote(folder: Path) -> None:
 def run_name() -> str:
     """Name the running job by its overrides; in a multirun, by those in which its jobs differ."""
     words = HydraConfig.get()
-    overrides: list[str] = list(words.overrides.task)
-    sweep = Path(words.sweep.dir) / "multirun.yaml"  # Hydra's own record of the command line
-    if words.mode == RunMode.MULTIRUN and sweep.exists():
-        swept = _swept(sweep)
-        overrides = [word for word in overrides if word.split("=")[0] in swept]
+    in_study = words.mode == RunMode.MULTIRUN
+    overrides = swept_words(words) if in_study else list(words.overrides.task)
     overrides = [word for word in overrides if not word.startswith("study")]
     return ",".join(overrides) or "default"
-
-
-def _swept(sweep: Path) -> set[str]:
-    recorded = OmegaConf.load(sweep)
-    words = [str(word) for word in OmegaConf.select(recorded, "hydra.overrides.task") or []]
-    params = OmegaConf.select(recorded, "hydra.sweeper.params") or {}
-    words += [f"{key}={value}" for key, value in params.items()]
-    parsed = OverridesParser.create().parse_overrides(words)
-    return {override.key_or_group for override in parsed if override.is_sweep_override()}
 
 
 def _short(metrics: dict[str, float], verdict: Verdict | None) -> str:

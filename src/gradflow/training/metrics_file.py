@@ -16,17 +16,24 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from gradflow.config import ConfigError
+
 FILE = "metrics.csv"
 
 
 class MetricsFile(Logger):
-    """Append scalars to `folder`/metrics.csv; a new metric adds a column to the whole file."""
+    """Append scalars to `folder`/metrics.csv; a new metric adds a column to the whole file.
+
+    Raises:
+        ConfigError: if there is such a file, and it is damaged.
+    """
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.path = folder / FILE
         self._columns = ["step", "epoch"]
         if self.path.exists():
+            read_rows(folder)  # here, before anything of it is lost
             with self.path.open(newline="") as file:
                 self._columns = next(csv.reader(file), self._columns)
 
@@ -89,11 +96,18 @@ def last_values(folder: Path) -> dict[str, float]:
 
 
 def read_rows(folder: Path) -> list[dict[str, str]]:
-    """Read a run's rows; a last row that a killed process left half-written is left out."""
+    """Read a run's rows; a last row that a killed process left half-written is left out.
+
+    Raises:
+        ConfigError: if the file holds anything but rows.
+    """
     path = folder / FILE
     if not path.exists():
         return []
-    text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    rows = list(csv.DictReader(whole.splitlines()))
-    return [row for row in rows if (row["step"] or "").isdigit()]
+    try:
+        text = path.read_text()
+        whole = text[: text.rfind("\n") + 1]
+        rows = list(csv.DictReader(whole.splitlines()))
+        return [row for row in rows if (row["step"] or "").isdigit()]
+    except (UnicodeDecodeError, csv.Error, KeyError) as error:
+        raise ConfigError(f"{path}: is damaged; remove {folder} to train the run anew") from error

@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from filelock import FileLock, Timeout
+from pydantic import ConfigDict, TypeAdapter
 
 FILE = "status.json"
 CONFIG = "config.yaml"
@@ -33,6 +34,9 @@ class RunBusyError(RuntimeError):
 class Status:
     """One run's state. Times are ISO 8601 in UTC; `seconds` is the training's wall time."""
 
+    # What `read` takes for a status: these fields and types, and no others.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
+
     state: State
     start: str = field(default_factory=lambda: now())
     end: str | None = None
@@ -43,6 +47,7 @@ class Status:
     metrics: dict[str, float] = field(default_factory=dict)
     wandb_id: str | None = None
     resumed: int = 0
+    threads: int | None = None  # CPU threads; another count adds in another order, and rounds so
     host: str = field(default_factory=platform.node)
     git: dict[str, str | bool | None] = field(default_factory=lambda: git_state())
     versions: dict[str, str] = field(default_factory=lambda: library_versions())
@@ -50,16 +55,18 @@ class Status:
     def write(self, folder: Path) -> None:
         """Put the file in place in one move."""
         aside = folder / f".{FILE}.{os.getpid()}"
-        aside.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        aside.replace(folder / FILE)
+        try:
+            aside.write_text(json.dumps(asdict(self), indent=2) + "\n")
+            aside.replace(folder / FILE)
+        finally:
+            aside.unlink(missing_ok=True)
 
     @classmethod
     def read(cls, folder: Path) -> Status | None:
         """Read a run's status; None if it has none, or none that this version understands."""
         try:
-            values: dict[str, Any] = json.loads((folder / FILE).read_text())
-            return cls(**values)
-        except (OSError, ValueError, TypeError):
+            return TypeAdapter(cls).validate_json((folder / FILE).read_bytes())
+        except (OSError, ValueError):
             return None
 
 
@@ -73,6 +80,8 @@ def claimed(folder: Path) -> Iterator[None]:
     except Timeout:
         raise RunBusyError(f"{folder}: another process is computing this run") from None
     try:
+        for orphan in folder.glob(f".{FILE}.*"):
+            orphan.unlink()  # left by a process that was killed while it wrote
         yield
     finally:
         lock.release()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,21 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from gradflow import weights_and_biases
 from gradflow.config import Config, ConfigError
 from gradflow.training.build import build_classifier, build_data, build_trainer
-from gradflow.training.checkpoints import LAST
+from gradflow.training.checkpoints import LAST, read_checkpoint
 from gradflow.training.classifier import Classifier
 from gradflow.training.distributed import is_first_process, leave_process_group
 from gradflow.training.memory import keep_freed_memory
 from gradflow.training.metrics_file import MetricsFile, last_values
+from gradflow.training.process import as_found
 from gradflow.training.quiet import quieten
-from gradflow.training.status import CONFIG, Status, claimed, now
+from gradflow.training.status import CONFIG, FILE, Status, claimed, now
 
 log = logging.getLogger(__name__)
 
-# What may differ when a run is continued: none of it changes a number.
-_FREE = {"logger": True, "study": True, "threads": True, "data": {"root", "source"}}
+# What may differ when a run is continued: none of it changes a number. `threads` would: a sum that
+# is split otherwise is rounded otherwise. `threads=null` on a machine with more or fewer cores does
+# the same, which this comparison cannot see; status.json has the count used.
+_FREE = {"logger": True, "study": True, "data": {"root", "source"}}
 
 
 def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, float]:
@@ -43,21 +47,22 @@ def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, fl
 
     Raises:
         ConfigError: before anything is downloaded, if the configuration cannot be run, or if the
-            folder holds a run of another configuration.
+            folder holds a run of another configuration or a damaged record.
         RunBusyError: if another process is computing this run.
         DataError: if the data cannot be had.
     """
     folder = Path(folder).resolve()
     quieten()
-    with claimed(folder):
+    with claimed(folder), as_found():
         before = _earlier(config, folder)
         if before is not None and before.state == "finished":
             log.info("%s: already finished", name)
             return before.metrics
-        _check(config, folder)
-        config.save(folder / CONFIG)
         resume = before is not None and (folder / LAST).exists()
+        _check(config, folder, resume=resume)
+        config.save(folder / CONFIG)
         status = Status("running", wandb_id=before.wandb_id if before and resume else None)
+        status.threads = config.threads or torch.get_num_threads()
         status.resumed = (before.resumed + 1) if before and resume else 0
         status.seconds = before.seconds if before and resume else 0.0
         status.write(folder)
@@ -76,19 +81,23 @@ def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, fl
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt | SystemExit)
             status.state = "interrupted" if stopped else "failed"
-            status.error = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
             if isinstance(error, SIGTERMException):
+                status.error = "SIGTERM"
                 raise SystemExit(128 + signal.SIGTERM) from error
-            if isinstance(error, SystemExit):  # what Lightning makes of a KeyboardInterrupt
+            if stopped:  # a SystemExit is what Lightning makes of a KeyboardInterrupt
+                status.error = "Ctrl-C"
                 raise KeyboardInterrupt from error
+            status.error = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
             raise
         finally:
             status.seconds += time.monotonic() - started
             status.end = now()
-            status.write(folder)
-            if wandb_run is not None:
-                weights_and_biases.finish_run(wandb_run, failed=status.state != "finished")
-            leave_process_group()
+            with ExitStack() as ends:  # the last of them first, and each, whatever the others raise
+                ends.callback(leave_process_group)
+                if wandb_run is not None:
+                    failed = status.state != "finished"
+                    ends.callback(weights_and_biases.finish_run, wandb_run, failed=failed)
+                ends.callback(status.write, folder)
 
 
 def fit(
@@ -97,8 +106,8 @@ def fit(
     """Train, validate and test in this process; return the module and the final metrics."""
     quieten()
     keep_freed_memory()
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    # Set even where it is torch's own choice: MKL would else use fewer threads where it sees fit.
+    torch.set_num_threads(config.threads or torch.get_num_threads())
     L.seed_everything(config.seed, verbose=False)
     data = build_data(config)
     classifier = build_classifier(config, data.num_classes)
@@ -118,7 +127,7 @@ def fit(
     if is_first_process():  # rows that are about to be repeated; all, where nothing can be resumed
         step = 0
         if checkpoint is not None:
-            step = torch.load(checkpoint, weights_only=True, map_location="cpu")["global_step"]
+            step = read_checkpoint(folder / LAST)["global_step"]
         MetricsFile(folder).drop_from(step)
     trainer.fit(classifier, batches.train, validation, ckpt_path=checkpoint, weights_only=True)
     trainer.save_checkpoint(folder / LAST)
@@ -129,19 +138,23 @@ def fit(
     return classifier, last_values(folder)
 
 
-def _check(config: Config, folder: Path) -> None:
+def _check(config: Config, folder: Path, *, resume: bool) -> None:
     """Build everything but the data once, so that what is wrong is said before anything is done."""
     data = build_data(config)
-    state = torch.get_rng_state()
     build_classifier(config, data.num_classes)
     build_trainer(config, folder, [], "", validates=data.validation > 0)
-    torch.set_rng_state(state)
+    if resume:
+        read_checkpoint(folder / LAST)
 
 
 def _earlier(config: Config, folder: Path) -> Status | None:
     """Return the status of the run that the folder holds, if it is this run."""
     status = Status.read(folder)
-    if status is None or not (folder / CONFIG).exists():
+    if status is None and (folder / FILE).exists():
+        raise ConfigError(f"{folder / FILE}: unreadable; remove the folder or choose another")
+    if not (folder / CONFIG).exists():
+        if status is not None and status.state == "finished":
+            raise ConfigError(f"{folder / CONFIG}: missing; remove the folder or choose another")
         return None
     held = _numbers_of(Config.load(folder / CONFIG))
     wanted = _numbers_of(config)

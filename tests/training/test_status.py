@@ -1,0 +1,61 @@
+"""status.json: read as it was written, or not at all."""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gradflow.training.status import Status, claimed
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    status = Status("finished", seconds=2, metrics={"loss": math.inf, "accuracy": 1}, threads=3)
+    status.write(tmp_path)
+    assert Status.read(tmp_path) == status
+    assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
+
+
+def test_a_status_of_an_earlier_version_has_the_defaults_of_what_it_lacks(tmp_path: Path) -> None:
+    values = asdict(Status("finished"))
+    del values["threads"]
+    (tmp_path / "status.json").write_text(json.dumps(values))
+    read = Status.read(tmp_path)
+    assert read is not None
+    assert read.threads is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seconds": "12"},
+        {"start": 5},
+        {"metrics": None},
+        {"metrics": {"loss": "2"}},
+        {"state": "done"},
+        {"steps": 1.5},
+        {"of_a_later_version": 1},
+    ],
+    ids=str,
+)
+def test_other_fields_and_types_are_no_status(tmp_path: Path, changes: dict[str, Any]) -> None:
+    (tmp_path / "status.json").write_text(json.dumps(asdict(Status("finished")) | changes))
+    assert Status.read(tmp_path) is None
+
+
+def test_no_file_beside_it_survives_a_failure_or_the_next_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match="No space left"):
+            Status("running").write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".status.json.123").touch()
+    with claimed(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]

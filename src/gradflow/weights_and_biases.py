@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:  # half a second that only runs with W&B should pay
     import wandb
     from lightning.pytorch.loggers import Logger, WandbLogger
+    from matplotlib.figure import Figure
 
     from gradflow.gradients.flow import Flow
     from gradflow.gradients.snapshot import Rows
@@ -121,17 +122,15 @@ def log_verdict(loggers: Sequence[Logger], verdict: Verdict, *, alert: bool) -> 
             run.alert(verdict.kind, f"{verdict.evidence} (step {verdict.step}). {advice}")
 
 
-def log_picture(loggers: Sequence[Logger], step: int, flows: Sequence[Flow]) -> None:
-    """Log the gradient-flow picture as the image `gradient_flow_map`."""
+def log_picture(loggers: Sequence[Logger], step: int, draw: Callable[[], Figure]) -> None:
+    """Log what `draw` draws, if W&B is to have it, as the image `gradient_flow_map`."""
     wandb_loggers = _of_wandb(loggers)
-    if not wandb_loggers or not any(flow.layers for flow in flows):
+    if not wandb_loggers:
         return
     import wandb
 
-    from gradflow.gradients.picture import draw_gradient_flow
-
     with io.BytesIO() as png:
-        draw_gradient_flow(flows).savefig(png, format="png", dpi=110)
+        draw().savefig(png, format="png", dpi=110)
         png.seek(0)
         with PIL.Image.open(png) as image:
             picture = wandb.Image(image)

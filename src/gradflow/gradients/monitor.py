@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch.optim import Optimizer
 
 from gradflow.gradients.flow import Flow, read_flows
 from gradflow.gradients.layers import LayerWatch
+from gradflow.gradients.picture import draw_gradient_flow
 from gradflow.gradients.record import Entry, RecordWriter, first_non_finite, read_gradients
 from gradflow.gradients.snapshot import Rows, Snapshot, flow_of_rows
 from gradflow.gradients.verdict import Verdict, diagnose
@@ -193,7 +195,12 @@ class GradientMonitor(Callback):
         if self.verdict.kind != "healthy" and (before is None or before.kind != self.verdict.kind):
             log_verdict(trainer.loggers, self.verdict, alert=True)
         if step and step % self.picture_every_n_steps == 0:
-            log_picture(trainer.loggers, step, self.flows)
+            self._log_picture(trainer)
+
+    def _log_picture(self, trainer: Trainer) -> None:
+        if any(flow.layers for flow in self.flows):
+            draw = partial(draw_gradient_flow, self.flows)
+            log_picture(trainer.loggers, self.flows[-1].step, draw)
 
     def _note_non_finite(self, step: int, layer: str | None) -> None:
         assert self._writer is not None  # the callers' question
@@ -210,7 +217,7 @@ class GradientMonitor(Callback):
             self.verdict = diagnose(self.flows, self._non_finite)
             self.verdict.write(Path(trainer.default_root_dir))
             log_verdict(trainer.loggers, self.verdict, alert=False)
-            log_picture(trainer.loggers, self.flows[-1].step, self.flows)
+            self._log_picture(trainer)
 
     def _flush(self) -> None:
         if self._writer is not None:

@@ -69,7 +69,8 @@ class Flow:
         if known.sum() < 2:
             return math.nan
         depth = np.arange(len(y))[known]
-        return -float(np.polyfit(depth, y[known], 1)[0])
+        depth = depth - depth.mean()
+        return -float(depth @ y[known] / (depth @ depth))
 
 
 def read_flows(record: pl.DataFrame) -> list[Flow]:

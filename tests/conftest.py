@@ -1,8 +1,13 @@
 """What every test may ask for: the repository's conf/, found from this file's own place."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported, here and in every process that a test starts. The nets of the tests are
+# tiny: a second thread gains nothing, and where another process is busy its waiting costs much.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """What the monitor says of a run is what its record says."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ class Partly(Smooth):
 def assert_same(flows: list[Flow], others: list[Flow]) -> None:
     assert [flow.step for flow in flows] == [flow.step for flow in others]
     for flow, other in zip(flows, others, strict=True):
-        np.testing.assert_equal(vars(flow), vars(other))
+        np.testing.assert_equal(asdict(flow), asdict(other))
 
 
 @pytest.mark.parametrize("module", [Smooth, Partly, BatchOfTheStep])

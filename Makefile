@@ -18,8 +18,8 @@ setup: .venv/.ready ## the environment in .venv: pinned versions, about 6 GB wit
 demo: setup ## seven runs on real CIFAR-10: six remedies and none against a vanishing gradient
 	@$(BIN)/python scripts/train.py study=demo
 
-test: setup ## the default suite, with its coverage
-	@$(BIN)/python -m pytest --cov --cov-report=term
+test: setup ## the default suite on every core, with its coverage
+	@$(BIN)/python -m pytest -n auto --cov --cov-report=term
 
 lint: setup ## ruff: rules and format
 	@$(BIN)/ruff check .

@@ -5,7 +5,7 @@ useless (diverged, exploding), or does the net learn (healthy)? And if neither: 
 causes do its layers show, or are they well (untrained)? While a run is young the second question
 alone is asked, since learning cannot be seen yet.
 
-How often it is right is measured by the fault suite under scripts/verdict_suite. It knows flows,
+How often it is right is measured by the fault suite, scripts/fault_suite.py. It knows flows,
 and neither torch nor Hydra; the overrides it names are words for a person.
 """
 

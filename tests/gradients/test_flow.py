@@ -22,7 +22,6 @@ def flow(gradient: list[float]) -> Flow:
         layers=[f"layer{i}" for i in range(n)],
         pre_activation=nothing,
         gradient=np.array(gradient, dtype=np.float64),
-        largest=nothing,
         dead=nothing,
         saturated=nothing,
         outputs=10,
@@ -98,7 +97,6 @@ def test_each_figure_is_that_of_its_rows() -> None:
     assert made.layers == ["first", "second", "logits"]
     np.testing.assert_allclose(made.pre_activation, [0, -1, NAN], atol=1e-12)
     np.testing.assert_allclose(made.gradient, [NAN, -3, -INF])
-    np.testing.assert_array_equal(made.largest, [3, 0.5, NAN])
     np.testing.assert_array_equal(made.dead, [0.25, 0.5, NAN])
     np.testing.assert_array_equal(made.saturated, [0, 1, NAN])
     assert made.zeros == 4 / 10  # of dL/dw: a parameter without one does not count
@@ -109,7 +107,7 @@ def test_each_figure_is_that_of_its_rows() -> None:
 def test_a_step_without_layers_loss_or_gradient_has_no_figures() -> None:
     made = flow_of(0, {"gradient": {"name": ["w"], "elements": [3]}})
     assert (made.layers, made.outputs, made.zeros, made.non_finite) == ([], 0, 0, 0)
-    assert math.isnan(made.loss)
+    assert made.loss is None
     assert math.isnan(made.first_over_last)
     assert len(made.update_to_weight) == 0
 

@@ -141,6 +141,7 @@ def test_a_step_that_fp16_skips_is_counted_and_changes_nothing(tmp_path: Path) -
     assert rows(tmp_path, "clipped_gradient").is_empty()
     assert rows(tmp_path, "non_finite").is_empty()  # the loss is well
     assert monitor.flows[0].non_finite > 0
+    assert monitor.flows[0].loss is not None
     assert math.isfinite(monitor.flows[0].loss)
 
 
@@ -201,7 +202,7 @@ def test_a_batch_that_training_step_skips_has_no_loss(tmp_path: Path) -> None:
             return None if index == 1 else super().training_step(batch, index)
 
     monitor = watch(tmp_path, Skipping(convnet()), max_steps=3)
-    assert [math.isnan(flow.loss) for flow in monitor.flows] == [False, True, False]
+    assert [flow.loss is None for flow in monitor.flows] == [False, True, False]
     assert rows(tmp_path, "gradient", step=1)["norm"].null_count() == len(
         rows(tmp_path, "gradient", step=1)
     )
@@ -218,3 +219,24 @@ def test_the_batch_is_measured_in_the_images_that_come_first(tmp_path: Path) -> 
         gradient = zs[name].grad
         assert gradient is not None
         assert row["rms"] == pytest.approx(rms(gradient[:8]), rel=1e-4)
+
+
+def test_a_backward_that_lightning_does_not_see_is_no_divergence(tmp_path: Path) -> None:
+    """Manual optimization may call loss.backward() itself: then the loss is not known."""
+
+    class Manual(Watched):
+        def __init__(self) -> None:
+            super().__init__(convnet())
+            self.automatic_optimization = False
+
+        def training_step(self, batch: list[Tensor], index: int) -> None:
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            super().training_step(batch, index).backward()
+            optimizer.step()
+
+    monitor = watch(tmp_path, Manual(), max_steps=3)
+    assert [flow.loss for flow in monitor.flows] == [None] * len(monitor.flows)
+    assert rows(tmp_path, "non_finite").is_empty()
+    assert monitor.verdict is not None
+    assert monitor.verdict.kind == "healthy"

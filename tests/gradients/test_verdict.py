@@ -24,7 +24,6 @@ def flow(step: int = 0, **changes: Any) -> Flow:
         "layers": LAYERS,
         "pre_activation": np.zeros(4),
         "gradient": np.full(4, -4.0),
-        "largest": np.ones(4),
         "dead": np.array([0, 0, 0, np.nan]),
         "saturated": np.array([0, 0, 0, np.nan]),
         "outputs": 10,
@@ -177,6 +176,13 @@ def test_where_the_signal_fades_too_the_first_advice_is_another_initialization()
     assert fading.kind == steady.kind == "vanishing"
     assert fading.remedies[0] == "remedy=xavier"
     assert "remedy=xavier" not in steady.remedies
+
+
+def test_a_loss_that_is_not_known_is_neither_divergence_nor_learning() -> None:
+    assert diagnose(run(loss=None)).kind == "healthy"
+    assert diagnose(run(loss=None)).confidence == 0.5
+    assert diagnose(run(loss=None, **CAUSES["vanishing"])).kind == "vanishing"
+    assert diagnose(run(loss=0.0, outputs=1)).kind == "untrained"  # no chance level to gain on
 
 
 def test_a_verdict_is_read_as_it_was_written(tmp_path: Path) -> None:

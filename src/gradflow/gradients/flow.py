@@ -28,11 +28,10 @@ class Flow:
     """
 
     step: int
-    loss: float  # as training_step returns it; NaN if unknown
+    loss: float | None  # absolute; None where training never showed it to Lightning
     layers: list[str]
     pre_activation: Floats  # (n,) log10 RMS of z
     gradient: Floats  # (n,) log10 RMS of dL/dz: the gradient profile
-    largest: Floats  # (n,) max |z|
     dead: Floats  # (n,) share of dead units
     saturated: Floats  # (n,) share of saturated units
     outputs: int  # number of logits; 0 if unknown
@@ -43,7 +42,8 @@ class Flow:
     @cached_property
     def is_finite(self) -> bool:
         """Whether the loss and every z are: before that, nothing else can be judged."""
-        return math.isfinite(self.loss) and not np.isnan(self.pre_activation).any()
+        known = self.loss is None or math.isfinite(self.loss)
+        return known and not np.isnan(self.pre_activation).any()
 
     @property
     def first_over_last(self) -> float:
@@ -116,11 +116,10 @@ def flow_of(step: int, kinds: Mapping[str, Mapping[str, Any]]) -> Flow:
         ratio = update / weight
     return Flow(
         step=step,
-        loss=float(_floats(kinds["loss"]["max"])[0]) if "loss" in kinds else math.nan,
+        loss=float(_floats(kinds["loss"]["max"])[0]) if "loss" in kinds else None,
         layers=layers,
         pre_activation=decades(z["rms"]),
         gradient=decades(_by_name(kinds.get("pre_activation_gradient", empty), "rms", layers)),
-        largest=_floats(z["max"]),
         dead=_floats(z["dead"]),
         saturated=_floats(z["saturated"]),
         outputs=int(units[-1] or 0) if (units := z.get("units", [])) else 0,

@@ -45,7 +45,6 @@ class LayerValues:
     elements: list[int]  # of z, in the images that were measured
     units: list[int]  # channels of a convolution, features of a linear layer
     has_gradient: list[bool]
-    has_units: list[bool]
     values: Tensor
     # On request: z and a = phi(z) of the measured images, by layer, for histograms.
     tensors: dict[str, dict[str, Tensor]]
@@ -140,7 +139,6 @@ class LayerWatch:
             elements=[layer.z.numel() for layer in layers],
             units=[unit_count(layer.z) for layer in layers],
             has_gradient=[layer.gradient is not None for layer in layers],
-            has_units=[layer.activation is not None for layer in layers],
             values=values,
             tensors=self._tensors,
         )

@@ -122,16 +122,10 @@ class GradientMonitor(Callback):
         """Look at the loss, and keep it for the record."""
         if self._watch is None:
             return
-        # Lightning divides the loss for accumulation, and the AMP scaler multiplies it.
-        self._factor = float(
-            trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
-        )
-        scaler: torch.amp.GradScaler | None = getattr(trainer.precision_plugin, "scaler", None)
-        if scaler is not None and scaler.is_enabled():
-            # The present scale without a wait for the device, which get_scale() would be.
-            self._factor = self._factor / scaler.scale(torch.ones((), device=loss.device))
-        self._loss = loss.detach() * self._factor
-        if loss.device.type == "cpu" and not self._non_finite and not math.isfinite(self._loss):
+        if self._is_due(trainer.global_step):
+            self._factor = _factor(trainer, pl_module, loss)
+            self._loss = loss.detach() * self._factor
+        if loss.device.type == "cpu" and not self._non_finite and not math.isfinite(loss):
             self._note_non_finite(trainer.global_step, self._watch.first_non_finite())
         self._watch.forget()
 
@@ -188,7 +182,7 @@ class GradientMonitor(Callback):
             self._writer.append(step, of_kind.kind, of_kind.entries, of_kind.columns)
         flow = flow_of_rows(step, rows)
         self.flows.append(flow)
-        if not math.isfinite(flow.loss) and not self._non_finite:
+        if flow.loss is not None and not math.isfinite(flow.loss) and not self._non_finite:
             self._note_non_finite(step, _first_non_finite_layer(rows))
         log_record(trainer.loggers, step, rows, flow)
         before, self.verdict = self.verdict, diagnose(self.flows, self._non_finite)
@@ -222,6 +216,19 @@ class GradientMonitor(Callback):
     def _flush(self) -> None:
         if self._writer is not None:
             self._writer.flush()
+
+
+def _factor(trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> Tensor | float:
+    """What the loss as it goes backward is to be multiplied by, to be training_step's own.
+
+    Lightning has divided it for accumulation, and the AMP scaler has multiplied it.
+    """
+    batches = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
+    scaler: torch.amp.GradScaler | None = getattr(trainer.precision_plugin, "scaler", None)
+    if scaler is None or not scaler.is_enabled():
+        return float(batches)
+    # The present scale without a wait for the device, which get_scale() would be.
+    return batches / scaler.scale(torch.ones((), device=loss.device))
 
 
 def _first_non_finite_layer(rows: Sequence[Rows]) -> str | None:

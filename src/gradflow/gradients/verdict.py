@@ -11,6 +11,7 @@ and neither torch nor Hydra; the overrides it names are words for a person.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from gradflow.gradients.flow import Flow, read_flows
+from gradflow.gradients.flow import Floats, Flow, read_flows
 from gradflow.gradients.record import first_non_finite
 
 FILE = "verdict.json"
@@ -120,7 +121,8 @@ def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = N
     step = flows[-1].step
     finite = [flow for flow in flows if flow.is_finite]
     start = _at_start(finite)
-    if first_non_finite is None and not math.isfinite(flows[-1].loss):
+    latest = flows[-1].loss
+    if first_non_finite is None and latest is not None and not math.isfinite(latest):
         first_non_finite = (step, "loss")
     if first_non_finite is not None:
         bad_step, where = first_non_finite
@@ -132,25 +134,27 @@ def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = N
     if start is None:
         return _verdict("untrained", "no layer was measured", 0.0, step, None)
 
-    chance = math.log(start.outputs) if start.outputs > 1 else start.loss
-    present = float(np.mean([flow.loss for flow in finite[-_LATEST:]]))
-    young = step < _EARLY or len(finite) < _LATEST
-    gained = (chance - present) / chance
+    losses = [flow.loss for flow in finite if flow.loss is not None]
+    young = step < _EARLY or len(losses) < _LATEST  # or the loss is not known at all
+    chance = math.log(start.outputs) if start.outputs > 1 else (losses or [math.inf])[0]
+    present = float(np.mean(losses[-_LATEST:])) if losses else chance
+    gained = (chance - present) / chance if chance else 0.0
     if not young and gained > _LEARNED:
         said = f"the loss is {present:.3g}, chance {chance:.3g}"
         return _verdict("healthy", said, (gained - _LEARNED) / _LEARNED, step, None)
 
+    now = finite[-1]
     # What initialization did comes first: what training did is its consequence.
     causes: tuple[tuple[Kind, _Cause | None], ...] = (
-        ("dead", _dead(start)),
-        ("saturated", _saturated(start)),
+        ("dead", _units(start, start.dead, "dead")),
+        ("saturated", _units(start, start.saturated, "saturated")),
         ("frozen", _frozen(start)),
         ("vanishing", _vanishing(start)),
         ("exploding", _exploding(start)),
         ("diverged", _blown_up(finite, chance)),
         ("diverged", _steps_too_large(finite)),
-        ("dead", _dead(finite[-1])),
-        ("saturated", _saturated(finite[-1])),
+        ("dead", _units(now, now.dead, "dead")),
+        ("saturated", _units(now, now.saturated, "saturated")),
     )
     for kind, cause in causes:
         if cause is not None:
@@ -169,25 +173,15 @@ def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = N
 _Cause = tuple[str, float, str | None]
 
 
-def _dead(flow: Flow) -> _Cause | None:
-    if not len(flow.dead) or np.isnan(flow.dead).all():
+def _units(flow: Flow, shares: Floats, are: str) -> _Cause | None:
+    """Judge the layer that has the largest share of units that `are` dead, or saturated."""
+    if np.isnan(shares).all():  # as of no layers at all
         return None
-    worst = int(np.nanargmax(flow.dead))
-    share = float(flow.dead[worst])
+    worst = int(np.nanargmax(shares))
+    share = float(shares[worst])
     if share <= _UNITS:
         return None
-    said = f"{share:.0%} of the units of {flow.layers[worst]} are dead at step {flow.step}"
-    return said, (share - _UNITS) / _UNITS, flow.layers[worst]
-
-
-def _saturated(flow: Flow) -> _Cause | None:
-    if not len(flow.saturated) or np.isnan(flow.saturated).all():
-        return None
-    worst = int(np.nanargmax(flow.saturated))
-    share = float(flow.saturated[worst])
-    if share <= _UNITS:
-        return None
-    said = f"{share:.0%} of the units of {flow.layers[worst]} are saturated at step {flow.step}"
+    said = f"{share:.0%} of the units of {flow.layers[worst]} are {are} at step {flow.step}"
     return said, (share - _UNITS) / _UNITS, flow.layers[worst]
 
 
@@ -231,23 +225,25 @@ def _exploding(start: Flow) -> _Cause | None:
 
 
 def _blown_up(flows: Sequence[Flow], chance: float) -> _Cause | None:
-    worst = max(flows[1:], key=lambda flow: flow.loss, default=None)
-    if worst is None or worst.loss < _BLOWN_UP * max(chance, flows[0].loss):
+    losses = [(flow.loss, flow.step) for flow in flows if flow.loss is not None]
+    if len(losses) < 2:
         return None
-    said = f"the loss goes up to {worst.loss:.3g} at step {worst.step}, chance {chance:.3g}"
-    return said, worst.loss / (_BLOWN_UP * chance) - 1, None
+    worst, step = max(losses[1:])
+    if worst <= _BLOWN_UP * max(chance, losses[0][0]):
+        return None
+    said = f"the loss goes up to {worst:.3g} at step {step}, chance {chance:.3g}"
+    return said, worst / (_BLOWN_UP * chance) - 1, None
 
 
 def _steps_too_large(flows: Sequence[Flow]) -> _Cause | None:
-    steps = [
-        (float(np.nanmax(f.update_to_weight)), f) for f in flows if f.step <= _EARLY and _known(f)
-    ]
+    early = itertools.takewhile(lambda flow: flow.step <= _EARLY, flows)
+    steps = [(float(np.nanmax(flow.update_to_weight)), flow.step) for flow in early if _known(flow)]
     if not steps:
         return None
-    largest, flow = max(steps, key=lambda step: step[0])
+    largest, step = max(steps)
     if 10**largest <= _STEP:
         return None
-    said = f"the update of a weight is {10**largest:.2g} of its size at step {flow.step}"
+    said = f"the update of a weight is {10**largest:.2g} of its size at step {step}"
     return said, largest - math.log10(_STEP), None
 
 

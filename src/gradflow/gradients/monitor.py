@@ -19,13 +19,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from gradflow.gradients.charts import Chart, histogram_chart, profile_chart
 from gradflow.gradients.flow import Flow, read_flows
 from gradflow.gradients.layers import LayerWatch
 from gradflow.gradients.picture import draw_gradient_flow
 from gradflow.gradients.record import Entry, RecordWriter, first_non_finite, read_gradients
 from gradflow.gradients.snapshot import Rows, Snapshot, flow_of_rows
 from gradflow.gradients.verdict import Verdict, diagnose
-from gradflow.weights_and_biases import log_picture, log_record, log_verdict
+from gradflow.weights_and_biases import log_charts, log_picture, log_record, log_verdict
 
 HISTOGRAMS = ("weight", "pre_activation", "activation")
 
@@ -48,7 +49,8 @@ class GradientMonitor(Callback):
     each, to every WandbLogger of the trainer (see `weights_and_biases.py` for the keys); `flows`
     holds their figures, and `verdict` what they say so far. The verdict is written to
     `verdict.json` when training ends, and W&B is alerted when it turns bad. `picture_every_n_steps`
-    says how often the gradient-flow picture goes to W&B, besides at the end. `histograms` asks for
+    says how often the gradient-flow picture goes to W&B, besides at the end, when the charts of
+    `charts.py` go there too. `histograms` asks for
     those of "weight", "pre_activation" (z) or "activation" (phi(z)) too.
 
     A frozen parameter has no row; one that requires a gradient but has none in this step has a row
@@ -212,6 +214,18 @@ class GradientMonitor(Callback):
             self.verdict.write(Path(trainer.default_root_dir))
             log_verdict(trainer.loggers, self.verdict, alert=False)
             self._log_picture(trainer)
+            draw = partial(self._charts, trainer)
+            log_charts(trainer.loggers, self.flows[-1].step, draw)
+
+    def _charts(self, trainer: Trainer) -> list[Chart]:
+        folder, steps = Path(trainer.default_root_dir), (self.flows[0].step, self.flows[-1].step)
+        weights = [
+            name.replace("_orig_mod.", "")
+            for name, parameter in trainer.lightning_module.named_parameters()
+            if parameter.dim() > 1
+        ]
+        found = profile_chart(self.flows), histogram_chart(read_gradients(folder, steps), weights)
+        return [chart for chart in found if chart is not None]
 
     def _flush(self) -> None:
         if self._writer is not None:

@@ -143,8 +143,10 @@ class RecordWriter:
                 self._write(kept[-1], earlier)
 
 
-def read_gradients(run_folder: Path) -> pl.DataFrame:
+def read_gradients(run_folder: Path, steps: Sequence[int] | None = None) -> pl.DataFrame:
     """All rows of a run's record, by step, kind and index; none if the run was not watched.
+
+    With `steps`, the rows of those alone: a long run's whole record need not fit into memory.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -154,7 +156,8 @@ def read_gradients(run_folder: Path) -> pl.DataFrame:
     parts = _parts(run_folder / FOLDER)
     if not parts:
         return SCHEMA.to_frame()
-    return _read(parts).sort("step", "kind", "index")
+    wanted = None if steps is None else pl.col("step").is_in(list(steps))
+    return _read(parts, wanted).sort("step", "kind", "index")
 
 
 def first_non_finite(record: pl.DataFrame) -> tuple[int, str] | None:
@@ -196,13 +199,14 @@ def _bins(parts: Sequence[NDArray[np.int64] | None], counts: Sequence[int]) -> p
     return pl.Series(np.concatenate(known), dtype=SCHEMA["bins"]).gather(place.set(place < 0, None))
 
 
-def _read(parts: list[Path]) -> pl.DataFrame:
-    """Read whole parts; one from before a column was added has null in it.
+def _read(parts: list[Path], wanted: pl.Expr | None = None) -> pl.DataFrame:
+    """Read parts, whole or the `wanted` rows; one from before a column was added has null in it.
 
     Without globbing, to which the brackets of a folder such as `remedy=[relu,clip]` would mean
     something else.
     """
-    return pl.scan_parquet(parts, schema=SCHEMA, missing_columns="insert", glob=False).collect()
+    rows = pl.scan_parquet(parts, schema=SCHEMA, missing_columns="insert", glob=False)
+    return (rows if wanted is None else rows.filter(wanted)).collect()
 
 
 def _part_name(first_step: int) -> str:

@@ -185,7 +185,6 @@ def _numbers_of(config: Config) -> dict[str, Any]:
 
 
 def _start_wandb(config: Config, folder: Path, name: str, status: Status) -> Any:
-    values = config.model_dump(exclude={"logger"}) | {"git": status.git}
     mode = config.logger.mode
     assert mode != "none"  # the caller's question
     run = weights_and_biases.start_run(
@@ -196,9 +195,22 @@ def _start_wandb(config: Config, folder: Path, name: str, status: Status) -> Any
         group=config.study.name if config.study else None,
         name=name,
         tags=[*config.logger.tags, *config.pathology, *config.remedy],
-        config=values,
+        config=_compared(config) | {"git": status.git},
         run_id=status.wandb_id,
     )
     status.wandb_id = run.id
     status.write(folder)
     return run
+
+
+def _compared(config: Config) -> dict[str, Any]:
+    """Return a configuration as W&B groups, filters and compares by it.
+
+    Each axis and each single value is a word at the top: `remedy`, `activation`, `lr`, `seed`. What
+    the choices stand for, such as an optimizer's own arguments, is below `settings`.
+    """
+    values = config.model_dump(exclude={"axes", "logger"})
+    chosen = {axis: choice for axis, choice in config.axes.items() if axis in values}
+    settings = {axis: values.pop(axis) for axis in chosen}
+    del settings["pathology"], settings["remedy"]  # a sentence on each, which the word says
+    return chosen | values | {"study": config.study and config.study.name, "settings": settings}

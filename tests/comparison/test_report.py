@@ -8,6 +8,7 @@ it is sent.
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -142,6 +143,22 @@ def test_only_the_differences_are_compared(study: Path) -> None:
     sent = definition(make_report(read_study(study)))
     assert panels(sent, "Run Comparer") == [{"diffOnly": True}]
     assert "config:remedy.value" in grids(sent)[0]["runSets"][0]["runFeed"]["columnOrder"]
+
+
+def test_every_key_that_a_run_logs_is_in_the_tables_of_the_documents(study: Path) -> None:
+    page = (REPOSITORY / "docs" / "weights_and_biases.md").read_text()
+    cells = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| ")]
+    words = [word for cell in cells for word in re.findall(r"`([^`]+)`", cell)]
+    patterns = [re.sub("<.+>", ".+", re.escape(word)) for word in words]
+    own = r"_.+|trainer/global_step"  # W&B's, and Lightning's x
+    known = re.compile(rf"(?:{'|'.join([*patterns, own])})(?:\.\w+)?")  # an image is several keys
+    single = yaml.safe_load((REPOSITORY / "conf" / "run.yaml").read_text()).keys()
+    for run in study.iterdir():
+        found = logged(run)
+        assert [
+            key for key in found["history"] | found["summary"] if not known.fullmatch(key)
+        ] == []
+        assert [k for k in found["config"] - single if not known.fullmatch(k)] == []
 
 
 def logged_by_hand(folder: Path, wandb_id: str | None, **changes: Any) -> None:

@@ -166,7 +166,7 @@ def log_charts(loggers: Sequence[Logger], step: int, make: Callable[[], Sequence
     for logger in wandb_loggers:
         values: dict[str, Any] = {}
         for chart in charts:
-            table = wandb.Table(columns=chart.columns, data=chart.rows)
+            table = wandb.Table(columns=[*chart.columns], data=chart.rows)
             values[chart.key] = wandb.plot.line(table, chart.x, chart.y, "record", chart.title)
         if values:
             logger.log_metrics(values, step=step)

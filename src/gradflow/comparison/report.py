@@ -79,11 +79,12 @@ def read_study(folder: Path) -> Study:
     if not ids:
         raise ConfigError(f"{folder}: none of its runs was logged to W&B (logger=none)")
     groups = {(run.config.get("study") or {}).get("name") for run in runs}
-    loggers = [run.config["logger"] for run in runs if run.config["logger"]["mode"] != "none"]
-    places = {(logger["project"], logger["entity"]) for logger in loggers}
-    if len(groups) > 1 or len(places) > 1 or None in groups:
+    loggers = [run.config.get("logger") or {} for run in runs]
+    places = {(of["project"], of["entity"]) for of in loggers if of.get("mode", "none") != "none"}
+    name = groups.pop()
+    if groups or len(places) != 1 or name is None:
         raise ConfigError(f"{folder}: a report takes the runs of one study, in one W&B project")
-    (name,), ((project, entity),) = groups, places
+    ((project, entity),) = places
     return Study(name, project, entity, runs, ids)
 
 
@@ -185,7 +186,7 @@ def definition(report: wr.Report) -> dict[str, Any]:
 
     But for two: a random `name`, and the `spec`, an object here, which is sent as a string of JSON.
     """
-    model = report._to_model()
+    model: Any = report._to_model()  # type: ignore[no-untyped-call]  # nothing public returns it
     return {
         "id": model.id or None,
         "entityName": model.project.entity_name or None,

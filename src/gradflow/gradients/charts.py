@@ -95,7 +95,7 @@ def _shares(row: Mapping[str, Any]) -> list[float | None]:
         return [None] * len(EXPONENTS)
     below, above = row["zeros"] + row["subnormals"], row["infs"] + row["nans"]
     counts = exponent_counts(np.array(row["bins"]), below, above)
-    return (counts / row["elements"]).tolist()
+    return [float(share) for share in counts / row["elements"]]
 
 
 def _finite(value: float) -> float | None:

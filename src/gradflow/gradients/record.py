@@ -149,12 +149,20 @@ def read_gradients(run_folder: Path) -> pl.DataFrame:
     Raises:
         FileNotFoundError: if there is no such folder.
     """
+    return scan_gradients(run_folder).collect()
+
+
+def scan_gradients(run_folder: Path) -> pl.LazyFrame:
+    """Return `read_gradients`' rows before any is read: the rows and columns asked for are.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+    """
     if not run_folder.is_dir():
         raise FileNotFoundError(f"{run_folder}: no such run folder")
     parts = _parts(run_folder / FOLDER)
-    if not parts:
-        return SCHEMA.to_frame()
-    return _read(parts).sort("step", "kind", "index")
+    # Each part is in order, and so are the parts.
+    return _scan(parts) if parts else SCHEMA.to_frame().lazy()
 
 
 def first_non_finite(record: pl.DataFrame) -> tuple[int, str] | None:
@@ -197,12 +205,18 @@ def _bins(parts: Sequence[NDArray[np.int64] | None], counts: Sequence[int]) -> p
 
 
 def _read(parts: list[Path]) -> pl.DataFrame:
+    return _scan(parts).collect()
+
+
+def _scan(parts: list[Path]) -> pl.LazyFrame:
     """Read whole parts; one from before a column was added has null in it.
 
     Without globbing, to which the brackets of a folder such as `remedy=[relu,clip]` would mean
     something else.
     """
-    return pl.scan_parquet(parts, schema=SCHEMA, missing_columns="insert", glob=False).collect()
+    return pl.scan_parquet(
+        parts, schema=SCHEMA, missing_columns="insert", extra_columns="ignore", glob=False
+    )
 
 
 def _part_name(first_step: int) -> str:

@@ -237,8 +237,9 @@ class LayerWatch:
         self._layers[name] = layer
         if z.requires_grad:
 
-            def backward(gradient: Tensor) -> None:
-                layer.gradient = self._sample(gradient)
+            def backward(gradient: Tensor | None) -> None:
+                if gradient is not None:  # as of an unused output of a compiled part
+                    layer.gradient = self._sample(gradient)
 
             z.register_hook(backward)  # type: ignore[no-untyped-call]
             if self._compiled.repeating:

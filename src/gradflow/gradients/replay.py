@@ -88,8 +88,9 @@ class Call:
         reached = {i: g for i, g in self._gradients.items() if leaves[i].requires_grad}
         return [leaves[i] for i in reached], list(reached.values())
 
-    def _reached(self, place: int, gradient: Tensor) -> None:
-        self._gradients[place] = gradient.clone()  # which autograd may go on to write into
+    def _reached(self, place: int, gradient: Tensor | None) -> None:
+        if gradient is not None:  # an output that is not used, of a function that has others
+            self._gradients[place] = gradient.clone()  # autograd may go on to write into it
 
     def _device(self) -> torch.device:
         tensors = [*self.module.parameters(), *tree_leaves(self.inputs)]

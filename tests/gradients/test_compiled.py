@@ -10,21 +10,24 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils.parametrizations import spectral_norm
 
 from gradflow.gradients.layers import LayerValues, LayerWatch
 
 
 class Steps(nn.Module):
-    """A part that takes a keyword, gives two outputs of which one is not used, and draws."""
+    """A part that takes a keyword, draws, counts, and gives an output that is not used."""
+
+    calls: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.relu = spectral_norm(nn.Linear(6, 6)), nn.ReLU(inplace=True)
+        self.first, self.relu = nn.Linear(6, 6), nn.ReLU(inplace=True)
         self.dropout, self.tanh = nn.Dropout(0.5), nn.Tanh()
+        self.register_buffer("calls", torch.ones(()))
 
     def forward(self, x: Tensor, *, scale: Tensor) -> dict[str, Tensor]:
-        h = self.dropout(self.relu(self.first(x) * scale))
+        self.calls += 1
+        h = self.dropout(self.relu(self.first(x) * scale + self.calls))
         return {"out": self.first(h), "unused": self.tanh(h)}
 
 
@@ -42,6 +45,14 @@ class Twice(nn.Module):
         self.unused(first["unused"])
         h = self.between(first["out"])
         return self.head(self.part(h, scale=scale)["out"])  # type: ignore[no-any-return]
+
+
+class Shared(nn.Sequential):
+    """A part that has a module in common with what is outside of it."""
+
+    def __init__(self) -> None:
+        tanh = nn.Tanh()
+        super().__init__(tanh, nn.Sequential(nn.Linear(6, 6), tanh), nn.Linear(6, 3))
 
 
 class InPlace(nn.Sequential):
@@ -86,9 +97,16 @@ def nothing_compiled_before() -> None:
 
 
 @pytest.mark.parametrize("compiled", [torch_compile, in_place, nested])
-@pytest.mark.parametrize(("kind", "part"), [(Twice, "part"), (InPlace, "1")])
+@pytest.mark.parametrize(
+    ("kind", "part", "last", "count"),
+    [(Twice, "part", "head", 8), (InPlace, "1", "2", 3), (Shared, "1", "2", 3)],
+)
 def test_layers_before_in_and_behind_a_part_are_those_of_the_eager_net(
-    kind: type[nn.Module], part: str, compiled: Callable[[nn.Module], nn.Module]
+    kind: type[nn.Module],
+    part: str,
+    last: str,
+    count: int,
+    compiled: Callable[[nn.Module], nn.Module],
 ) -> None:
     torch.manual_seed(0)
     net = kind()
@@ -96,8 +114,7 @@ def test_layers_before_in_and_behind_a_part_are_those_of_the_eager_net(
     setattr(net, part, compiled(net.get_submodule(part)))
     found, wanted = measured(net), measured(eager)
     assert found.names == wanted.names
-    assert found.names[-1] == ("head" if kind is Twice else "2")
-    assert len(found.names) == (8 if kind is Twice else 3)
+    assert (found.names[-1], len(found.names)) == (last, count)
     assert found.has_gradient == wanted.has_gradient
     np.testing.assert_allclose(found.values, wanted.values, rtol=1e-5)
     for one, other in zip(net.parameters(), eager.parameters(), strict=True):

@@ -59,12 +59,6 @@ CASES = {
         20,
         1,
     ),
-    "compiled": Case(
-        "compiled ResNet-20, batch 128",
-        ["model.depth=20", "data.batch_size=128", "compile=true"],
-        10,
-        1,
-    ),
 }
 
 

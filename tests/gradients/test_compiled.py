@@ -84,7 +84,9 @@ def measured(net: nn.Module, watch: LayerWatch | None = None) -> LayerValues:
     x = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
     watch = watch or LayerWatch(net)
     watch.start(measuring=True)
-    net(x).square().sum().backward()
+    loss = net(x).square().sum()
+    watch.forget()
+    loss.backward()
     values = watch.collect()
     watch.close()
     assert values is not None

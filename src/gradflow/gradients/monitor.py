@@ -55,7 +55,8 @@ class GradientMonitor(Callback):
     of nulls; a parameter shared by several layers has one row, under its first name. With several
     optimizers Lightning counts each one's step: a record holds all parameters as they are when the
     counted step is due. Sharded gradients (FSDP) are not gathered: each process sees its own part.
-    The layers inside a compiled net are not seen; its parameters are.
+    The layers inside of what `torch.compile` has made are those of a second pass, uncompiled, of
+    the same batch, before the optimizer acts (see `compiled.py` for what is not covered).
 
     Raises:
         ValueError: if a number of steps is below 1, or `histograms` names anything else.

@@ -51,14 +51,6 @@ def test_what_was_appended_is_read_back_in_one_line(tmp_path: Path) -> None:
         np.testing.assert_array_equal(rows[column].to_numpy(), values)
 
 
-def test_the_rows_of_some_steps_can_be_read_alone(tmp_path: Path) -> None:
-    write(tmp_path, range(0, 100, 10))
-    every = read_gradients(tmp_path)
-    some = read_gradients(tmp_path, steps=(0, 90))
-    assert_frame_equal(some, every.filter(pl.col("step").is_in([0, 90])))
-    assert len(some) == 2 * len(ENTRIES)
-
-
 def test_a_part_holds_the_given_number_of_steps_and_is_named_by_its_first(tmp_path: Path) -> None:
     write(tmp_path, range(0, 100, 10))
     names = sorted(path.name for path in (tmp_path / FOLDER).iterdir())

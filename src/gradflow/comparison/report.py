@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from gradflow.comparison.runs import Run, read_runs
-from gradflow.comparison.table import differing_axes
+from gradflow.comparison.settings import differing
 from gradflow.config.errors import ConfigError
-from gradflow.training.status import Status
 from gradflow.weights_and_biases import answered, runs_on_server
 
 try:
@@ -72,8 +71,7 @@ def read_study(folder: Path) -> Study:
     if not folder.is_dir():
         raise ConfigError(f"{folder}: is no folder of a study")
     runs = [run for run in read_runs([folder]) if run.config]
-    statuses = [Status.read(run.folder) for run in runs]
-    ids = [status.wandb_id for status in statuses if status and status.wandb_id]
+    ids = [run.wandb_id for run in runs if run.wandb_id]
     if not runs:
         raise ConfigError(f"{folder}: no run in there (no status.json)")
     if not ids:
@@ -90,19 +88,19 @@ def read_study(folder: Path) -> Study:
 
 def make_report(study: Study, entity: str | None = None) -> wr.Report:
     """Compose the study's report, in `entity` unless the study names one; nothing is sent."""
-    differing = differing_axes(study.runs)
-    keys = [key for key in differing if key != "seed"] or ["remedy"]
-    several = "seed" in differing and len(keys) == 1
-    seeds = wr.Config(keys[0]) if several else None
-    words = ", ".join(f"`{key}`" for key in differing)
+    words = differing(study.runs)
+    keys = [f"settings.{word}" if "." in word else word for word in words]  # in W&B's config
+    several = len({run.config.get("seed") for run in study.runs}) > 1
+    seeds = wr.Config(keys[0]) if several and len(keys) == 1 else None
+    named = [*words, *(["seed"] if several else [])]
     return wr.Report(
         project=study.project,
         entity=study.entity or entity or "",
         title=f"Study {study.name}",
-        description=f"{len(study.runs)} runs, which differ in {words.replace('`', '')}.",
+        description=f"{len(study.runs)} runs, which differ in {', '.join(named) or 'nothing'}.",
         width="fluid",
         blocks=[
-            wr.MarkdownBlock(_HOW_TO_READ.format(differing=words)),
+            wr.MarkdownBlock(_HOW_TO_READ),
             wr.H2("What the runs are, and where they differ"),
             _grid(study, keys, [wr.RunComparer(diff_only=True)], across=1, height=12, table=True),
             wr.H2("Curves"),
@@ -173,12 +171,11 @@ def send(study: Study) -> str:
 
 
 _HOW_TO_READ = """\
-The runs differ in {differing}. In profiles and histograms a colour is a run, and the dash says \
-whether the line is of its first record (`start`) or its last (`end`). Layers are numbered from 1 \
-at the input; a layer whose gradient is exactly 0 is a gap. Histograms are over exponents of two, \
-the same in every run; the first bin, -127, holds zeros and subnormal numbers, and the last, 24, \
-all from 2^24 on, Inf and NaN. Those of every parameter at every record are in each run's own \
-workspace, as `gradients/…`."""
+In profiles and histograms a colour is a run, and the dash says whether the line is of its first \
+record (`start`) or its last (`end`). Layers are numbered from 1 at the input; a layer whose \
+gradient is exactly 0 is a gap. Histograms are over exponents of two, the same in every run; the \
+first bin, -127, holds zeros and subnormal numbers, and the last, 24, all from 2^24 on, Inf and \
+NaN. Those of every parameter at every record are in each run's own workspace, as `gradients/…`."""
 
 
 def definition(report: wr.Report) -> dict[str, Any]:
@@ -211,7 +208,9 @@ def _grid(
     width = _WIDTH // across
     for i, panel in enumerate(panels):
         panel.layout = wr.Layout(i % across * width, i // across * height, width, height)
-    columns = [*(f"config:{key}.value" for key in keys), *(f"summary:{key}" for key in SUMMARY)]
+    parts = [key.partition(".") for key in keys]
+    columns = [f"config:{first}.value{dot}{rest}" for first, dot, rest in parts]
+    columns += [f"summary:{key}" for key in SUMMARY]
     # The library reads a = as ==, within quotes too.
     name = repr(study.name).replace("=", r"\x3d")
     runs = wr.Runset(  # of the report's own project, since it names none

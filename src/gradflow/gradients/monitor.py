@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -23,7 +24,13 @@ from gradflow.gradients.charts import Chart, histogram_chart, profile_chart
 from gradflow.gradients.flow import Flow, read_flows
 from gradflow.gradients.layers import LayerWatch
 from gradflow.gradients.picture import draw_gradient_flow
-from gradflow.gradients.record import Entry, RecordWriter, first_non_finite, read_gradients
+from gradflow.gradients.record import (
+    Entry,
+    RecordWriter,
+    first_non_finite,
+    read_gradients,
+    scan_gradients,
+)
 from gradflow.gradients.snapshot import Rows, Snapshot, flow_of_rows
 from gradflow.gradients.verdict import Verdict, diagnose
 from gradflow.weights_and_biases import log_charts, log_picture, log_record, log_verdict
@@ -57,7 +64,8 @@ class GradientMonitor(Callback):
     of nulls; a parameter shared by several layers has one row, under its first name. With several
     optimizers Lightning counts each one's step: a record holds all parameters as they are when the
     counted step is due. Sharded gradients (FSDP) are not gathered: each process sees its own part.
-    The layers inside a compiled net are not seen; its parameters are.
+    The layers inside of what `torch.compile` has made are those of a second pass, uncompiled, of
+    the same batch, before the optimizer acts (see `compiled.py` for what is not covered).
 
     Raises:
         ValueError: if a number of steps is below 1, or `histograms` names anything else.
@@ -218,13 +226,15 @@ class GradientMonitor(Callback):
             log_charts(trainer.loggers, self.flows[-1].step, draw)
 
     def _charts(self, trainer: Trainer) -> list[Chart]:
-        folder, steps = Path(trainer.default_root_dir), (self.flows[0].step, self.flows[-1].step)
+        steps = (self.flows[0].step, self.flows[-1].step)
+        record = scan_gradients(Path(trainer.default_root_dir))
+        ends = record.filter(pl.col("step").is_in(steps)).collect()
         weights = [
             name.replace("_orig_mod.", "")
             for name, parameter in trainer.lightning_module.named_parameters()
             if parameter.dim() > 1
         ]
-        found = profile_chart(self.flows), histogram_chart(read_gradients(folder, steps), weights)
+        found = profile_chart(self.flows), histogram_chart(ends, weights)
         return [chart for chart in found if chart is not None]
 
     def _flush(self) -> None:

@@ -143,10 +143,17 @@ class RecordWriter:
                 self._write(kept[-1], earlier)
 
 
-def read_gradients(run_folder: Path, steps: Sequence[int] | None = None) -> pl.DataFrame:
+def read_gradients(run_folder: Path) -> pl.DataFrame:
     """All rows of a run's record, by step, kind and index; none if the run was not watched.
 
-    With `steps`, the rows of those alone: a long run's whole record need not fit into memory.
+    Raises:
+        FileNotFoundError: if there is no such folder.
+    """
+    return scan_gradients(run_folder).collect()
+
+
+def scan_gradients(run_folder: Path) -> pl.LazyFrame:
+    """Return `read_gradients`' rows before any is read: the rows and columns asked for are.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -154,10 +161,8 @@ def read_gradients(run_folder: Path, steps: Sequence[int] | None = None) -> pl.D
     if not run_folder.is_dir():
         raise FileNotFoundError(f"{run_folder}: no such run folder")
     parts = _parts(run_folder / FOLDER)
-    if not parts:
-        return SCHEMA.to_frame()
-    wanted = None if steps is None else pl.col("step").is_in(list(steps))
-    return _read(parts, wanted).sort("step", "kind", "index")
+    # Each part is in order, and so are the parts.
+    return _scan(parts) if parts else SCHEMA.to_frame().lazy()
 
 
 def first_non_finite(record: pl.DataFrame) -> tuple[int, str] | None:
@@ -199,14 +204,19 @@ def _bins(parts: Sequence[NDArray[np.int64] | None], counts: Sequence[int]) -> p
     return pl.Series(np.concatenate(known), dtype=SCHEMA["bins"]).gather(place.set(place < 0, None))
 
 
-def _read(parts: list[Path], wanted: pl.Expr | None = None) -> pl.DataFrame:
-    """Read parts, whole or the `wanted` rows; one from before a column was added has null in it.
+def _read(parts: list[Path]) -> pl.DataFrame:
+    return _scan(parts).collect()
+
+
+def _scan(parts: list[Path]) -> pl.LazyFrame:
+    """Read whole parts; one from before a column was added has null in it.
 
     Without globbing, to which the brackets of a folder such as `remedy=[relu,clip]` would mean
     something else.
     """
-    rows = pl.scan_parquet(parts, schema=SCHEMA, missing_columns="insert", glob=False)
-    return (rows if wanted is None else rows.filter(wanted)).collect()
+    return pl.scan_parquet(
+        parts, schema=SCHEMA, missing_columns="insert", extra_columns="ignore", glob=False
+    )
 
 
 def _part_name(first_step: int) -> str:

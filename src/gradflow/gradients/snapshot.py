@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gradflow.gradients.compiled import uncompiled_name
 from gradflow.gradients.flow import Flow, flow_of
 from gradflow.gradients.histogram import Measurement, begin
 from gradflow.gradients.layers import LayerValues
@@ -54,8 +55,7 @@ class Snapshot:
         for index, (name, parameter) in enumerate(module.named_parameters()):
             if not parameter.requires_grad or parameter.numel() == 0:
                 continue
-            # torch.compile wraps a module into one whose attribute `_orig_mod` it is.
-            entry = Entry(name.replace("_orig_mod.", ""), index, parameter.numel())
+            entry = Entry(uncompiled_name(name), index, parameter.numel())
             if parameter.grad is None:
                 self._without_gradient.append(entry)
             else:

@@ -25,7 +25,8 @@ from gradflow.training.checkpoints import LAST, read_checkpoint
 from gradflow.training.classifier import Classifier
 from gradflow.training.distributed import is_first_process, leave_process_group
 from gradflow.training.memory import keep_freed_memory
-from gradflow.training.metrics_file import MetricsFile, last_values
+from gradflow.training.metrics import last_values
+from gradflow.training.metrics_file import MetricsFile
 from gradflow.training.process import as_found
 from gradflow.training.quiet import quieten
 from gradflow.training.status import CONFIG, FILE, Status, claimed, now

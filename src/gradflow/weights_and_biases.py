@@ -41,7 +41,7 @@ _HISTOGRAMS = {
 # The exponents that W&B shows one by one. All of float32's range downward, where gradients vanish,
 # and up to 2^24, by when a run has exploded. The run's own record has every bin.
 _FIRST_EXPONENT, _LAST_EXPONENT = -126, 23
-_EDGES = np.arange(_FIRST_EXPONENT - 1, _LAST_EXPONENT + 3)  # integers: short in JSON
+_EDGES = list(range(_FIRST_EXPONENT - 1, _LAST_EXPONENT + 3))  # integers: short in JSON
 EXPONENTS = _EDGES[:-1]
 
 
@@ -54,19 +54,28 @@ def histogram(
     holds zeros and subnormal numbers; the last, e = 24, holds everything from 2^24 on, Inf and NaN
     included. So nothing is dropped, and the counts add up to the number of elements.
     """
+    below, above = np.array([zeros_and_subnormals]), np.array([infs_and_nans])
+    return _histograms(bins[None], below, above)[0]
+
+
+def _histograms(
+    bins: NDArray[np.int64], below: NDArray[np.int64], above: NDArray[np.int64]
+) -> list[wandb.Histogram]:
+    """Make n histograms at once: what of it goes into lists does so in one call."""
     import wandb
 
-    counts = exponent_counts(bins, zeros_and_subnormals, infs_and_nans)
-    return wandb.Histogram(np_histogram=(counts, _EDGES))
+    counts = exponent_counts(bins, below, above).tolist()
+    # W&B takes lists as they are, and makes them of arrays; its types know of arrays alone.
+    return [wandb.Histogram(np_histogram=(of_one, _EDGES)) for of_one in counts]  # type: ignore[arg-type]
 
 
 def exponent_counts(
-    bins: NDArray[np.int64], zeros_and_subnormals: int, infs_and_nans: int
+    bins: NDArray[np.int64], below: NDArray[np.int64], above: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the counts of `histogram`, one for each of EXPONENTS."""
+    """Return the counts of n histograms: a row each, with a column for each of EXPONENTS."""
     shown = _LAST_EXPONENT - _FIRST_EXPONENT + 1
-    above = bins[shown:].sum() + infs_and_nans
-    return np.concatenate(([zeros_and_subnormals], bins[:shown], [above]))
+    above = above + bins[:, shown:].sum(axis=1)
+    return np.column_stack([below, bins[:, :shown], above])
 
 
 def log_record(loggers: Sequence[Logger], step: int, rows: Sequence[Rows], flow: Flow) -> None:
@@ -86,9 +95,10 @@ def log_record(loggers: Sequence[Logger], step: int, rows: Sequence[Rows], flow:
             continue
         below = columns["zeros"] + columns["subnormals"]
         above = columns["infs"] + columns["nans"]
-        for i, entry in enumerate(of_kind.entries):
-            bins = columns["bins"][i]
-            values[f"{key}/{entry.name}"] = histogram(bins, int(below[i]), int(above[i]))
+        for entry, made in zip(
+            of_kind.entries, _histograms(columns["bins"], below, above), strict=True
+        ):
+            values[f"{key}/{entry.name}"] = made
     figures = {
         "first_over_last": flow.first_over_last,  # decades
         "decades_per_layer": flow.decades_per_layer,

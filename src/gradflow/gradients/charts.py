@@ -71,7 +71,7 @@ def histogram_chart(record: pl.DataFrame, weights: Sequence[str]) -> Chart | Non
         places = (0, len(of_step) // 2, len(of_step) - 1)
         shares = [_shares(of_step.row(place, named=True)) for place in places]
         step = of_step["step"][0]
-        rows += [[*values, word, step] for values in zip(EXPONENTS.tolist(), *shares, strict=True)]
+        rows += [[*values, word, step] for values in zip(EXPONENTS, *shares, strict=True)]
     if not rows:
         return None
     return Chart(
@@ -94,7 +94,7 @@ def _shares(row: Mapping[str, Any]) -> list[float | None]:
     if row["bins"] is None:
         return [None] * len(EXPONENTS)
     below, above = row["zeros"] + row["subnormals"], row["infs"] + row["nans"]
-    counts = exponent_counts(np.array(row["bins"]), below, above)
+    (counts,) = exponent_counts(np.array([row["bins"]]), np.array([below]), np.array([above]))
     return [float(share) for share in counts / row["elements"]]
 
 

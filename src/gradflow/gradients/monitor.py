@@ -135,7 +135,7 @@ class GradientMonitor(Callback):
         if self._is_due(trainer.global_step):
             self._factor = _factor(trainer, pl_module, loss)
             self._loss = loss.detach() * self._factor
-        if loss.device.type == "cpu" and not self._non_finite and not math.isfinite(loss):
+        if loss.device.type == "cpu" and not self._non_finite and not math.isfinite(loss.detach()):
             self._note_non_finite(trainer.global_step, self._watch.first_non_finite())
         self._watch.forget()
 

@@ -8,6 +8,9 @@ import pytest
 # Before torch is imported, here and in every process that a test starts. The nets of the tests are
 # tiny: a second thread gains nothing, and where another process is busy its waiting costs much.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The W&B client reads this once a process, whichever test comes first; and a WandbLogger that is
+# only told `offline=True` asks for an account where an earlier run of the process did not.
+os.environ.setdefault("WANDB_MODE", "offline")
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from gradflow.comparison.runs import Run
 
 
@@ -50,9 +48,18 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             found |= flat(value, f"{prefix}{key}.")
         else:
-            text = yaml.safe_dump(value, default_flow_style=True, width=2**20, allow_unicode=True)
-            found[f"{prefix}{key}"] = text.removesuffix("\n").removesuffix("\n...").strip()
+            found[f"{prefix}{key}"] = _text(value)
     return found
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(_text, value))}]"
+    return str(value)
 
 
 def _words(settings: Sequence[Mapping[str, str]]) -> list[str]:

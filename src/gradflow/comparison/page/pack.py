@@ -5,6 +5,7 @@ The document's keys are what `assets/study.js` reads. It knows runs; nothing of 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -29,11 +30,13 @@ from gradflow.comparison.page.profiles import (
 from gradflow.comparison.page.record import Shown, read_shown
 from gradflow.comparison.page.theory import Line, lines
 from gradflow.comparison.runs import Run
-from gradflow.training.status import Status, now
+from gradflow.training.status import FILE as STATUS
+from gradflow.training.status import now
 
 # 100 runs of 60 tensors, 40 records and 64 bins: about 4 MB on the page.
 _CELLS = 100 * 60 * 40 * 64
 _FEWEST_RECORDS = 20
+_MADE = ("start", "end", "resumed", "threads", "host", "git", "versions")  # of status.json
 
 
 def pack(runs: Sequence[Run], *, beside: Path, title: str, theory_seconds: float) -> bytes:
@@ -98,7 +101,7 @@ class _Packer:
         self._beside = beside
 
     def run(self, run: Run, shown: Shown) -> dict[str, Any]:
-        status = Status.read(run.folder)
+        status = _status(run.folder)
         return {
             "name": run.folder.name,
             "link": quote(os.path.relpath(run.folder, self._beside)),
@@ -114,7 +117,7 @@ class _Packer:
             "metrics": run.metrics,
             "verdict": None if run.verdict is None else asdict(run.verdict),
             "settings": flat(run.config),
-            "made": {} if status is None else _made(status),
+            "made": _made(status),
             "records": self.arrays.add_counts(shown.steps),
             "recorded": shown.recorded,
             "curves": {
@@ -154,28 +157,29 @@ class _Packer:
         return self._places[names]
 
 
-def _wandb(run: Run, status: Status | None) -> dict[str, str] | None:
+def _status(folder: Path) -> dict[str, Any]:
+    """Return what status.json says, of whatever version; the run's state is already known."""
+    try:
+        status = json.loads((folder / STATUS).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return status if isinstance(status, dict) else {}
+
+
+def _wandb(run: Run, status: dict[str, Any]) -> dict[str, str] | None:
     """Return the run's id in W&B, and its address where the configuration names the entity."""
-    if status is None or status.wandb_id is None:
+    name = status.get("wandb_id")
+    if not isinstance(name, str):
         return None
-    found = {"id": status.wandb_id}
+    found = {"id": name}
     logger = run.config.get("logger")
     logger = logger if isinstance(logger, dict) else {}
     if logger.get("mode") == "online" and logger.get("entity") and logger.get("project"):
-        parts = (logger["entity"], logger["project"], "runs", status.wandb_id)
+        parts = (logger["entity"], logger["project"], "runs", name)
         found["link"] = "https://wandb.ai/" + "/".join(quote(str(p), safe="") for p in parts)
     return found
 
 
-def _made(status: Status) -> dict[str, str]:
-    """Return what the run was made with, and where."""
-    commit = str(status.git.get("commit") or "unknown")
-    changed = " and changes that are not in it" if status.git.get("dirty") else ""
-    return {
-        "commit": commit + changed,
-        "host": status.host,
-        "started": status.start,
-        "ended": status.end or "-",
-        "resumed": f"{status.resumed} times",
-        **status.versions,
-    }
+def _made(status: dict[str, Any]) -> dict[str, str]:
+    """Return what the run was made with, and where, as flat words."""
+    return flat({key: status[key] for key in _MADE if key in status})

@@ -37,7 +37,7 @@ def lines(runs: Sequence[Run | None], seconds: float) -> list[Line]:
     from gradflow.data import DataError
 
     end = time.monotonic() + seconds
-    batches: dict[str, tuple[Tensor, Tensor]] = {}
+    predict = _Predictor()
     found = []
     for run in runs:
         if run is None:
@@ -46,33 +46,48 @@ def lines(runs: Sequence[Run | None], seconds: float) -> list[Line]:
             found.append(Line(reason="left out to save time"))
         else:
             try:
-                found.append(_line(run, batches))
+                found.append(predict(run))
             except (ConfigError, DataError) as error:
                 found.append(Line(reason=str(error)))
     return found
 
 
-def _line(run: Run, batches: dict[str, tuple[Tensor, Tensor]]) -> Line:
-    from gradflow.config import Config
-    from gradflow.gradients.theory import applies, predict
-    from gradflow.models import ConvNet
-    from gradflow.training.probe import first_batch, new_net
+class _Predictor:
+    """Predicts once for nets that begin alike, whatever the optimizer then does with them."""
 
-    config = Config.check(run.config)
-    net = new_net(config)
-    if not isinstance(net, ConvNet):
-        return Line(reason="the theory is one of gradflow's ConvNet")
-    reason = applies(net) or _missing_data(config)
-    if reason is not None:
-        return Line(reason=reason)
-    key = repr((config.data, config.seed, config.channels_last))
-    if key not in batches:
-        batches[key] = first_batch(config)
-    try:
-        prediction = predict(net, *batches[key])
-    except ValueError as error:  # an activation that is not elementwise
-        return Line(reason=str(error))
-    return Line(np.array(prediction.pre_activation), np.array(prediction.gradient))
+    def __init__(self) -> None:
+        self._lines: dict[str, Line] = {}
+        self._batches: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, run: Run) -> Line:
+        from gradflow.config import Config
+
+        config = Config.check(run.config)
+        net = (config.model, config.activation, config.norm, config.init)
+        batch = (config.data, config.seed, config.channels_last)
+        key = repr((net, batch))
+        if key not in self._lines:
+            self._lines[key] = self._predict(config, repr(batch))
+        return self._lines[key]
+
+    def _predict(self, config: Config, batch: str) -> Line:
+        from gradflow.gradients.theory import applies, predict
+        from gradflow.models import ConvNet
+        from gradflow.training.probe import first_batch, new_net
+
+        net = new_net(config)
+        if not isinstance(net, ConvNet):
+            return Line(reason="the theory is one of gradflow's ConvNet")
+        reason = applies(net) or _missing_data(config)
+        if reason is not None:
+            return Line(reason=reason)
+        if batch not in self._batches:
+            self._batches[batch] = first_batch(config)
+        try:
+            prediction = predict(net, *self._batches[batch])
+        except ValueError as error:  # an activation that is not elementwise
+            return Line(reason=str(error))
+        return Line(np.array(prediction.pre_activation), np.array(prediction.gradient))
 
 
 def _missing_data(config: Config) -> str | None:

@@ -4,17 +4,19 @@
 const SMOOTHING = [["0", "none"], ["0.6", "0.6"], ["0.9", "0.9"]];
 
 class Curves {
-  constructor(id, metric) {
-    this.metric = study.metrics.includes(metric) ? metric : study.metrics[0];
+  // Of the metrics that one would look at first, it opens with one that is a curve in some run.
+  constructor(id, wanted) {
+    const isCurve = (metric) => study.runs.some((run) => run.curves[metric]?.steps.length > 2);
+    this.metric = wanted.find(isCurve) ?? study.metrics.find(isCurve) ?? study.metrics[0];
     this.log = false;
     this.smoothing = 0;
     const redraw = () => this.draw();
     const set = (name) => (value) => { this[name] = value; redraw(); };
     this.logBox = checkbox("log", false, set("log"));
     const body = panel(id, "Curves", "", [
-      choice("metric", study.metrics.map((name) => [name, name]), this.metric, set("metric")),
+      bareChoice("metric", study.metrics.map((name) => [name, name]), this.metric, set("metric")),
       this.logBox,
-      choice("smoothing", SMOOTHING, "0", (value) => set("smoothing")(Number(value))),
+      choice("smooth", SMOOTHING, "0", (value) => set("smoothing")(Number(value))),
     ]);
     this.note = byId(id).querySelector(".note");
     this.plot = new LinePlot(body, {
@@ -23,7 +25,7 @@ class Curves {
       describe: (series, step, value) => [name(series), `step ${step}`, `${this.metric} ${number(value, 4)}`],
     });
     store.on(["selected", "seeds", "width"], redraw);
-    store.on(["step"], redraw);
+    store.on(["step"], () => this.plot.moveCursor(currentStep()));
     store.on(["lit"], () => this.plot.say());
   }
 
@@ -51,7 +53,7 @@ class Curves {
     const yDomain = shown.length ? widened([Math.min(...shown), Math.max(...shown)], 1e-9) : [0, 1];
     const last = Math.max(...study.steps, ...series.flatMap(({ points }) => points.map(([step]) => step)), 1);
     this.plot.draw({ series, xDomain: [0, last], yDomain, yLabel: this.label(), log: this.log, cursor: currentStep() });
-    this.note.textContent = this.says(groups);
+    this.note.textContent = this.says(groups, series);
   }
 
   single(configuration, runs, curve, usable) {
@@ -66,19 +68,19 @@ class Curves {
 
   readOut(series) {
     const step = currentStep();
-    const known = series.points.filter(([at, value]) => at <= step && Number.isFinite(value));
-    if (!known.length) return `${name(series)}: nothing by step ${step}`;
-    const [at, value] = known[known.length - 1];
+    const known = series.points.filter(([, value]) => Number.isFinite(value));
+    if (!known.length) return `${name(series)}: no number`;
+    const [at, value] = known.reduce((best, point) => (Math.abs(point[0] - step) < Math.abs(best[0] - step) ? point : best));
     const band = (series.band ?? []).find(([where]) => where === at);
     return `${name(series)}: ${number(value, 4)} at step ${at}${band ? ` (${number(band[1], 3)} to ${number(band[2], 3)})` : ""}`;
   }
 
-  says(groups) {
+  says(groups, series) {
     const thinned = groups.some(({ curves }) => curves.some(({ steps, logged }) => logged > steps.length));
     const seeds = groups.some(({ curves }) => curves.length > 1) ? `${BANDS[store.get("seeds")]} ` : "";
     const smoothed = this.smoothing ? `Exponential moving average, ${this.smoothing} a point, bias corrected. ` : "";
     return seeds + smoothed + (thinned ? "Of long curves, the lowest and the highest point of each stretch. " : "")
-      + (this.log ? "Values of 0 and below are left out. " : "") + "!: NaN or Inf.";
+      + (this.log ? "Values of 0 and below are left out. " : "") + (series.some(({ bad }) => bad?.length) ? "!: NaN or Inf." : "");
   }
 }
 
@@ -91,7 +93,7 @@ const BANDS = {
 function name(series) {
   const { configuration, runs } = series;
   const seeds = configuration.runs.length > 1 ? (runs.length > 1 ? `, n = ${runs.length}` : `, seed ${runs[0].seed}`) : "";
-  return `${series.dashed ? "theory, " : ""}${configuration.label}${series.dashed ? "" : seeds}`;
+  return `${series.theory ? "theory, " : ""}${configuration.label}${series.theory ? "" : seeds}`;
 }
 
 // The selected runs as what one line stands for: a configuration's runs, or each by itself.

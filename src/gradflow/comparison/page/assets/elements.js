@@ -20,9 +20,14 @@ const byId = (id) => document.getElementById(id);
 
 // A labelled choice; calls `onchange` with the value.
 function choice(label, options, value, onchange) {
-  const select = html("select", { onchange: () => onchange(select.value) },
+  return html("label", {}, `${label} `, bareChoice(null, options, value, onchange));
+}
+
+// One that says by what it shows what it is for; a screen reader is told `label`.
+function bareChoice(label, options, value, onchange) {
+  const select = html("select", { "aria-label": label, onchange: () => onchange(select.value) },
     options.map(([key, text]) => html("option", { value: key, selected: key === value }, text)));
-  return html("label", {}, `${label} `, select);
+  return select;
 }
 
 function checkbox(label, checked, onchange) {

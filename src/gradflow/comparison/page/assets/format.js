@@ -1,4 +1,4 @@
-// Numbers as text.
+// Numbers as text, and the few statistics that are shown.
 
 const MINUS = "−";
 
@@ -44,9 +44,11 @@ function deviation(values) {
   return Math.sqrt(values.reduce((sum, v) => sum + (v - centre) ** 2, 0) / (values.length - 1));
 }
 
+// As what a cell of a table holds.
 function meanAndDeviation(values, digits, sign = false) {
   const known = values.filter((value) => !Number.isNaN(value) && value !== undefined);
-  if (!known.length) return "–";
+  if (!known.length) return ["–"];
   const text = (sign ? signed : fixed)(mean(known), digits);
-  return known.length > 1 && known.every(Number.isFinite) ? `${text} ± ${fixed(deviation(known), digits)}` : text;
+  const spread = known.length > 1 && known.every(Number.isFinite);
+  return [text, spread ? html("span", { class: "spread" }, `± ${fixed(deviation(known), digits)}`) : null];
 }

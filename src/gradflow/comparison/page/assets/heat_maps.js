@@ -82,7 +82,7 @@ class HeatMaps {
   scale() {
     const { lowest, highest, stops, zero, notFinite } = study.colours;
     return html("div", { class: "scale" },
-      html("span", {}, `10^${lowest}`.replace("-", MINUS)), html("i", { style: `background:linear-gradient(to right, ${stops.join(", ")})` }), html("span", {}, `10^${highest}`),
+      html("span", {}, "10", html("sup", {}, number(lowest))), html("i", { style: `background:linear-gradient(to right, ${stops.join(", ")})` }), html("span", {}, "10", html("sup", {}, number(highest))),
       html("span", { class: "unit" }, "RMS of dL/dz"),
       html("b", { style: `background:${zero}` }), html("span", {}, "exactly 0"),
       html("b", { style: `background:${notFinite}` }), html("span", {}, "NaN or Inf"),

@@ -1,7 +1,7 @@
 // Lines over one pair of axes, with bands, marks at the edges, a cursor, and what the pointer is at.
 // Curves and profiles are drawn by it; it knows series, and nothing of where they come from.
 //
-// A series: { configuration, runs, points: [[x, y]], band: [[x, low, high]] or none, dashed,
+// A series: { configuration, runs, points: [[x, y]], band: [[x, low, high]] or none, theory,
 // zeros: [x] (exactly 0), bad: [x] (not finite), faint }.
 
 class LinePlot {
@@ -26,6 +26,8 @@ class LinePlot {
     let yTicks = ticks(spec.yDomain, 5);
     if (spec.log && yTicks.filter(Number.isInteger).length > 1) yTicks = whole(yTicks);
     const xTicks = ticks(spec.xDomain, Math.min(8, width / 70));
+    this.bandOpacity = Math.min(0.16, 0.6 / spec.series.length);
+    this.cursor = svg("path", { class: "cursor", d: `M0,${margin.top}V${height - margin.bottom}` });
     this.svg.setAttribute("width", width);
     this.svg.replaceChildren(
       frame({
@@ -33,12 +35,19 @@ class LinePlot {
         xLabel: this.xLabel, yLabel: spec.yLabel,
         yText: spec.log ? (value) => number(10 ** value, 2) : number,
       }),
-      spec.cursor === undefined ? "" : svg("path", { class: "cursor", d: `M${this.x(spec.cursor)},${margin.top}V${height - margin.bottom}` }),
+      this.cursor,
       ...spec.series.map((series) => this.one(series, edges)),
     );
     if (!spec.series.length) {
       this.svg.append(svg("text", { x: width / 2, y: height / 2, class: "empty middle" }, "nothing selected has this"));
     }
+    this.moveCursor(spec.cursor);
+  }
+
+  // To where on the x axis the slider is; without one there is no cursor.
+  moveCursor(at) {
+    this.cursor.setAttribute("visibility", at === undefined ? "hidden" : "visible");
+    if (at !== undefined) this.cursor.setAttribute("transform", `translate(${this.x(at)},0)`);
     this.say();
   }
 
@@ -46,7 +55,7 @@ class LinePlot {
     const { colour, dash, marker } = style(series.configuration);
     const { x, y } = this;
     const g = svg("g", {
-      class: `series${series.dashed ? " theory" : ""}${series.faint ? " faint" : ""}`,
+      class: `series${series.theory ? " theory" : ""}${series.faint ? " faint" : ""}`,
       "data-configuration": series.configuration.index,
       "data-runs": series.runs.map((run) => run.index).join(" "),
       "data-values": series.points.map(([, value]) => value).join(" "),
@@ -54,7 +63,7 @@ class LinePlot {
     if (series.band && series.band.length > 1) {
       const upper = series.band.map(([a, , high]) => `${x(a)},${y(high)}`);
       const lower = series.band.map(([a, low]) => `${x(a)},${y(low)}`).reverse();
-      g.append(svg("path", { class: "band", d: `M${upper.join("L")}L${lower.join("L")}z`, fill: colour }));
+      g.append(svg("path", { class: "band", d: `M${upper.join("L")}L${lower.join("L")}z`, fill: colour, "fill-opacity": this.bandOpacity }));
     }
     let d = "", pen = "M";
     for (const [a, value] of series.points) {
@@ -62,9 +71,9 @@ class LinePlot {
       d += `${pen}${x(a).toFixed(1)},${y(value).toFixed(1)}`;
       pen = "L";
     }
-    g.append(svg("path", { class: "line", d, stroke: colour, "stroke-dasharray": series.dashed ? "3 3" : dash }));
+    g.append(svg("path", { class: "line", d, stroke: colour, "stroke-dasharray": series.theory ? THEORY_DASH : dash }));
     const known = series.points.filter(([, value]) => Number.isFinite(value));
-    if ((this.markers && !series.dashed) || known.length === 1) {
+    if ((this.markers && !series.theory) || known.length === 1) {
       const all = known.map(([a, value]) => `translate(${x(a).toFixed(1)},${y(value).toFixed(1)})`);
       g.append(...all.map((transform) => svg("path", { class: "marker", d: marker(2.4), transform, fill: colour, stroke: colour })));
     }

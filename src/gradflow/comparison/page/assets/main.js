@@ -4,7 +4,7 @@ let study, store;
 const plots = {};
 
 function summarize() {
-  const states = together(study.runs.map((run) => run.state));
+  const states = counted(study.runs.map((run) => run.state)).join(", ");
   const thinned = study.runs.filter((run) => run.recorded > run.records.length).length;
   byId("summary").textContent = `${study.runs.length} runs of ${study.configurations.length} configurations; ${states}`;
   byId("notes").textContent = `Made ${study.made.replace("T", " ").replace("+00:00", " UTC")}. `
@@ -44,7 +44,7 @@ async function start() {
   summarize();
   setUpClock();
   setUpRunTable();
-  plots.curves = [new Curves("curve-a", "train/loss"), new Curves("curve-b", "validation/accuracy")];
+  plots.curves = [new Curves("curve-a", ["train/loss"]), new Curves("curve-b", ["validation/accuracy", FIRST_OVER_LAST])];
   plots.profiles = [
     new Profiles("profile-gradient", GRADIENT, "Gradient profiles", "log₁₀ RMS of dL/dz"),
     new Profiles("profile-z", Z, "Profiles of z", "log₁₀ RMS of z"),
@@ -58,7 +58,7 @@ async function start() {
   for (const ridges of plots.ridges) ridges.update();
   drawVerdicts();
   drawDifferences();
-  store.on(["lit", "selected", "step", "open", "sort", "filter", "seeds"], highlight);
+  store.on(["lit", "selected", "step", "open", "sort", "filter", "seeds", "width"], highlight);
   new ResizeObserver(() => store.set("width", byId("plots").clientWidth)).observe(byId("plots"));
   publish();
   document.documentElement.dataset.ready = "true";

@@ -6,7 +6,11 @@ class Profiles {
     this.kind = kind;
     this.yLabel = yLabel;
     this.theory = true;
-    const body = panel(id, title, "", [checkbox("theory at step 0", true, (on) => { this.theory = on; this.draw(); })]);
+    this.still = true;
+    const body = panel(id, title, "", [
+      bareChoice("axis", [["still", "axis of all steps"], ["fit", "axis of this step"]], "still", (value) => { this.still = value === "still"; this.draw(); }),
+      checkbox("theory", true, (on) => { this.theory = on; this.draw(); }),
+    ]);
     this.note = byId(id).querySelector(".note");
     this.plot = new LinePlot(body, {
       label: `${title} of the selected runs`, xLabel: "layer, input to output (the last: logits)", markers: true,
@@ -26,13 +30,15 @@ class Profiles {
     if (this.theory && step === 0) {
       for (const configuration of new Set(groups.map((group) => group.configuration))) {
         const points = study.theory(configuration, this.kind).map((value, i) => [i + 1, value]);
-        if (points.length) withTheory.push({ configuration, runs: [], points, dashed: true });
+        if (points.length) withTheory.push({ configuration, runs: [], points, theory: true });
       }
     }
     this.domain ??= this.range(groups);
+    const shown = [...series, ...withTheory].flatMap(({ points }) => points.map(([, value]) => value)).filter(Number.isFinite);
+    const yDomain = this.still || !shown.length ? this.domain : widened([Math.min(...shown), Math.max(...shown)], 1);
     const layers = Math.max(2, ...series.map(({ points }) => points.length));
     this.plot.markers = series.length <= 12;
-    this.plot.draw({ series: [...series, ...withTheory], xDomain: [1, layers], yDomain: this.domain, yLabel: this.yLabel });
+    this.plot.draw({ series: [...series, ...withTheory], xDomain: [1, layers], yDomain, yLabel: this.yLabel });
     this.plot.svg.dataset.step = step;
     this.note.textContent = this.says(groups, series, withTheory, step);
   }
@@ -80,12 +86,12 @@ class Profiles {
   }
 
   says(groups, series, withTheory, step) {
-    const parts = [`Step ${step}; the axis is that of all steps.`];
+    const parts = [`Step ${step}.`];
     if (groups.some(({ runs }) => runs.length > 1)) parts.push(BANDS[store.get("seeds")]);
     if (withTheory.length) parts.push("Dotted: mean-field theory, with nothing fitted.");
     const without = [...new Set(groups.map((group) => group.configuration))].filter(({ theory }) => theory.reason);
     if (this.theory && step === 0 && without.length) parts.push(`No theory line: ${reasons(without)}.`);
-    if (series.some(({ zeros }) => zeros.length)) parts.push("▾: exactly 0.");
+    if (series.some(({ zeros }) => zeros.length)) parts.push("▾: exactly 0, which means leave out.");
     if (series.some(({ bad }) => bad.length)) parts.push("!: NaN or Inf.");
     if (series.some(({ faint }) => faint)) parts.push("Pale: the last record of a run that ended earlier.");
     return parts.join(" ");

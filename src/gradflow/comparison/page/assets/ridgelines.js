@@ -5,6 +5,8 @@
 
 const KINDS = { gradient: "dL/dw", weight: "w", pre_activation: "z", activation: "activation" };
 
+const LETTER = 5.9; // the mean width of a letter of a label, in pixels
+
 class Ridgelines {
   constructor(body, label) {
     this.body = body;
@@ -26,7 +28,8 @@ class Ridgelines {
   draw() {
     const step = currentStep();
     const width = Math.max(this.body.clientWidth, 300);
-    const left = Math.min(150, width * 0.3), right = width - 104, top = 34;
+    const longest = Math.max(...this.rows.map(({ label }) => label.length), 4);
+    const left = Math.min(longest * LETTER + 14, width * 0.36), right = width - 112, top = 34;
     const pitch = this.rows.length > 40 ? 15 : this.rows.length > 16 ? 20 : 30;
     const overlap = 1.5;
     const bottom = top + pitch * overlap + pitch * Math.max(this.rows.length - 1, 0);
@@ -59,8 +62,8 @@ class Ridgelines {
       tens.map((d) => [svg("path", { class: "mark", d: `M${ten(d)},${top - 4}v4` }), power(ten(d), top - 8, 10, d)]),
       svg("path", { class: "mark", d: `M${left},${bottom}H${right}M${left},${top}H${right}` }),
       svg("text", { x: (left + right) / 2, y: bottom + 31, class: "name middle" }, `|${KINDS[this.kind]}|`),
-      svg("text", { x: right + 50, y: top - 8, class: "name end" }, "zeros"),
-      svg("text", { x: right + 100, y: top - 8, class: "name end" }, "not finite"));
+      svg("text", { x: right + 46, y: top - 8, class: "name end" }, "zeros"),
+      svg("text", { x: right + 108, y: top - 8, class: "name end" }, "not finite"));
   }
 
   row(row, members, { x, left, right, width, base, scale }) {
@@ -91,9 +94,9 @@ class Ridgelines {
     const elements = total((h) => h.elements);
     const zeros = total((h) => h.zeros + h.subnormals), bad = total((h) => h.nans + h.infs);
     g.append(
-      svg("text", { x: left - 8, y: base - 3, class: "label end" }, shorten(row.label, left / 6.2), svg("title", {}, row.label)),
-      svg("text", { x: right + 50, y: base - 3, class: `tick end${zeros ? " some" : ""}` }, known.length ? share(zeros, elements) : "–"),
-      svg("text", { x: right + 100, y: base - 3, class: `tick end${bad ? " alarm" : ""}` }, known.length ? share(bad, elements) : "–"));
+      svg("text", { x: left - 8, y: base - 3, class: "label end" }, shorten(row.label, (left - 14) / LETTER), svg("title", {}, row.label)),
+      svg("text", { x: right + 46, y: base - 3, class: `tick end${zeros ? " some" : ""}` }, known.length ? share(zeros, elements) : "–"),
+      svg("text", { x: right + 108, y: base - 3, class: `tick end${bad ? " alarm" : ""}` }, known.length ? share(bad, elements) : "–"));
     return g;
   }
 

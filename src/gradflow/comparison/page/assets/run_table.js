@@ -15,7 +15,10 @@ const COLUMNS = [
     of: (runs) => average(runs, (run) => run.metrics[`${split}/accuracy`]),
     text: (runs) => meanAndDeviation(runs.map((run) => 100 * (run.metrics[`${split}/accuracy`] ?? NaN)), 1),
   })),
-  { name: "verdict", title: () => "verdict", of: (runs) => verdictOf(runs), text: (runs) => verdictOf(runs) },
+  {
+    name: "verdict", title: () => "verdict", of: (runs) => verdicts(runs).join(", "),
+    text: (runs) => verdicts(runs).map((line) => html("div", { class: "line" }, line)),
+  },
 ];
 
 function average(runs, of) {
@@ -23,15 +26,15 @@ function average(runs, of) {
   return known.length ? mean(known) : NaN;
 }
 
-// The most frequent of the words, with how many of the runs have it where not all do.
-function together(words) {
+// The words, the most frequent first, with how many of the runs have it where not all do.
+function counted(words) {
   const counts = new Map();
   for (const word of words) counts.set(word, (counts.get(word) ?? 0) + 1);
   const sorted = [...counts].sort((a, b) => b[1] - a[1]);
-  return sorted.length === 1 ? sorted[0][0] : sorted.map(([word, n]) => `${n} ${word}`).join(", ");
+  return sorted.length === 1 ? [sorted[0][0]] : sorted.map(([word, n]) => `${n} ${word}`);
 }
 
-const verdictOf = (runs) => together(runs.map((run) => run.verdict?.kind ?? (run.divergedAt === null ? "–" : "diverged")));
+const verdicts = (runs) => counted(runs.map((run) => run.verdict?.kind ?? (run.divergedAt === null ? "–" : "diverged")));
 
 // What is wrong with a run beside its gradients: its state, and what of it cannot be read.
 function trouble(run) {
@@ -134,7 +137,8 @@ function tableRow(configuration, runs, isRun) {
     onpointerenter: light, onpointerleave: dim, onfocusin: light, onfocusout: dim,
   },
   html("td", {}, box),
-  html("th", { scope: "row" }, html("span", { class: "label" }, isRun ? null : swatch(configuration), html("span", { class: "text", title: name }, name), badges, unfold),
+  html("th", { scope: "row" }, html("span", { class: "label" }, isRun ? null : swatch(configuration), html("span", { class: "text", title: name }, name), unfold),
+    html("div", { class: "badges" }, badges),
     error ? html("div", { class: "error", title: error }, error) : null),
   cells);
 }

@@ -5,7 +5,7 @@ function drawDifferences() {
   const runs = study.runs.filter((run) => selected.has(run.index) && Object.keys(run.settings).length);
   const keys = [...new Set(runs.flatMap((run) => Object.keys(run.settings)))];
   const differing = keys.filter((key) => new Set(runs.map((run) => run.settings[key])).size > 1 && !isChoiceItself(key, keys));
-  differing.sort((a, b) => b.startsWith("axes.") - a.startsWith("axes."));
+  differing.sort((a, b) => rank(a) - rank(b));
   const body = byId("differences").querySelector(".body");
   if (!differing.length) {
     body.replaceChildren(html("p", { class: "empty" }, runs.length > 1 ? "no setting differs" : "select two runs or more"));
@@ -18,6 +18,9 @@ function drawDifferences() {
       html("th", { scope: "row" }, html("span", { class: "label" }, swatch(configuration), html("span", { class: "text" }, configuration.label))),
       differing.map((key) => html("td", {}, [...new Set(of.map((run) => run.settings[key] ?? "–"))].join(", ")))))))));
 }
+
+// The axes first, which say most; the seed, of which there are many, last.
+const rank = (key) => (key.startsWith("axes.") ? 0 : key === "seed" ? 2 : 1);
 
 // `activation=relu` says all that `activation._target_` does.
 function isChoiceItself(key, keys) {

@@ -20,7 +20,7 @@ function verdictRow(run) {
       run.divergedAt === null ? null : html("div", { class: "small" }, `not finite by step ${run.divergedAt}`)),
     html("td", { class: "evidence" }, verdict?.evidence ?? "", [run.error, ...run.problems].filter(Boolean).map((text) => html("div", { class: "error" }, text))),
     html("td", {}, (verdict?.remedies ?? []).map((remedy) => html("code", {}, String(remedy)))),
-    html("td", { class: "files" }, html("a", { href: run.link }, "folder"), run.wandb ? [" ", wandbLink(run)] : null));
+    html("td", { class: "files" }, html("a", { href: run.link }, "folder"), run.wandb ? html("div", {}, wandbLink(run)) : null));
 }
 
 function wandbLink(run) {

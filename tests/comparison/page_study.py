@@ -66,7 +66,7 @@ def a_record(folder: Path, scale: float, seed: int) -> None:
             x[200 : 200 + step // 10] = math.nan
             x[300 : 300 + step // 20] = math.inf
             tensors.append(x)
-        entries = [Entry(name, i, len(x)) for i, (name, x) in enumerate(zip(TENSORS, tensors))]
+        entries = [Entry(name, i, len(tensors[i])) for i, name in enumerate(TENSORS)]
         writer.append(step, "gradient", entries, vars(measure(tensors)))
         layers = [Entry(name, i, 40) for i, name in enumerate(LAYERS)]
         # Exactly 0 in the first layer late on; what is no number, earlier, in the second.

@@ -30,7 +30,9 @@ def build(study: Path, **options: Any) -> Path:
 
 def packed(page: Path) -> tuple[Any, bytes]:
     """The document and the arrays of a page, found as a browser finds them."""
-    found = re.search(r'<script type="application/octet-stream" id="data">([^<]*)<', page.read_text())
+    found = re.search(
+        r'<script type="application/octet-stream" id="data">([^<]*)<', page.read_text()
+    )
     assert found is not None
     return unpack(base64.b64decode(found[1], validate=True))
 
@@ -215,7 +217,7 @@ def test_a_long_curve_keeps_its_spikes_its_ends_and_its_stretch_of_nan(tmp_path:
     assert curve.logged == n
     assert {1234, 7654, 0, n - 1} <= set(curve.steps.tolist())
     np.testing.assert_array_equal(curve.values, values[curve.steps])
-    assert 10 < (curve.steps >= 9000).sum()
+    assert (curve.steps >= 9000).sum() > 10
 
 
 def test_more_records_than_a_page_holds_are_thinned_evenly_and_it_is_said(
@@ -346,12 +348,12 @@ def test_data_that_is_not_there_is_not_fetched_for_a_theory_line(
 
     monkeypatch.setattr("gradflow.data.cifar10.prepare", fetched)
     folder = a_page_run(tmp_path / "run", "none", 0)
-    compose(["pathology=vanishing", f"data.root={tmp_path}/nowhere"], conf).save(folder / "config.yaml")
+    compose(["pathology=vanishing", f"data.root={tmp_path}/nowhere"], conf).save(
+        folder / "config.yaml"
+    )
     page = build_page(read_runs([folder]), tmp_path / "page.html", "theory")
     (configuration,) = packed(page)[0]["configurations"]
-    assert configuration["theory"] == {
-        "reason": f"{tmp_path}/nowhere/cifar10.npy is not there"
-    }
+    assert configuration["theory"] == {"reason": f"{tmp_path}/nowhere/cifar10.npy is not there"}
 
 
 def test_histograms_of_weights_are_there_where_they_were_asked_for(tmp_path: Path) -> None:

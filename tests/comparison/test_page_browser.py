@@ -89,10 +89,7 @@ def move(page: Page, place: int) -> None:
 def rows(study: Path, remedy: str, seed: int, kind: str, step: int) -> list[dict[str, Any]]:
     folder = study / f"remedy={remedy},seed={seed}" / "gradients.parquet"
     return (
-        pl.read_parquet(folder / "*.parquet")
-        .filter(kind=kind, step=step)
-        .sort("index")
-        .to_dicts()
+        pl.read_parquet(folder / "*.parquet").filter(kind=kind, step=step).sort("index").to_dicts()
     )
 
 
@@ -404,9 +401,7 @@ def test_a_study_that_was_trained_is_shown_with_its_theory_at_step_0_alone(
     words += ["trainer=cpu", f"hydra.sweep.dir={tmp_path}/study"]
     train = [sys.executable, "scripts/train.py", "-m", *words]
     subprocess.run(train, cwd=root, check=True, capture_output=True, timeout=280)
-    path = build_page(
-        read_runs([tmp_path]), tmp_path / "page.html", "trained", theory_seconds=60
-    )
+    path = build_page(read_runs([tmp_path]), tmp_path / "page.html", "trained", theory_seconds=60)
     opened = Opened(browser, path)
     page = opened.page
     assert page.evaluate("gradflow.steps") == [0, 4, 8, 11]

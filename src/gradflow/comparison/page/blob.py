@@ -52,7 +52,7 @@ class Arrays:
         text = json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         raw = text.encode(errors="replace")  # a folder's name may hold bytes that are no text
         head = struct.pack("<I", len(raw)) + raw
-        return zlib.compress(head + bytes(-len(head) % 8) + b"".join(self._parts), level=9)
+        return zlib.compress(head + bytes(-len(head) % 8) + b"".join(self._parts), level=6)
 
 
 def _plain(value: Any) -> Any:

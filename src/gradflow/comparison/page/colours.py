@@ -1,4 +1,4 @@
-"""The fixed colour scale of gradient-flow pictures, for the page: that of `gradients/picture.py`."""
+"""The colour scale of gradient-flow pictures, for the page: the one of `gradients/picture.py`."""
 
 from __future__ import annotations
 

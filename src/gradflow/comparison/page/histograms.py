@@ -1,8 +1,8 @@
-"""Histograms made small: heights in 63 levels of the square root, and exact counts beside them.
+"""Histograms made small: heights in 31 levels of the square root, and exact counts beside them.
 
 A bin that holds c of the elements, where the fullest bin of its histogram holds `peak`, has level
-round(63 sqrt(c / peak)), and at least 1 if it holds any: so no filled bin looks empty, and the
-square root of its height, which is what ridgelines draw, is off by less than 1/63 of the tallest.
+round(31 sqrt(c / peak)), and at least 1 if it holds any: so no filled bin looks empty, and the
+square root of its height, which is what ridgelines draw, is off by less than 1/31 of the tallest.
 The peak itself and what lies outside the bins are kept as they are. Bins that a run never fills, at
 either end, are left out.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gradflow.comparison.page.blob import Arrays
 
-LEVELS = 63
+LEVELS = 31
 SPECIALS = ("zeros", "subnormals", "nans", "infs")
 _FIRST_EXPONENT = -126  # of bin 0: see `gradients/record.py`
 

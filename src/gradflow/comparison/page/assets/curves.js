@@ -1,7 +1,7 @@
 // Curves of any metric over the steps: one line a configuration with a band over its seeds, or one
 // a run.
 
-const SMOOTHING = [["0", "none"], ["0.6", "0.6"], ["0.9", "0.9"]];
+const SMOOTHING = [["0", "raw"], ["0.6", "EMA 0.6"], ["0.9", "EMA 0.9"]];
 
 class Curves {
   // Of the metrics that one would look at first, it opens with one that is a curve in some run.
@@ -13,10 +13,10 @@ class Curves {
     const redraw = () => this.draw();
     const set = (name) => (value) => { this[name] = value; redraw(); };
     this.logBox = checkbox("log", false, set("log"));
-    const body = panel(id, "Curves", "", [
-      bareChoice("metric", study.metrics.map((name) => [name, name]), this.metric, set("metric")),
+    const metrics = study.metrics.map((name) => [name, name]);
+    const body = panel(id, bareChoice("metric", metrics, this.metric, set("metric")), "", [
       this.logBox,
-      choice("smooth", SMOOTHING, "0", (value) => set("smoothing")(Number(value))),
+      bareChoice("smoothing", SMOOTHING, "0", (value) => set("smoothing")(Number(value))),
     ]);
     this.note = byId(id).querySelector(".note");
     this.plot = new LinePlot(body, {

@@ -35,7 +35,7 @@ function checkbox(label, checked, onchange) {
   return html("label", {}, box, ` ${label}`);
 }
 
-// A panel's head: its title, what it shows in a sentence, its controls.
+// A panel's head: its title, which may be a choice, what it shows in a sentence, its controls.
 function panel(id, title, note, controls = []) {
   const head = html("div", { class: "head" }, html("h2", {}, title), html("div", { class: "controls" }, controls));
   const body = html("div", { class: "body" });

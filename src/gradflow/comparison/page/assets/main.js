@@ -39,7 +39,8 @@ async function start() {
   study = new Study(document_, read);
   store = new Store({
     selected: new Set(study.runs.map(({ index }) => index)),
-    step: 0, seeds: "range", lit: null, filter: "", open: new Set(), sort: { column: null, descending: false }, width: 0,
+    step: 0, seeds: "range", lit: null, filter: "", open: new Set(), sort: { column: null, descending: false },
+    width: byId("plots").clientWidth,
   });
   summarize();
   setUpClock();

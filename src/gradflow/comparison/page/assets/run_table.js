@@ -87,9 +87,10 @@ function drawRunTable() {
   const { column, descending } = store.get("sort");
   const heads = shownColumns().map(({ name, title, hint, numeric }) => {
     const sorted = name === column ? (descending ? "descending" : "ascending") : "none";
+    const arrow = html("span", { class: "arrow", "aria-hidden": "true" }, { none: "", ascending: "↑", descending: "↓" }[sorted]);
     const press = () => store.set("sort", { column: name, descending: name === column && !descending });
     return html("th", { scope: "col", "aria-sort": sorted, class: numeric ? "numeric" : null },
-      html("button", { type: "button", title: hint, onclick: press, "data-sort": name }, title(), html("span", { class: "arrow", "aria-hidden": "true" }, { none: "", ascending: " ↑", descending: " ↓" }[sorted])));
+      html("button", { type: "button", title: hint, onclick: press, "data-sort": name }, title(), arrow));
   });
   const rows = shownConfigurations().flatMap((configuration) => {
     const open = store.get("open").has(configuration.index);
@@ -117,7 +118,7 @@ function tableRow(configuration, runs, isRun) {
     const text = of.length < runs.length ? `${of.length} ${state}` : state;
     return html("span", { class: "badge", title: of.map(troubleText).filter(Boolean).join("\n") || state }, text);
   });
-  const unfold = !isRun && runs.length > 1 ? html("button", {
+  const unfold = isRun ? "" : runs.length === 1 ? "1" : html("button", {
     type: "button", class: "unfold", "aria-expanded": String(store.get("open").has(configuration.index)),
     "aria-label": `Runs of ${name}`, "data-focus": `open-${configuration.index}`,
     onclick: () => {
@@ -125,11 +126,11 @@ function tableRow(configuration, runs, isRun) {
       open.has(configuration.index) ? open.delete(configuration.index) : open.add(configuration.index);
       store.set("open", open);
     },
-  }, store.get("open").has(configuration.index) ? "▾" : "▸") : null;
+  }, `${runs.length} ${store.get("open").has(configuration.index) ? "▾" : "▸"}`);
   const light = () => store.set("lit", configuration.index);
   const dim = () => store.set("lit", null);
-  const cells = shownColumns().slice(1).map(({ of, text, numeric }) =>
-    html("td", { class: numeric ? "numeric" : null }, text ? text(runs) : isRun ? "" : String(of(runs))));
+  const cells = shownColumns().slice(1).map(({ name: column, text, numeric }) =>
+    html("td", { class: numeric ? "numeric" : null }, column === "n" ? unfold : text(runs)));
   const error = isRun || runs.length === 1 ? troubleText(runs[0]) : "";
   return html("tr", {
     class: isRun ? "run" : "configuration", "data-configuration": configuration.index,
@@ -137,7 +138,7 @@ function tableRow(configuration, runs, isRun) {
     onpointerenter: light, onpointerleave: dim, onfocusin: light, onfocusout: dim,
   },
   html("td", {}, box),
-  html("th", { scope: "row" }, html("span", { class: "label" }, isRun ? null : swatch(configuration), html("span", { class: "text", title: name }, name), unfold),
+  html("th", { scope: "row" }, html("span", { class: "label" }, isRun ? null : swatch(configuration), html("span", { class: "text", title: name }, name)),
     html("div", { class: "badges" }, badges),
     error ? html("div", { class: "error", title: error }, error) : null),
   cells);

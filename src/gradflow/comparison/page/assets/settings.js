@@ -22,8 +22,9 @@ function drawDifferences() {
 // The axes first, which say most; the seed, of which there are many, last.
 const rank = (key) => (key.startsWith("axes.") ? 0 : key === "seed" ? 2 : 1);
 
-// `activation=relu` says all that `activation._target_` does.
+// `activation=relu` says all that `activation._target_` does, and `remedy=relu` what its sentence does.
 function isChoiceItself(key, keys) {
+  if (/^(pathology|remedy)\./.test(key)) return true;
   return key.endsWith("._target_") && keys.includes(`axes.${key.replace("._target_", "")}`);
 }
 

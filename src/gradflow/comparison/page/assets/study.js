@@ -129,7 +129,7 @@ class Study {
 
 const GRADIENT = "pre_activation_gradient";
 const Z = "pre_activation";
-const FIRST_OVER_LAST = "dL/dz, first layer over last";
+const FIRST_OVER_LAST = "dL/dz, first over last";
 
 function difference(a, b) {
   return a === null || b === null ? NaN : a - b;

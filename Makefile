@@ -8,10 +8,10 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2
 	{ echo "error: $(PYTHON) is missing or older than Python 3.11; name another: make setup PYTHON=python3.12" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types lock clean distclean
+.PHONY: help setup demo test test-browser lint format types lock clean distclean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready ## the environment in .venv: pinned versions, about 6 GB with CUDA, 3 GB downloaded
 
@@ -20,6 +20,9 @@ demo: setup ## seven runs on real CIFAR-10: six remedies and none against a vani
 
 test: setup ## the default suite on every core, with its coverage
 	@$(BIN)/python -m pytest -n auto --cov --cov-report=term
+
+test-browser: setup ## the comparison page in a real Chromium (Debian: apt install chromium)
+	@$(BIN)/python -m pytest -m browser
 
 lint: setup ## ruff: rules and format
 	@$(BIN)/ruff check .

@@ -1,54 +1,82 @@
-"""Compare runs side by side: `python scripts/compare.py multirun/demo outputs/...`."""
+"""Compare runs side by side, in the terminal, on a page and in figures.
+
+python scripts/compare.py multirun/demo                              the table, and the page's path
+python scripts/compare.py multirun/a outputs/b --where activation=relu seed=0,1 --sort seconds
+python scripts/compare.py multirun/demo --format markdown            or csv, or json
+python scripts/compare.py multirun/demo --figures figures            PNG and SVG for a paper
+python scripts/compare.py me/gradflow/1a2b3c4d                       a run of Weights & Biases
+"""
 
 import argparse
+import sys
 from pathlib import Path
 
 from gradflow import cli
 
-FIGURES = {
-    "--profile": "every layer's gradient before the first step",
-    "--flow": "every layer's gradient over the steps",
-}
+_SILENT = ("markdown", "csv", "json")  # nothing but the table itself goes to standard output
 
 
 def main() -> None:
-    """Print one table over all runs in the given folders."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", nargs="+", type=Path, help="folders of runs or of studies")
-    for option, shown in FIGURES.items():
-        parser.add_argument(option, type=Path, help=f"also draw {shown}: .png or .svg")
+    """Print one table over all the runs, and write what was asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", help="folders of runs or studies, or W&B run paths")
+    parser.add_argument(
+        "--where",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only these runs: any key of a configuration, or verdict, state, study",
+    )
+    parser.add_argument(
+        "--sort", metavar="COLUMN", help="order of the rows; or else the oldest first"
+    )
+    parser.add_argument("--descending", action="store_true", help="the largest first")
+    parser.add_argument("--format", choices=("table", *_SILENT), default="table")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="where the page goes: .html")
+    parser.add_argument("--figures", type=Path, metavar="FOLDER", help="draw PNG and SVG into it")
     arguments = parser.parse_args()
 
-    from gradflow.comparison.figure import draw_flows, draw_profiles
+    from gradflow.comparison.choose import sort, where
+    from gradflow.comparison.configurations import configurations
+    from gradflow.comparison.export import FORMATS
     from gradflow.comparison.runs import read_runs
     from gradflow.comparison.table import print_table
     from gradflow.config import ConfigError
 
-    wanted: dict[str, Path] = {
-        option: path
-        for option in FIGURES
-        if (path := getattr(arguments, option.removeprefix("--"))) is not None
-    }
-    for option, path in wanted.items():
-        if path.suffix not in (".png", ".svg"):
-            raise ConfigError(f"{option}={path}: must end in .png or .svg")
-    folders: list[Path] = arguments.folders
-    for folder in folders:
-        if not folder.is_dir():
-            raise ConfigError(f"{folder}: is no folder of a run or a study")
+    page: Path | None = arguments.page
+    if page is not None and page.suffix != ".html":
+        raise ConfigError(f"--page {page}: must end in .html")
+    folders = [_folder(name) for name in arguments.runs]
     runs = read_runs(folders)
     if not runs:
-        raise ConfigError(f"{', '.join(map(str, folders))}: no run in there (no status.json)")
-    print_table(runs, title=", ".join(map(str, folders)))
-    for option, path in wanted.items():
-        draw = {"--profile": draw_profiles, "--flow": draw_flows}[option]
-        try:
-            draw(runs, path)
-        except OSError as error:
-            raise ConfigError(f"{option}={path}: {error.strerror}") from error
-        except ValueError as error:
-            raise ConfigError(f"{option}={path}: {error}") from error
-        print(f"figure: {path}")
+        raise ConfigError(f"{', '.join(arguments.runs)}: no run in there (no status.json)")
+    words, rows = configurations(where(runs, arguments.where))
+    if arguments.sort:
+        rows = sort(words, rows, arguments.sort, descending=arguments.descending)
+    if arguments.format in _SILENT:
+        sys.stdout.write(FORMATS[arguments.format](words, rows))
+    else:
+        print_table(words, rows, title=", ".join(arguments.runs))
+    if arguments.figures is not None:
+        from gradflow.comparison.figures import write_figures
+
+        written, left_out = write_figures(words, rows, arguments.figures)
+        for path in written:
+            print(f"figure: {path}", file=sys.stderr)
+        for reason in left_out:
+            print(f"no figure {reason}", file=sys.stderr)
+
+
+def _folder(name: str) -> Path:
+    from gradflow.config import ConfigError
+
+    folder = Path(name)
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: is no folder of a run or a study")
+    return folder
 
 
 if __name__ == "__main__":

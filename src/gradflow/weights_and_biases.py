@@ -1,13 +1,15 @@
 """What this project asks of Weights & Biases beyond Lightning's WandbLogger.
 
-No other file touches W&B's own API.
+No other file touches W&B's own API; `comparison/report.py` composes a report with W&B's own
+library for that.
 """
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
@@ -16,11 +18,14 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from gradflow.config.errors import ConfigError
+
 if TYPE_CHECKING:  # half a second that only runs with W&B should pay
     import wandb
     from lightning.pytorch.loggers import Logger, WandbLogger
     from matplotlib.figure import Figure
 
+    from gradflow.gradients.charts import Chart
     from gradflow.gradients.flow import Flow
     from gradflow.gradients.snapshot import Rows
     from gradflow.gradients.verdict import Verdict
@@ -36,7 +41,8 @@ _HISTOGRAMS = {
 # The exponents that W&B shows one by one. All of float32's range downward, where gradients vanish,
 # and up to 2^24, by when a run has exploded. The run's own record has every bin.
 _FIRST_EXPONENT, _LAST_EXPONENT = -126, 23
-_EDGES = np.arange(_FIRST_EXPONENT - 1, _LAST_EXPONENT + 3)  # integers: short in JSON
+_EDGES = list(range(_FIRST_EXPONENT - 1, _LAST_EXPONENT + 3))  # integers: short in JSON
+EXPONENTS = _EDGES[:-1]
 
 
 def histogram(
@@ -48,12 +54,28 @@ def histogram(
     holds zeros and subnormal numbers; the last, e = 24, holds everything from 2^24 on, Inf and NaN
     included. So nothing is dropped, and the counts add up to the number of elements.
     """
+    below, above = np.array([zeros_and_subnormals]), np.array([infs_and_nans])
+    return _histograms(bins[None], below, above)[0]
+
+
+def _histograms(
+    bins: NDArray[np.int64], below: NDArray[np.int64], above: NDArray[np.int64]
+) -> list[wandb.Histogram]:
+    """Make n histograms at once: what of it goes into lists does so in one call."""
     import wandb
 
+    counts = exponent_counts(bins, below, above).tolist()
+    # W&B takes lists as they are, and makes them of arrays; its types know of arrays alone.
+    return [wandb.Histogram(np_histogram=(of_one, _EDGES)) for of_one in counts]  # type: ignore[arg-type]
+
+
+def exponent_counts(
+    bins: NDArray[np.int64], below: NDArray[np.int64], above: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the counts of n histograms: a row each, with a column for each of EXPONENTS."""
     shown = _LAST_EXPONENT - _FIRST_EXPONENT + 1
-    above = bins[shown:].sum() + infs_and_nans
-    counts = np.concatenate(([zeros_and_subnormals], bins[:shown], [above]))
-    return wandb.Histogram(np_histogram=(counts, _EDGES))
+    above = above + bins[:, shown:].sum(axis=1)
+    return np.column_stack([below, bins[:, :shown], above])
 
 
 def log_record(loggers: Sequence[Logger], step: int, rows: Sequence[Rows], flow: Flow) -> None:
@@ -73,9 +95,10 @@ def log_record(loggers: Sequence[Logger], step: int, rows: Sequence[Rows], flow:
             continue
         below = columns["zeros"] + columns["subnormals"]
         above = columns["infs"] + columns["nans"]
-        for i, entry in enumerate(of_kind.entries):
-            bins = columns["bins"][i]
-            values[f"{key}/{entry.name}"] = histogram(bins, int(below[i]), int(above[i]))
+        for entry, made in zip(
+            of_kind.entries, _histograms(columns["bins"], below, above), strict=True
+        ):
+            values[f"{key}/{entry.name}"] = made
     figures = {
         "first_over_last": flow.first_over_last,  # decades
         "decades_per_layer": flow.decades_per_layer,
@@ -138,6 +161,27 @@ def log_picture(loggers: Sequence[Logger], step: int, draw: Callable[[], Figure]
         logger.log_metrics({"gradient_flow_map": picture}, step=step)  # type: ignore[dict-item]
 
 
+def log_charts(loggers: Sequence[Logger], step: int, make: Callable[[], Sequence[Chart]]) -> None:
+    """Log what `make` makes, if W&B is to have it: line charts, all in one call.
+
+    Each is a table, under its key and `_table`, and a panel that W&B shows by itself, in which the
+    lines of several runs lie over each other, a colour a run.
+    """
+    wandb_loggers = _of_wandb(loggers)
+    if not wandb_loggers:
+        return
+    import wandb
+
+    charts = make()
+    for logger in wandb_loggers:
+        values: dict[str, Any] = {}
+        for chart in charts:
+            table = wandb.Table(columns=[*chart.columns], data=chart.rows)
+            values[chart.key] = wandb.plot.line(table, chart.x, chart.y, "record", chart.title)
+        if values:
+            logger.log_metrics(values, step=step)
+
+
 def _of_wandb(loggers: Sequence[Logger]) -> list[WandbLogger]:
     from lightning.pytorch.loggers import WandbLogger
 
@@ -189,3 +233,36 @@ def start_run(
 def finish_run(run: wandb.Run, *, failed: bool) -> None:
     """Close a run; a failed one shows as failed."""
     run.finish(exit_code=1 if failed else 0)
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """Ask the server of a report. ConfigError, in one line, if there is no account or no answer."""
+    import wandb
+    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+
+    server = wandb.setup().settings.base_url
+    try:
+        yield
+    except wandb.errors.UsageError as error:
+        raise ConfigError(f"{server}: no API key; `wandb login` asks for one") from error
+    except (wandb.errors.Error, WandbApiFailedError) as error:
+        said = " ".join(str(error).split()).rstrip(".")
+        raise ConfigError(f"{server}: {said}; --definition FILE needs no server") from error
+
+
+def runs_on_server(project: str, entity: str | None, ids: Sequence[str]) -> tuple[str, set[str]]:
+    """Return the entity, the account's own for None, and those of `ids` that its project has."""
+    import wandb
+
+    api = wandb.Api()
+    entity = entity or api.settings["entity"] or api.default_entity
+    if entity is None:
+        raise ConfigError(f"{api.settings['base_url']}: name a team of yours by logger.entity=…")
+    try:
+        found = api.runs(f"{entity}/{project}", filters={"name": {"$in": list(ids)}})
+        return entity, {run.id for run in found}
+    except ValueError as error:
+        if "Could not find project" not in str(error):
+            raise
+        return entity, set()

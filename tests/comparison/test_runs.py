@@ -3,10 +3,12 @@
 import math
 from pathlib import Path
 
+import polars as pl
 import pytest
 from filelock import FileLock
 from hand_made import a_folder, a_verdict, record
 
+from gradflow.comparison.configurations import configurations
 from gradflow.comparison.runs import read_run, read_runs
 from gradflow.comparison.table import print_table
 
@@ -65,7 +67,7 @@ def test_a_damaged_folder_breaks_neither_itself_nor_the_rest(
     assert runs.keys() == {good, bad}
     assert runs[good].flow() is not None
     assert (runs[bad].flow() is None) == file.startswith("gradients")
-    print_table(list(runs.values()), title="damaged")
+    print_table(*configurations(list(runs.values())), title="damaged")
 
 
 def test_a_configuration_cut_short_is_none(tmp_path: Path) -> None:
@@ -94,3 +96,55 @@ def test_the_verdict_is_read_and_a_damaged_one_is_none(tmp_path: Path) -> None:
     for damaged in ('{"kind": "fro', "[]", '{"kind": "frozen"}', "null"):
         (folder / "verdict.json").write_text(damaged)
         assert read_run(folder).verdict is None
+
+
+@pytest.mark.parametrize(
+    ("status", "refusal", "state", "error"),
+    [
+        (None, None, "half-written", None),
+        ('{"state": "finis', None, "half-written", None),
+        ('{"state": "done", "format": 7}', None, "other version", None),
+        (None, '{"time": "2026", "error": "E: why"}', "refused", "E: why"),
+    ],
+)
+def test_a_folder_without_a_status_is_shown_as_what_it_is(
+    tmp_path: Path, status: str | None, refusal: str | None, state: str, error: str | None
+) -> None:
+    folder = a_folder(tmp_path / "run")
+    (folder / "status.json").unlink()
+    for name, text in (("status.json", status), ("refusal.json", refusal)):
+        if text is not None:
+            (folder / name).write_text(text)
+    (run,) = read_runs([tmp_path])
+    assert (run.folder, run.state, run.error) == (folder, state, error)
+
+
+def test_copies_of_a_configuration_inside_a_run_are_no_runs(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "run")
+    for inside in (".hydra", "wandb/offline-run-1/files"):
+        (folder / inside).mkdir(parents=True)
+        (folder / inside / "config.yaml").write_text("seed: 1\n")
+    assert [run.folder for run in read_runs([tmp_path])] == [folder]
+
+
+def test_a_run_that_was_cut_off_has_the_figures_that_it_came_to(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "run", "running")
+    (folder / "metrics.csv").write_text("step,epoch,train/accuracy\n19,0,0.25\n39,0,0.5\n59,0,0.")
+    run = read_run(folder)
+    assert (run.state, run.metrics) == ("cut off", {"train/accuracy": 0.5})
+    steps, values = run.curve("train/accuracy")
+    assert (steps.tolist(), values.tolist()) == ([19, 39], [0.25, 0.5])
+    assert len(run.curve("no such metric")[0]) == 0
+
+
+def test_only_the_rows_of_the_wanted_step_are_read_from_a_record_with_new_columns(
+    tmp_path: Path,
+) -> None:
+    """A later version may have added a column to the record."""
+    folder = a_folder(tmp_path / "run")
+    record(folder, 1e-3, 1e-1)
+    (part,) = (folder / "gradients.parquet").glob("*.parquet")
+    pl.read_parquet(part).with_columns(new=pl.lit(1)).write_parquet(part)
+    run = read_run(folder)
+    assert run.first_over_last == pytest.approx(-2)
+    assert [flow.step for flow in run.flows()] == [0]

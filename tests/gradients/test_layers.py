@@ -221,15 +221,6 @@ def test_a_net_without_layers_that_are_known_has_no_values() -> None:
     assert watched(net, torch.randn(4, 10), torch.zeros(4, dtype=torch.long)) is None
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_layers_inside_a_compiled_part_are_not_seen_and_the_others_are(backend: str) -> None:
-    inner = nn.Sequential(nn.Linear(10, 6), nn.ReLU())
-    net = nn.Sequential(nn.Tanh(), torch.compile(inner, backend=backend), nn.Sigmoid())
-    values = watched(net, torch.randn(4, 10), torch.zeros(4, dtype=torch.long))
-    assert values is not None
-    assert values.names == ["0", "2"]
-
-
 def test_watching_does_not_break_the_graph_of_a_net_that_is_compiled_in_place() -> None:
     net = nn.Sequential(nn.Linear(10, 6), nn.ReLU(), nn.Linear(6, 3))
     net.compile(backend="eager", fullgraph=True)

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 import torch
 import wandb
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 from tiny_run import TinyCNN, fit, rows, watch
 from torch import nn
@@ -181,6 +182,68 @@ def test_a_verdict_that_turns_bad_is_an_alert_and_the_picture_is_logged_at_the_e
     assert list(
         (tmp_path / "wandb").glob("offline-run-*/files/media/images/gradient_flow_map_*.png")
     )
+
+
+def tables(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each table that was logged, by its key: as files, beside the log."""
+    files = list((folder / "wandb").glob("offline-run-*/files/media/table/*.json"))
+    found = {}
+    for path in files:
+        table = json.loads(path.read_text())
+        rows_of = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+        found[path.name.rsplit("_", 2)[0]] = rows_of
+    assert len(found) == len(files)
+    return found
+
+
+def test_the_charts_are_logged_once_in_one_call_and_hold_what_the_run_folder_holds(
+    tmp_path: Path, logger: WandbLogger
+) -> None:
+    flows = watch(tmp_path, ThreeLayers(), 5, logger=logger, max_steps=12).flows
+    wandb.finish()
+    (row,) = [row for row in history(tmp_path) if "gradient_profile_table._type" in row]
+    assert row["gradient_histogram_table._type"] == "table-file"
+    assert row["trainer/global_step"] == 11
+    found = tables(tmp_path)
+    assert found.keys() == {"gradient_profile_table", "gradient_histogram_table"}
+    for record, flow in (("start", flows[0]), ("end", flows[-1])):
+        profile = [row for row in found["gradient_profile_table"] if row["record"] == record]
+        assert {row["step"] for row in profile} == {flow.step}
+        assert [row["name"] for row in profile] == flow.layers == ["net.1", "net.3", "net.5"]
+        assert [row["log10_gradient"] for row in profile] == pytest.approx(list(flow.gradient))
+        z = [row["log10_pre_activation"] for row in profile]
+        assert z == pytest.approx(list(flow.pre_activation))
+        recorded = pl.read_parquet(tmp_path / "gradients.parquet").filter(
+            pl.col("step") == flow.step, pl.col("kind") == "gradient"
+        )
+        of = [row for row in found["gradient_histogram_table"] if row["record"] == record]
+        for place, name in (("first", "net.0"), ("middle", "net.2"), ("last", "net.5")):
+            parameter = recorded.row(by_predicate=pl.col("name") == f"{name}.weight", named=True)
+            counts = np.array([row[place] for row in of]) * parameter["elements"]
+            np.testing.assert_allclose(counts[1:-1], parameter["bins"][:150])
+            assert counts[0] == parameter["zeros"] + parameter["subnormals"]
+            assert counts.sum() == pytest.approx(parameter["elements"])
+
+
+def test_the_start_of_a_resumed_run_is_the_first_record_of_all(
+    tmp_path: Path, logger: WandbLogger
+) -> None:
+    saving = ModelCheckpoint(tmp_path, filename="half")
+    fit(tmp_path, every_n_steps=5, callbacks=(saving,), enable_checkpointing=True, max_steps=6)
+    fit(tmp_path, every_n_steps=5, resume=tmp_path / "half.ckpt", logger=logger)
+    wandb.finish()
+    found = tables(tmp_path)
+    assert len(found) == 2
+    for rows_of in found.values():
+        assert {(row["record"], row["step"]) for row in rows_of} == {("start", 0), ("end", 11)}
+
+
+def test_a_table_is_one_key_of_the_summary(tmp_path: Path, logger: WandbLogger) -> None:
+    watch(tmp_path, ThreeLayers(), 5, logger=logger, max_steps=12)
+    wandb.finish()
+    keys = {key for written in inspected(tmp_path, "summary") for key in written["update"]}
+    of_tables = {key.split(".")[0] for key in keys if "table" in key}
+    assert of_tables == {"gradient_profile_table", "gradient_histogram_table"}
 
 
 def test_no_element_is_dropped_from_the_histogram() -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -153,32 +152,6 @@ def test_a_thousand_layers_are_measured(tmp_path: Path) -> None:
     monitor = watch(tmp_path, Watched(net), data=data)
     assert [len(flow.layers) for flow in monitor.flows] == [1202, 1202]
     assert rows(tmp_path, "weight", step=1)["norm"].null_count() == 0
-
-
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-@pytest.mark.parametrize("what", ["the net", "the net in place", "the module"])
-def test_compiled_nets_are_trained_and_their_parameters_measured(
-    tmp_path: Path, backend: str, what: str
-) -> None:
-    torch._dynamo.reset()
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 10))
-    images, labels = tiny_batch()
-    twin = copy.deepcopy(net).double()
-    F.cross_entropy(twin(images), labels).backward()
-    module: torch.nn.Module = Watched(net)
-    if what == "the net":
-        module = Watched(torch.compile(net, backend=backend))
-    elif what == "the net in place":
-        net.compile(backend=backend)
-    else:
-        module = torch.compile(module, backend=backend)
-    monitor = watch(tmp_path, module, max_steps=3)
-    gradient = rows(tmp_path, "gradient")
-    assert gradient["name"].to_list() == [f"net.{n}" for n, _ in twin.named_parameters()]
-    wanted = [p.grad.norm().item() for p in twin.parameters() if p.grad is not None]
-    np.testing.assert_allclose(gradient["norm"], wanted, rtol=1e-5)
-    assert [flow.step for flow in monitor.flows] == [0, 1, 2]
-    assert all(not flow.layers for flow in monitor.flows)
 
 
 def test_a_net_without_known_layers_is_recorded_by_its_parameters(tmp_path: Path) -> None:

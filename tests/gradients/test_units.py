@@ -201,3 +201,10 @@ def test_nan_is_neither_dead_nor_saturated() -> None:
     z[0, 1, 0, 0] = math.nan
     assert shares(nn.ReLU(), z) == [0.75, 0]
     assert shares(nn.Tanh(), 100 * z) == [0, 0.75]
+
+
+def test_containers_of_different_activations_are_told_apart() -> None:
+    """Both are nn.Sequential without parameters, and print nothing that would tell them apart."""
+    z = torch.full((4, 2), -1.0)
+    relu, leaky = nn.Sequential(nn.ReLU(inplace=True)), nn.Sequential(nn.LeakyReLU(0.2))
+    assert dead_and_saturated([(relu, z), (leaky, z)]).tolist() == [[1, 0], [0, 0]]

@@ -6,7 +6,7 @@ import pytest
 from small_run import SMALL, run
 
 from gradflow.config import ConfigError, compose
-from gradflow.training.metrics_file import read_rows
+from gradflow.training.metrics import read_rows
 from gradflow.training.status import CONFIG, Status
 from gradflow.training.train import train
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from gradflow.config import ConfigError
-from gradflow.training.metrics_file import MetricsFile, last_values, read_rows
+from gradflow.training.metrics import last_values, read_rows
+from gradflow.training.metrics_file import MetricsFile
 
 
 def write(folder: Path, *rows: tuple[int, dict[str, float]]) -> MetricsFile:

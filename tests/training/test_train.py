@@ -353,6 +353,10 @@ def test_runs_of_one_process_are_several_runs_in_weights_and_biases(
     assert [run.name for run in seen] == ["remedy=none", "remedy=relu"]
     assert [set(run.tags or ()) for run in seen] == [{"vanishing"}, {"vanishing", "relu"}]
     assert [run.config["folder"] for run in seen] == [str(tmp_path / r) for r in ("none", "relu")]
+    words = {"pathology": "vanishing", "activation": "relu", "seed": 0, "study": "both"}
+    assert seen[1].config["remedy"] == "relu"
+    assert {key: seen[1].config[key] for key in words} == words
+    assert seen[1].config["settings"]["model"]["depth"] == 8
     for remedy, one in zip(("none", "relu"), seen, strict=True):
         (file,) = (tmp_path / remedy / "wandb").glob("offline-run-*/run-*.wandb")
         assert one.id in file.name

@@ -1,24 +1,36 @@
 """Finished, failed and cut-off runs, read from their folders. Nothing here writes.
 
-A folder that is half-written or damaged is a run with fewer fields, never an error.
+A folder that is half-written, damaged or of another version is a run with fewer fields, never an
+error.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import json
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import yaml
+from numpy.typing import NDArray
 
+from gradflow.comparison.settings import flatten
 from gradflow.gradients.flow import Flow, read_flows
-from gradflow.gradients.record import read_gradients
+from gradflow.gradients.record import scan_gradients
 from gradflow.gradients.verdict import Verdict
-from gradflow.training.status import CONFIG, Status, is_claimed
+from gradflow.training.metrics import last_values, read_rows
+from gradflow.training.status import CONFIG, REFUSAL, Status, is_claimed
 from gradflow.training.status import FILE as STATUS
+
+_TYPED = Path(".hydra/overrides.yaml")
+# Ten times as fast as the one in Python; PyYAML's wheels have it.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -26,7 +38,8 @@ class Run:
     """What a run's folder says of it."""
 
     folder: Path
-    state: str  # finished, failed, interrupted, running, cut off
+    # finished, failed, interrupted, running, cut off, refused, half-written, other version
+    state: str
     start: str
     seconds: float
     steps: int
@@ -36,6 +49,24 @@ class Run:
     axes: dict[str, str]
     verdict: Verdict | None  # None where gradients were not watched, or the run had no end
     config: dict[str, Any] = field(repr=False)
+    typed: tuple[str, ...] = field(default=(), repr=False)  # keys of the words that were typed
+    wandb_id: str | None = None
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Every value that may make it another run, by its word on the command line."""
+        return flatten(self.config, self.axes)
+
+    @cached_property
+    def first_over_last(self) -> float | None:
+        """Decades between dL/dz of the last nonlinearity and of the first, before the first step.
+
+        -inf where the first is 0, None where nothing was recorded or either is not a number.
+        """
+        flow = self.flow(step=0)
+        if flow is None or flow.first_over_last != flow.first_over_last:
+            return None
+        return flow.first_over_last
 
     def flows(self) -> list[Flow]:
         """What the gradients did at each record, earliest first; none if they cannot be read."""
@@ -45,31 +76,44 @@ class Run:
         """What the gradients did at the record of `step`; None if there is none to be read."""
         return next(iter(self._flows(pl.col("step") == step)), None)
 
+    def curve(self, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the steps at which a metric was logged, and its values; empty if it was not."""
+        try:
+            rows = [row for row in read_rows(self.folder) if row.get(metric)]
+            steps, values = (
+                [float(row["step"]) for row in rows],
+                [float(row[metric]) for row in rows],
+            )
+        except (OSError, ValueError):  # a ConfigError among them
+            steps, values = [], []
+        return np.array(steps), np.array(values)
+
     def _flows(self, wanted: pl.Expr) -> list[Flow]:
         try:
-            return read_flows(read_gradients(self.folder).filter(wanted))
+            return read_flows(scan_gradients(self.folder).filter(wanted))
         except (OSError, pl.exceptions.PolarsError):
             return []
 
 
 def read_runs(paths: Iterable[Path]) -> list[Run]:
     """Read every run in or below `paths`, oldest first."""
-    folders = {status.parent for path in paths for status in Path(path).rglob(STATUS)}
+    folders = {folder for path in paths for folder in _run_folders(Path(path))}
     return sorted((read_run(folder) for folder in folders), key=lambda run: (run.start, run.folder))
 
 
 def read_run(folder: Path) -> Run:
     """Read one run's folder."""
-    status = Status.read(folder)
-    config: Any = None
-    with contextlib.suppress(OSError, ValueError, yaml.YAMLError):
-        config = yaml.safe_load((folder / CONFIG).read_text())
+    config = _yaml(folder / CONFIG)
     # The axes stand last: a file without them is cut short, and what it lacks is not `None`.
     config = config if isinstance(config, dict) and isinstance(config.get("axes"), dict) else {}
-    axes = config.get("axes", {})
+    words = _yaml(folder / _TYPED)
+    typed = tuple(str(word).lstrip("+~").partition("=")[0] for word in words or ())
+    known: dict[str, Any] = {"axes": config.get("axes", {}), "config": config, "typed": typed}
+    status = Status.read(folder)
     if status is None:
-        return Run(folder, "unreadable", "", 0.0, 0, None, None, {}, axes, None, config)
-    state: str = status.state
+        state, error = _without_status(folder)
+        return Run(folder, state, "", 0.0, 0, None, error, _latest(folder), verdict=None, **known)
+    state = status.state
     if state == "running" and not is_claimed(folder):
         state = "cut off"
     return Run(
@@ -80,8 +124,42 @@ def read_run(folder: Path) -> Run:
         status.steps,
         status.diverged_at,
         status.error,
-        status.metrics,
-        axes,
-        Verdict.read(folder),
-        config,
+        status.metrics or _latest(folder),
+        verdict=Verdict.read(folder),
+        wandb_id=status.wandb_id,
+        **known,
     )
+
+
+def _run_folders(top: Path) -> Iterator[Path]:
+    """Yield the folders of runs in or below `top`, without a look into what a run holds."""
+    for folder, below, files in os.walk(top):
+        if {STATUS, CONFIG, REFUSAL} & set(files):
+            yield Path(folder)
+            below.clear()
+        # Hydra's own copies of a configuration are not runs.
+        below[:] = [name for name in below if not name.startswith(".")]
+
+
+def _without_status(folder: Path) -> tuple[str, str | None]:
+    """Say what a run is that has no status, or none that this version understands."""
+    for name, state in ((STATUS, "other version"), (REFUSAL, "refused")):
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads((folder / name).read_bytes())
+            if isinstance(found, dict):
+                return state, found.get("error")
+    return "half-written", None
+
+
+def _latest(folder: Path) -> dict[str, float]:
+    """Return how far a run came that had no end."""
+    try:
+        return last_values(folder)
+    except (OSError, ValueError):  # a ConfigError among them
+        return {}
+
+
+def _yaml(path: Path) -> Any:
+    with contextlib.suppress(OSError, ValueError, yaml.YAMLError):
+        return yaml.load(path.read_text(), _Loader)  # a safe loader
+    return None

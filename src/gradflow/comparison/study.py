@@ -15,6 +15,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from gradflow.comparison.configurations import configurations
 from gradflow.comparison.runs import read_runs
 from gradflow.comparison.table import print_table
 from gradflow.config.schema import STUDY_NAME, study_name_refusal
@@ -41,7 +42,7 @@ class StudyEnd(Callback):
         runs = read_runs([folder])
         if not runs:
             return
-        print_table(runs, title=f"study {config.study.name} in {folder}")
+        print_table(*configurations(runs), title=f"study {config.study.name} in {folder}")
         # A run that another launch of the same study is still computing is not lost.
         kept = ("finished", "running")
         lost = [run for run in runs if run.state not in kept and run.start >= self._start]

@@ -1,140 +1,79 @@
-"""The table over runs: one row a run, and in words what it shows.
-
-What it shows is the run's own verdict; nothing is known beforehand of which remedy should help.
-"""
+"""The table over runs, in the terminal: one row a configuration, mean ± standard deviation."""
 
 from __future__ import annotations
 
 import math
-import statistics
 import sys
 from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from gradflow.comparison.runs import Run
+from gradflow.comparison.configurations import COLUMNS, Column, Configuration, Figures
+
+WORDS = ("what it shows", "state")  # heads of columns that hold no numbers
 
 
-def print_table(runs: Sequence[Run], title: str, console: Console | None = None) -> None:
-    """Print one row for each configuration, oldest first: mean ± standard deviation over seeds."""
+def print_table(
+    words: Sequence[str],
+    rows: Sequence[Configuration],
+    title: str,
+    console: Console | None = None,
+) -> None:
+    """Print the rows of `configurations`, and below them what went wrong in which run."""
     console = console or Console(width=None if sys.stdout.isatty() else 140)
-    keys = [key for key in differing_axes(runs) if key != "seed"] or ["remedy"]
-    rows: dict[tuple[str, ...], list[Run]] = {}
-    for run in runs:
-        values = tuple(value_of(run, key) for key in keys)
-        if not run.config:  # nothing is known of it but where it lies
-            values = (run.folder.name, *values[1:])
-        rows.setdefault(values, []).append(run)
-    several = any(len(group) > 1 for group in rows.values())
-    table = Table(title=title, title_justify="left", header_style="bold", expand=False)
-    for key in keys:
-        table.add_column(key)
-    if several:
-        table.add_column("n", justify="right")
-    table.add_column("dL/dz of the first\nlayer over the last's,\ndecades, step 0", justify="right")
-    table.add_column("train\naccuracy, %", justify="right")
-    table.add_column("validation\naccuracy, %", justify="right")
-    table.add_column("seconds", justify="right")
-    table.add_column("what it shows")
-    for values, group in rows.items():
-        table.add_row(
-            *values,
-            *([str(len(group))] if several else []),
-            _decades([first_over_last(run) for run in group]),
-            _percent([run.metrics.get("train/accuracy") for run in group]),
-            _percent([run.metrics.get("validation/accuracy") for run in group]),
-            f"{statistics.mean(run.seconds for run in group):.0f}",
-            _together([what_it_shows(run) for run in group]),
-        )
+    table = Table(title=escape(title), title_justify="left", header_style="bold", expand=False)
+    heads, lines = cells(words, rows)
+    for head in heads:
+        left = head in words or head in WORDS
+        table.add_column(head, justify="left" if left else "right", overflow="fold")
+    for line in lines:
+        table.add_row(*map(escape, line))
     console.print(table)
+    runs = [run for row in rows for run in row.runs]
+    for run in runs:
+        if run.error:
+            said = f"{run.state}: {run.folder}: {run.error}"
+            console.print(said, markup=False, highlight=False, soft_wrap=True)
     counts = Counter(run.state for run in runs)
     if set(counts) != {"finished"}:
         console.print(", ".join(f"{n} {state}" for state, n in counts.items()))
 
 
-def differing_axes(runs: Sequence[Run]) -> list[str]:
-    """Return what tells the runs apart: `case` where all have one, else the axes that were swept.
+def cells(words: Sequence[str], rows: Sequence[Configuration]) -> tuple[list[str], list[list[str]]]:
+    """Return the heads and the cells of the table as text; a column that says nothing is left out.
 
-    A remedy changes further axes; where pathology, remedy and seed already tell all runs apart,
-    those are left out.
+    That are `n`, where no configuration has several runs, a figure that no run has, and the state,
+    where every run is finished.
     """
-    runs = [run for run in runs if run.config]  # the others differ in nothing that is known
-    if len(runs) > 1 and all(run.config.get("case") for run in runs):
-        candidates = ["case"]
-    else:
-        candidates = ["pathology", "remedy"]
-    candidates.append("seed")
-    keys = [key for key in candidates if len({value_of(run, key) for run in runs}) > 1]
-    told_apart = {tuple(value_of(run, key) for key in keys) for run in runs}
-    if len(told_apart) == len(runs):
-        return keys or ["remedy"]
-    more = [key for run in runs for key in run.axes if key not in keys]
-    keys += [key for key in dict.fromkeys(more) if len({value_of(run, key) for run in runs}) > 1]
-    scalars = [key for run in runs for key, v in run.config.items() if isinstance(v, int | float)]
-    keys += [
-        key
-        for key in dict.fromkeys(scalars)
-        if key not in keys and len({value_of(run, key) for run in runs}) > 1
+    several = any(len(row.runs) > 1 for row in rows)
+    unfinished = any(run.state != "finished" for row in rows for run in row.runs)
+    columns = [column for column in COLUMNS if any(row.figures(column).n for row in rows)]
+    heads = [*words, *(["n"] if several else []), *(column.title for column in columns)]
+    heads += ["what it shows", *(["state"] if unfinished else [])]
+    lines = [
+        [
+            *row.values,
+            *([str(len(row.runs))] if several else []),
+            *(formatted(row.figures(column), column, len(row.runs)) for column in columns),
+            row.shows,
+            *([row.states] if unfinished else []),
+        ]
+        for row in rows
     ]
-    return keys or ["remedy"]
+    return heads, lines
 
 
-def value_of(run: Run, key: str) -> str:
-    """Return an axis' choice or a single value of the run's configuration, as text."""
-    value = run.axes.get(key, run.config.get(key))
-    return str(value) if run.config else "-"
-
-
-def first_over_last(run: Run) -> float | None:
-    """Return the decades between dL/dz of the last nonlinearity and of the first, before step 1.
-
-    -inf where the first is 0, None where nothing was recorded or either is not a number.
-    """
-    flow = run.flow(step=0)
-    if flow is None or math.isnan(flow.first_over_last):
-        return None
-    return flow.first_over_last
-
-
-def what_it_shows(run: Run) -> str:
-    """Say what came of a run: its verdict, and whether a remedy has cured a pathology."""
-    if run.state != "finished":
-        return f"{run.state}: {run.error}" if run.error else run.state
-    if run.verdict is not None:
-        said: str = run.verdict.kind
-    else:
-        said = "diverged" if run.diverged_at is not None else "not watched"
-    sick = run.axes.get("pathology") not in (None, "none")
-    treated = run.axes.get("remedy") not in (None, "none")
-    if not (sick and treated) or said == "not watched":
-        return said
-    return f"{said}: cured" if said == "healthy" else f"{said}: no cure here"
-
-
-def _together(words: Sequence[str]) -> str:
-    """Join what the seeds of one configuration show, the most frequent first."""
-    counts = Counter(words)
-    if len(counts) == 1:
-        return words[0]
-    return "; ".join(f"{n} of {len(words)}: {word}" for word, n in counts.most_common())
-
-
-def _decades(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    if not known:
+def formatted(figures: Figures, column: Column, runs: int = 1) -> str:
+    """Write a mean, its spread, and the number of runs where not all of them have a figure."""
+    mean, sd = figures.mean, figures.sd
+    if mean is None:
         return "-"
-    if any(math.isinf(value) for value in known):
-        return "first is 0"
-    return _mean_and_spread(known, "+.1f")
-
-
-def _percent(values: Sequence[float | None]) -> str:
-    known = [100 * value for value in values if value is not None and math.isfinite(value)]
-    return _mean_and_spread(known, ".1f") if known else "-"
-
-
-def _mean_and_spread(values: Sequence[float], form: str) -> str:
-    mean = format(statistics.mean(values), form)
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.1f}"
+    if math.isinf(mean):
+        return "first is 0" if mean < 0 else "last is 0"
+    said = format(mean * column.factor, column.form)
+    if sd is not None:
+        said += f" ± {sd * column.factor:{column.form.lstrip('+')}}"
+    return said if figures.n == runs else f"{said} (n={figures.n})"

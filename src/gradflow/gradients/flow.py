@@ -73,7 +73,7 @@ class Flow:
         return -float(depth @ y[known] / (depth @ depth))
 
 
-def read_flows(record: pl.DataFrame) -> list[Flow]:
+def read_flows(record: pl.DataFrame | pl.LazyFrame) -> list[Flow]:
     """Return the flow of every recorded step of `read_gradients`, earliest first."""
     wanted = [
         "elements",
@@ -87,7 +87,8 @@ def read_flows(record: pl.DataFrame) -> list[Flow]:
         "dead",
         "saturated",
     ]
-    rows = record.filter(pl.col("kind").is_in(_KINDS)).select("step", "kind", "name", *wanted)
+    kinds_wanted = record.lazy().filter(pl.col("kind").is_in(_KINDS))
+    rows = kinds_wanted.select("step", "kind", "name", *wanted).collect()
     flows = []
     for step, of_step in rows.partition_by("step", as_dict=True, maintain_order=True).items():
         kinds = of_step.partition_by("kind", as_dict=True, maintain_order=True)

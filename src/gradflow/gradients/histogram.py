@@ -26,7 +26,7 @@ WIDTH = _CODES + 2  # of a row on the device: the codes, norm, maximum
 
 # Elements that are measured together. On a CPU a chunk's temporaries stay in the cache; on an
 # accelerator fewer and larger kernels are faster, and the limit bounds the memory they take.
-_CPU_CHUNK, _DEVICE_CHUNK = 2**16, 2**24
+_CPU_CHUNK, _DEVICE_CHUNK = 2**18, 2**24
 
 
 @dataclass(frozen=True)
@@ -128,21 +128,32 @@ def _chunks(tensors: Sequence[Tensor]) -> Iterator[list[int]]:
     yield from open_chunks.values()
 
 
+def flatten(x: Tensor) -> Tensor:
+    """All elements in the order of memory, which need not be copied if it is channels-last."""
+    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        x = x.permute(0, 2, 3, 1)
+    return x.reshape(-1)
+
+
 def _measure_chunk(tensors: list[Tensor]) -> Tensor:
     """Counts per code, norm and maximum: shape (len(tensors), WIDTH), float64."""
-    flat = [tensor.flatten() for tensor in tensors]
+    flat = [flatten(tensor.detach()) for tensor in tensors]
     x = flat[0] if len(flat) == 1 else torch.cat(flat)
     x = x if x.dtype == torch.float64 else x.float()
     if x.device.type == "mps":  # Apple's GPUs have no float64; the copy moves here
         x = x.cpu()
     sizes = [tensor.numel() for tensor in tensors]
 
-    codes = _codes(x)
-    torch._foreach_add_(list(torch.split(codes, sizes)), [_CODES * i for i in range(len(sizes))])
-    counts = _count(codes, _CODES * len(sizes)).view(len(sizes), _CODES).double()
+    # On a CPU one may look: where nothing is zero, subnormal or non-finite, exponents are codes.
+    counts = _counts(_exponents(x), sizes) if x.is_cpu else None
+    if counts is None or counts.numpy()[:, [_SUBNORMAL, _NAN]].any():
+        codes = _exponents(x)
+        codes.add_(x == 0, alpha=_ZERO - _SUBNORMAL)
+        codes.add_(x.isinf(), alpha=_INF - _NAN)
+        counts = _counts(codes, sizes)
+        x = x.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
-    magnitudes = x.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).abs_()
-    finite = list(torch.split(magnitudes, sizes))
+    finite = list(torch.split(x.abs(), sizes))
     largest = torch.stack(torch._foreach_max(finite)).double()
     if x.dtype == torch.float64:  # squares leave the range of float64 too: scale by the maximum
         scale = largest.where(largest > 0, 1.0)
@@ -150,24 +161,28 @@ def _measure_chunk(tensors: list[Tensor]) -> Tensor:
         norm = torch.stack(torch._foreach_norm(scaled, 2)) * scale
     else:
         norm = torch.stack(torch._foreach_norm(finite, 2, dtype=torch.float64))
-    return torch.cat([counts, norm[:, None], largest[:, None]], dim=1)
+    return torch.cat([counts.double(), norm[:, None], largest[:, None]], dim=1)
 
 
-def _codes(x: Tensor) -> Tensor:
-    """The code of each element of a flat float32 or float64 tensor, int32."""
-    if x.dtype == torch.float64:
-        bits = x.view(torch.int64) & (2**63 - 1)  # the sign bit cleared: |x|
-        exponent = bits >> 52  # biased by 1023, where float32's byte is biased by 127
-        codes = (exponent - (1023 - 127)).clamp_(_SUBNORMAL, _NAN - 1).int()
-        codes += exponent == 2047  # NaN and Inf: one more than the last bin
-        infinity = 2047 << 52
+def _exponents(x: Tensor) -> Tensor:
+    """The biased exponent of each element of a flat float32 or float64 tensor, int32."""
+    if x.dtype != torch.float64:
+        return (x.view(torch.int32) >> 23).bitwise_and_(255)  # without the sign bit
+    exponents = (x.view(torch.int64) >> 52).bitwise_and_(2047)
+    not_finite = exponents == 2047  # one more than the last bin, which holds what is large
+    # Biased by 1023, where float32's byte is biased by 127.
+    codes = exponents.sub_(1023 - 127).clamp_(_SUBNORMAL, _NAN - 1).int()
+    return codes.add_(not_finite)
+
+
+def _counts(codes: Tensor, sizes: list[int]) -> Tensor:
+    """How often each code occurs in each part: int64 (len(sizes), _CODES). `codes` is used up."""
+    first = np.arange(0, _CODES * len(sizes), _CODES, dtype=np.int32)
+    if codes.is_cpu:  # where torch would make a call for each part
+        codes.add_(torch.from_numpy(np.repeat(first, sizes)))
     else:
-        bits = x.view(torch.int32) & (2**31 - 1)
-        codes = bits >> 23
-        infinity = 255 << 23
-    codes.add_(bits == 0, alpha=_ZERO - _SUBNORMAL)
-    codes.add_(bits == infinity, alpha=_INF - _NAN)
-    return codes
+        torch._foreach_add_(list(torch.split(codes, sizes)), first.tolist())
+    return _count(codes, _CODES * len(sizes)).view(len(sizes), _CODES)
 
 
 def _count(codes: Tensor, size: int) -> Tensor:

@@ -3,21 +3,27 @@
 A layer is a nonlinearity: any elementwise activation of `torch.nn`, and any module whose own name
 begins with `activation`; z is what enters it. The last layer is the last weight layer in the order
 of declaration, where z is what leaves it: the logits. Nonlinearities that are called as functions
-are not seen, nor is anything inside a net that `torch.compile` has made opaque.
+are not seen. What `torch.compile` has made opaque is seen in a second pass without it, whose z
+differ from the compiled ones by rounding, and by the random numbers that inductor draws itself.
 
 It knows modules and tensors. It knows nothing of Lightning, of records, or of where numbers go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 
+from gradflow.gradients.compiled import CompiledParts, uncompiled_name
+from gradflow.gradients.histogram import flatten
 from gradflow.gradients.units import dead_and_saturated, unit_count
 
 # Images of a batch, its first ones (batches are shuffled), over which RMS and maximum are taken,
@@ -64,7 +70,9 @@ class LayerWatch:
     Between `start` and `collect` each pass that builds a graph is measured, the last one counting
     where there are several (gradient accumulation). At other times a layer costs one stored
     reference, from which `first_non_finite` tells where a bad value came from; `forget` lets go.
-    The net computes what it would compute unwatched.
+    The net computes what it would compute unwatched. Compiled parts cost a reference to their
+    inputs; where they are measured, `collect` passes them once more, in eager mode and without
+    gradients of weights. It must come before the weights change.
     """
 
     module: nn.Module
@@ -72,37 +80,56 @@ class LayerWatch:
     keep: tuple[str, ...] = ()  # of "pre_activation", "activation": what `tensors` will hold
 
     _handles: list[RemovableHandle] = field(default_factory=list)
+    # Hooks inside of compiled parts are set in their second pass only, and so never compiled.
+    _inside: list[Callable[[], RemovableHandle]] = field(default_factory=list)
+    _edges: list[GradientEdge] = field(default_factory=list)  # of each z in a second pass
     _layers: dict[str, _Layer] = field(default_factory=dict)
     _passed: dict[str, Tensor] = field(default_factory=dict)
     _tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     _measuring: bool = False
+    _compiled: CompiledParts = field(init=False)
 
     def __post_init__(self) -> None:
+        self._compiled = CompiledParts(self.module, passed=lambda: len(self._passed))
+        hooks: list[tuple[str, Callable[[Any], RemovableHandle], Any]] = []
         last = ""
-        for name, module in _transparent(self.module):
+        for name, module in self.module.named_modules():
+            if isinstance(module, torch._dynamo.OptimizedModule):
+                continue
             if isinstance(module, _WEIGHT_LAYERS):
                 last = name
-            if is_nonlinearity(name, module):
-                self._handles.append(module.register_forward_pre_hook(self._entering(name)))
+            if is_nonlinearity(uncompiled_name(name), module):
+                hooks.append((name, module.register_forward_pre_hook, self._entering))
                 if "activation" in self.keep:
-                    self._handles.append(module.register_forward_hook(self._leaving(name)))
+                    hooks.append((name, module.register_forward_hook, self._leaving))
         if last:
-            hook = self._leaving_net(last)
-            self._handles.append(self.module.get_submodule(last).register_forward_hook(hook))
+            module = self.module.get_submodule(last)
+            hooks.append((last, module.register_forward_hook, self._leaving_net))
+        for name, register, make in hooks:
+            hook = make(uncompiled_name(name))
+            if name in self._compiled:
+                self._inside.append(partial(register, hook))
+            else:
+                self._handles.append(register(hook))
 
     def start(self, measuring: bool) -> None:
         """Begin a batch; with `measuring` its pass is measured."""
         self._measuring = measuring
         self._layers.clear()
         self._passed.clear()
+        self._compiled.start(exactly=measuring)
         self._tensors = {kind: {} for kind in self.keep}
 
     def forget(self) -> None:
         """Let go of the pre-activations of the pass that is over, so that memory can be freed."""
         self._passed.clear()
+        self._compiled.forget()
 
     def first_non_finite(self) -> str | None:
         """Name the first layer of the latest pass whose z holds NaN or Inf. Waits for devices."""
+        measuring, self._measuring = self._measuring, False
+        self._pass_compiled_parts_again()
+        self._measuring = measuring
         for name, z in self._passed.items():
             if not bool(torch.isfinite(z).all()):
                 return name
@@ -113,6 +140,8 @@ class LayerWatch:
 
         Raises nothing and waits for nothing: the values are still on the device.
         """
+        self._passed = {name: layer.z for name, layer in self._layers.items()}
+        self._pass_compiled_parts_again()
         self._measuring = False
         if not self._layers:
             return None
@@ -150,7 +179,30 @@ class LayerWatch:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._compiled.close()
         self.start(measuring=False)
+
+    def _pass_compiled_parts_again(self) -> None:
+        """Put the layers of compiled parts among the others, in the order of the training pass."""
+        order = list(self._passed)
+        outside = len(order)
+        try:
+            with self._compiled.again(self._inside) as calls:
+                for place, call in calls:
+                    known = len(self._passed)
+                    self._edges.clear()
+                    outputs, gradients = call.repeat()
+                    if outputs and self._edges:
+                        # For the hooks on each z: no weight gets a gradient.
+                        torch.autograd.grad(outputs, self._edges, gradients, allow_unused=True)
+                    place += len(order) - outside
+                    order[place:place] = list(self._passed)[known:]
+        except torch.OutOfMemoryError:
+            warnings.warn("no memory to pass compiled layers again: not measured", stacklevel=2)
+            self._compiled.close()
+        self._edges.clear()
+        self._passed = {name: self._passed[name] for name in order}
+        self._layers = {name: self._layers[name] for name in order if name in self._layers}
 
     def _entering(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -186,10 +238,13 @@ class LayerWatch:
         self._layers[name] = layer
         if z.requires_grad:
 
-            def backward(gradient: Tensor) -> None:
-                layer.gradient = self._sample(gradient)
+            def backward(gradient: Tensor | None) -> None:
+                if gradient is not None:  # as of an unused output of a compiled part
+                    layer.gradient = self._sample(gradient)
 
             z.register_hook(backward)  # type: ignore[no-untyped-call]
+            if self._compiled.repeating:
+                self._edges.append(get_gradient_edge(z))
 
     def _sample(self, x: Tensor) -> Tensor:
         if self.images is None or x.ndim == 0:
@@ -211,26 +266,13 @@ def _is_measurable(x: object) -> bool:
     return isinstance(x, Tensor) and x.is_floating_point() and x.numel() > 0
 
 
-def _transparent(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield every module by its name, without those inside a compiled one."""
-    compiled: tuple[str, ...] = ()
-    for name, inner in module.named_modules():
-        if name.startswith(compiled):
-            continue
-        if isinstance(inner, torch._dynamo.OptimizedModule):
-            compiled += (name + "." if name else "",)
-            continue
-        yield name, inner
-
-
 def _norms_and_maxima(tensors: list[Tensor]) -> Tensor:
     """L2 norm and largest |x| of each tensor: float64 (n, 2); NaN and Inf come through."""
-    # One by one and flat: to stack the tensors or to take |x| would copy them, and aminmax along a
-    # dimension is several times as slow.
-    flat = [_flat(x) for x in tensors]
-    extremes = [torch.aminmax(x) for x in flat]
-    least = torch.stack([pair.min for pair in extremes])
-    maxima = torch.maximum(torch.stack([pair.max for pair in extremes]), -least)
+    # One by one and flat: to stack the tensors or to take |x| would copy them, along a dimension it
+    # takes several times as long, and aminmax takes longer than its two halves.
+    flat = [flatten(x) for x in tensors]
+    least = torch.stack([x.amin() for x in flat])
+    maxima = torch.maximum(torch.stack([x.amax() for x in flat]), -least)
     # In float64, since the squares of a vanished gradient underflow in float32.
     wide = torch.float32 if maxima.device.type == "mps" else torch.float64
     scale = torch.ones_like(maxima, dtype=wide)
@@ -239,10 +281,3 @@ def _norms_and_maxima(tensors: list[Tensor]) -> Tensor:
         flat = [x / by for x, by in zip(flat, scale.unbind(), strict=True)]
     norms = torch.stack([torch.linalg.vector_norm(x, dtype=wide) for x in flat]) * scale
     return torch.stack([norms, maxima.to(wide)], dim=1)
-
-
-def _flat(x: Tensor) -> Tensor:
-    """All elements in the order of memory, which need not be copied if it is channels-last."""
-    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
-        x = x.permute(0, 2, 3, 1)
-    return x.reshape(-1)

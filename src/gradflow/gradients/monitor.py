@@ -14,18 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from gradflow.gradients.charts import Chart, histogram_chart, profile_chart
 from gradflow.gradients.flow import Flow, read_flows
 from gradflow.gradients.layers import LayerWatch
 from gradflow.gradients.picture import draw_gradient_flow
-from gradflow.gradients.record import Entry, RecordWriter, first_non_finite, read_gradients
+from gradflow.gradients.record import (
+    Entry,
+    RecordWriter,
+    first_non_finite,
+    read_gradients,
+    scan_gradients,
+)
 from gradflow.gradients.snapshot import Rows, Snapshot, flow_of_rows
 from gradflow.gradients.verdict import Verdict, diagnose
-from gradflow.weights_and_biases import log_picture, log_record, log_verdict
+from gradflow.weights_and_biases import log_charts, log_picture, log_record, log_verdict
 
 HISTOGRAMS = ("weight", "pre_activation", "activation")
 
@@ -48,14 +56,16 @@ class GradientMonitor(Callback):
     each, to every WandbLogger of the trainer (see `weights_and_biases.py` for the keys); `flows`
     holds their figures, and `verdict` what they say so far. The verdict is written to
     `verdict.json` when training ends, and W&B is alerted when it turns bad. `picture_every_n_steps`
-    says how often the gradient-flow picture goes to W&B, besides at the end. `histograms` asks for
+    says how often the gradient-flow picture goes to W&B, besides at the end, when the charts of
+    `charts.py` go there too. `histograms` asks for
     those of "weight", "pre_activation" (z) or "activation" (phi(z)) too.
 
     A frozen parameter has no row; one that requires a gradient but has none in this step has a row
     of nulls; a parameter shared by several layers has one row, under its first name. With several
     optimizers Lightning counts each one's step: a record holds all parameters as they are when the
     counted step is due. Sharded gradients (FSDP) are not gathered: each process sees its own part.
-    The layers inside a compiled net are not seen; its parameters are.
+    The layers inside of what `torch.compile` has made are those of a second pass, uncompiled, of
+    the same batch, before the optimizer acts (see `compiled.py` for what is not covered).
 
     Raises:
         ValueError: if a number of steps is below 1, or `histograms` names anything else.
@@ -125,7 +135,7 @@ class GradientMonitor(Callback):
         if self._is_due(trainer.global_step):
             self._factor = _factor(trainer, pl_module, loss)
             self._loss = loss.detach() * self._factor
-        if loss.device.type == "cpu" and not self._non_finite and not math.isfinite(loss):
+        if loss.device.type == "cpu" and not self._non_finite and not math.isfinite(loss.detach()):
             self._note_non_finite(trainer.global_step, self._watch.first_non_finite())
         self._watch.forget()
 
@@ -212,6 +222,20 @@ class GradientMonitor(Callback):
             self.verdict.write(Path(trainer.default_root_dir))
             log_verdict(trainer.loggers, self.verdict, alert=False)
             self._log_picture(trainer)
+            draw = partial(self._charts, trainer)
+            log_charts(trainer.loggers, self.flows[-1].step, draw)
+
+    def _charts(self, trainer: Trainer) -> list[Chart]:
+        steps = (self.flows[0].step, self.flows[-1].step)
+        record = scan_gradients(Path(trainer.default_root_dir))
+        ends = record.filter(pl.col("step").is_in(steps)).collect()
+        weights = [
+            name.replace("_orig_mod.", "")
+            for name, parameter in trainer.lightning_module.named_parameters()
+            if parameter.dim() > 1
+        ]
+        found = profile_chart(self.flows), histogram_chart(ends, weights)
+        return [chart for chart in found if chart is not None]
 
     def _flush(self) -> None:
         if self._writer is not None:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gradflow.gradients.compiled import uncompiled_name
 from gradflow.gradients.flow import Flow, flow_of
 from gradflow.gradients.histogram import Measurement, begin
 from gradflow.gradients.layers import LayerValues
@@ -54,8 +55,7 @@ class Snapshot:
         for index, (name, parameter) in enumerate(module.named_parameters()):
             if not parameter.requires_grad or parameter.numel() == 0:
                 continue
-            # torch.compile wraps a module into one whose attribute `_orig_mod` it is.
-            entry = Entry(name.replace("_orig_mod.", ""), index, parameter.numel())
+            entry = Entry(uncompiled_name(name), index, parameter.numel())
             if parameter.grad is None:
                 self._without_gradient.append(entry)
             else:
@@ -89,7 +89,8 @@ class Snapshot:
             clipped = [p.grad for p in self._parameters if p.grad is not None]
             if len(clipped) == len(now):  # manual optimization may have freed them
                 device_values["clipped norm"] = _norms(clipped)
-                device_values["clipped max"] = _maxima(clipped)
+                if not _on_host(clipped):
+                    device_values["clipped max"] = _maxima(clipped)
         values = _copy(device_values)
         histograms = {kind: m.read(values[kind]) for kind, m in self._histograms.items()}
 
@@ -107,7 +108,9 @@ class Snapshot:
                 Rows("update", self._entries, _columns(self._entries, values["update norm"]))
             )
             if "clipped norm" in values and _differ(gradient, values["clipped norm"]):
-                columns = _columns(self._entries, values["clipped norm"], values["clipped max"])
+                # On the host one can see first whether the maxima are asked for.
+                maxima = _maxima(clipped).numpy() if _on_host(clipped) else values["clipped max"]
+                columns = _columns(self._entries, values["clipped norm"], maxima)
                 rows.append(Rows("clipped_gradient", self._entries, columns))
         if self._layers is not None:
             rows += _layer_rows(self._layers, values["layers"], histograms)
@@ -190,6 +193,10 @@ def _norms(tensors: Sequence[Tensor]) -> Tensor:
 def _maxima(tensors: list[Tensor]) -> Tensor:
     """Largest |x| of each tensor, float64 (n,), on the first one's device."""
     return _stack(torch._foreach_max(torch._foreach_abs(tensors)))
+
+
+def _on_host(tensors: Sequence[Tensor]) -> bool:
+    return all(tensor.is_cpu for tensor in tensors)
 
 
 def _stack(scalars: Sequence[Tensor]) -> Tensor:

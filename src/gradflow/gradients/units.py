@@ -48,13 +48,13 @@ def dead_and_saturated(layers: Sequence[tuple[nn.Module, Tensor]]) -> Tensor:
             found = torch.full((len(members), 2), torch.nan, dtype=wide, device=z.device)
         else:
             # Four times as fast as the norm of order 1.
-            slopes, values = _sums(slope, len(members)), _sums(value, len(members))
-            dead = (slopes == 0) & (values == 0)  # (layers, units)
-            of_a_unit = z.numel() // dead.numel()
+            slopes = _sums(slope, len(members))  # (layers, units)
+            both = slopes + _sums(value, len(members))  # 0 only where each of them is
+            of_a_unit = z.numel() // slopes.numel()
             flat = slopes / of_a_unit < FLAT * _largest_slope(phi, z)
-            saturated = flat & ~dead & ~values.isnan()
-            found = torch.stack([dead, saturated], dim=-1).to(wide).mean(dim=1)
-        for i, share in zip(members, found, strict=True):
+            saturated = flat & (both > 0)  # not where it is NaN
+            found = torch.stack([both == 0, saturated], dim=-1).to(wide).mean(dim=1)
+        for i, share in zip(members, found.unbind(), strict=True):
             shares[i] = share
     return torch.stack(shares)
 
@@ -85,15 +85,22 @@ def unit_count(z: Tensor) -> int:
 
 def _same(phi: nn.Module) -> object:
     """Return what activations have in common that are one function."""
-    if type(phi).__module__.startswith("torch.nn") and not any(True for _ in phi.parameters()):
+    if _is_of_torch(phi) and not phi._parameters:
         return type(phi), phi.extra_repr()
     return phi
+
+
+def _is_of_torch(phi: nn.Module) -> bool:
+    """Say whether phi is one of torch.nn's own, and none of its containers."""
+    return type(phi).__module__.startswith("torch.nn") and not phi._modules
 
 
 def _in_evaluation(phi: nn.Module) -> nn.Module:
     """Return phi in evaluation, with the same tensors, and without the hooks of its modules."""
     twin = copy.copy(phi)
     twin.training = False
+    if _is_of_torch(phi) and hasattr(phi, "inplace"):
+        twin.__dict__["inplace"] = False  # the same function, and z need not be copied for it
     twin._forward_pre_hooks, twin._forward_hooks = OrderedDict(), OrderedDict()
     twin._modules = {
         name: None if module is None else _in_evaluation(module)
@@ -109,12 +116,14 @@ def _value_and_slope(phi: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
         z = z.to(parameter.dtype)
     elif z.dtype in (torch.float16, torch.bfloat16):
         z = z.float()
+    in_place = not _is_of_torch(phi)  # any other may work in place
     with torch.enable_grad():
         z = z.detach().requires_grad_()
-        value: Tensor = phi(z * 1)  # a copy, since an activation in place may not touch a leaf
+        value: Tensor = phi(z * 1 if in_place else z)  # which a leaf does not bear
         slope = None
         if value.requires_grad:
-            (slope,) = torch.autograd.grad(value, z, torch.ones_like(value), allow_unused=True)
+            one = torch.ones((), dtype=value.dtype, device=value.device).expand_as(value)
+            (slope,) = torch.autograd.grad(value, z, one, allow_unused=True)
     return value.detach(), torch.zeros_like(z) if slope is None else slope
 
 

@@ -16,9 +16,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from gradflow.config import ConfigError
-
-FILE = "metrics.csv"
+from gradflow.training.metrics import FILE, read_rows
 
 
 class MetricsFile(Logger):
@@ -83,31 +81,3 @@ class MetricsFile(Logger):
             writer.writeheader()
             writer.writerows(rows)
         aside.replace(self.path)
-
-
-def last_values(folder: Path) -> dict[str, float]:
-    """Return each metric's last value in a run's rows: all that is known when the run ends."""
-    return {
-        name: float(value)
-        for row in read_rows(folder)
-        for name, value in row.items()
-        if name not in ("step", "epoch") and value
-    }
-
-
-def read_rows(folder: Path) -> list[dict[str, str]]:
-    """Read a run's rows; a last row that a killed process left half-written is left out.
-
-    Raises:
-        ConfigError: if the file holds anything but rows.
-    """
-    path = folder / FILE
-    if not path.exists():
-        return []
-    try:
-        text = path.read_text()
-        whole = text[: text.rfind("\n") + 1]
-        rows = list(csv.DictReader(whole.splitlines()))
-        return [row for row in rows if (row["step"] or "").isdigit()]
-    except (UnicodeDecodeError, csv.Error, KeyError) as error:
-        raise ConfigError(f"{path}: is damaged; remove {folder} to train the run anew") from error

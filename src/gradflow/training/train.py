@@ -25,7 +25,8 @@ from gradflow.training.checkpoints import LAST, read_checkpoint
 from gradflow.training.classifier import Classifier
 from gradflow.training.distributed import is_first_process, leave_process_group
 from gradflow.training.memory import keep_freed_memory
-from gradflow.training.metrics_file import MetricsFile, last_values
+from gradflow.training.metrics import last_values
+from gradflow.training.metrics_file import MetricsFile
 from gradflow.training.process import as_found
 from gradflow.training.quiet import quieten
 from gradflow.training.status import CONFIG, FILE, Status, claimed, now
@@ -185,7 +186,6 @@ def _numbers_of(config: Config) -> dict[str, Any]:
 
 
 def _start_wandb(config: Config, folder: Path, name: str, status: Status) -> Any:
-    values = config.model_dump(exclude={"logger"}) | {"git": status.git}
     mode = config.logger.mode
     assert mode != "none"  # the caller's question
     run = weights_and_biases.start_run(
@@ -196,9 +196,22 @@ def _start_wandb(config: Config, folder: Path, name: str, status: Status) -> Any
         group=config.study.name if config.study else None,
         name=name,
         tags=[*config.logger.tags, *config.pathology, *config.remedy],
-        config=values,
+        config=_compared(config) | {"git": status.git},
         run_id=status.wandb_id,
     )
     status.wandb_id = run.id
     status.write(folder)
     return run
+
+
+def _compared(config: Config) -> dict[str, Any]:
+    """Return a configuration as W&B groups, filters and compares by it.
+
+    Each axis and each single value is a word at the top: `remedy`, `activation`, `lr`, `seed`. What
+    the choices stand for, such as an optimizer's own arguments, is below `settings`.
+    """
+    values = config.model_dump(exclude={"axes", "logger"})
+    chosen = {axis: choice for axis, choice in config.axes.items() if axis in values}
+    settings = {axis: values.pop(axis) for axis in chosen}
+    del settings["pathology"], settings["remedy"]  # a sentence on each, which the word says
+    return chosen | values | {"study": config.study and config.study.name, "settings": settings}

@@ -1,0 +1,102 @@
+"""The table over runs for other programs and for papers: Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from gradflow.comparison.configurations import COLUMNS, Column, Configuration, metric
+from gradflow.comparison.table import WORDS, cells
+
+
+def markdown(words: Sequence[str], rows: Sequence[Configuration]) -> str:
+    """Return the table of the terminal as a Markdown table."""
+    heads, lines = cells(words, rows)
+    heads = [head.replace("\n", " ") for head in heads]
+    sides = [":---" if head in words or head in WORDS else "---:" for head in heads]
+    escaped = [[cell.replace("|", r"\|") for cell in line] for line in (heads, sides, *lines)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
+
+
+def as_csv(words: Sequence[str], rows: Sequence[Configuration]) -> str:
+    """Return one line a configuration: words, n, verdicts, states, and of every figure three.
+
+    Those are `<name>_mean`, `<name>_sd` and `<name>_n`, in the figure's own unit (a share, not per
+    cent); `first_over_last` is in decades, `seconds` in seconds. An empty field is none.
+    """
+    columns = _columns(rows)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    ends = [f"{column.name}_{end}" for column in columns for end in ("mean", "sd", "n")]
+    writer.writerow([*words, "n", "shows", "state", *ends])
+    for row in rows:
+        figures = [row.figures(column) for column in columns]
+        numbers = [number for of in figures for number in (of.mean, of.sd, of.n)]
+        writer.writerow([*row.values, len(row.runs), row.shows, row.states, *numbers])
+    return text.getvalue()
+
+
+def as_json(words: Sequence[str], rows: Sequence[Configuration]) -> str:
+    """Return a list of configurations, each with its figures' mean, sd and n, and with its runs.
+
+    JSON has no infinity: it is written as the text "inf" or "-inf".
+    """
+    columns = _columns(rows)
+    listed = [
+        {
+            "settings": dict(zip(words, row.values, strict=True)),
+            "n": len(row.runs),
+            "figures": {
+                column.name: {"mean": of.mean, "sd": of.sd, "n": of.n}
+                for column in columns
+                if (of := row.figures(column)).n
+            },
+            "runs": [
+                {
+                    "folder": str(run.folder),
+                    "seed": run.settings.get("seed"),
+                    "state": run.state,
+                    "error": run.error,
+                    "verdict": run.verdict.kind if run.verdict else None,
+                    "evidence": run.verdict.evidence if run.verdict else None,
+                    "steps": run.steps,
+                    "figures": {
+                        column.name: value
+                        for column in columns
+                        if (value := column.of(run)) is not None
+                    },
+                }
+                for run in row.runs
+            ],
+        }
+        for row in rows
+    ]
+    return json.dumps(_finite(listed), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+FORMATS: Mapping[str, Callable[[Sequence[str], Sequence[Configuration]], str]] = {
+    "markdown": markdown,
+    "csv": as_csv,
+    "json": as_json,
+}
+
+
+def _columns(rows: Sequence[Configuration]) -> list[Column]:
+    """Return the table's columns, and every other metric that a run has."""
+    known = {column.name for column in COLUMNS}
+    names = dict.fromkeys(name for row in rows for run in row.runs for name in run.metrics)
+    return [*COLUMNS, *(metric(name) for name in names if name not in known)]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

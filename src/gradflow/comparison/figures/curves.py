@@ -1,0 +1,54 @@
+"""Training curves: loss and accuracy over the steps, one line a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from gradflow.comparison.configurations import Configuration
+from gradflow.comparison.figures.style import BANDS, Floats, draw_seeds, legend, quiet
+
+_SHOWN = {  # metric: label, factor
+    "train/loss": ("train loss (cross-entropy, nats)", 1.0),
+    "train/accuracy": ("train accuracy, %", 100.0),
+}
+
+
+def draw_curves(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
+    """Draw what metrics.csv holds of the training. ValueError if no run has any of it."""
+    figure = Figure(figsize=(10.5, 4.2), layout="constrained")
+    panels = figure.subplots(1, len(_SHOWN))
+    drawn: list[Configuration] = []
+    for axes, (metric, (label, factor)) in zip(panels, _SHOWN.items(), strict=True):
+        drawn = []
+        for row in rows:
+            found = _over_seeds([run.curve(metric) for run in row.runs])
+            if found is not None:
+                steps, values = found
+                draw_seeds(
+                    axes, steps, factor * values, len(drawn), row.name, band=len(rows) <= BANDS
+                )
+                drawn.append(row)
+        axes.set_xlabel("optimizer step")
+        axes.set_ylabel(label)
+        low, high = axes.dataLim.intervaly
+        if low > 0 and high > 10 * low:  # a loss that has exploded hides all others
+            axes.set_yscale("log")
+        quiet(axes)
+    if not drawn:
+        raise ValueError("no run has logged any training metric")
+    legend(figure, panels[0], words, drawn)
+    return figure
+
+
+def _over_seeds(curves: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats] | None:
+    """Return all steps that any seed has, and its value or NaN for each seed and step."""
+    steps = np.unique(np.concatenate([x for x, _ in curves])) if curves else np.empty(0)
+    if not len(steps):
+        return None
+    values = np.full((len(curves), len(steps)), np.nan)
+    for i, (x, y) in enumerate(curves):
+        values[i, np.searchsorted(steps, x)] = y
+    return steps, values

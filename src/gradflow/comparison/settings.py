@@ -1,0 +1,82 @@
+"""A run's configuration as flat words, and which of them tell runs apart.
+
+It knows configurations as plain dicts, as config.yaml holds them; nothing of Hydra's composing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+# What changes no number of a run, or is said in other words.
+_SILENT = (
+    *("axes", "logger", "study", "threads"),
+    *("data.root", "data.source", "data.min_rate", "data.stall_timeout"),
+)
+# In this order, before all else: what a run is called by.
+_FIRST = ("case", "pathology", "remedy")
+
+
+class HasSettings(Protocol):
+    """Whatever has the settings of a run, and knows which of them were typed."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]: ...  # noqa: D102
+    @property
+    def typed(self) -> tuple[str, ...]: ...  # noqa: D102
+
+
+def flatten(config: Mapping[str, Any], axes: Mapping[str, str]) -> dict[str, Any]:
+    """Return every value by the word that sets it: `activation`, `model.depth`, `seed` …
+
+    An axis stands for its choice; what the choice holds follows under dotted words.
+    """
+    flat: dict[str, Any] = {key: config.get(key, axes.get(key)) for key in _FIRST}
+    flat |= {key: value for key, value in axes.items() if key != "logger"}
+
+    def walk(prefix: str, values: Mapping[str, Any]) -> None:
+        for key, value in values.items():
+            word = f"{prefix}.{key}" if prefix else key
+            if word in _SILENT or word in _FIRST or key.startswith("_"):
+                continue
+            if isinstance(value, Mapping):
+                walk(word, value)
+            elif word not in axes:
+                flat[word] = value
+
+    walk("", config)
+    return flat | {key: axes[key] for key in _FIRST if key in axes}
+
+
+def differing(runs: Sequence[HasSettings]) -> list[str]:
+    """Return the words that tell runs apart, `seed` aside: no more of them than that takes.
+
+    A word that was typed is named wherever it differs. Any other only where those before it do not
+    already decide it: `remedy=relu` brings an activation and an initialization along, and neither
+    is news. Runs of which no setting is known differ in nothing.
+    """
+    settings = [run.settings for run in runs if any(v is not None for v in run.settings.values())]
+    typed = {word for run in runs for word in run.typed}
+    words = list(dict.fromkeys(word for of_run in settings for word in of_run))
+    varying = [w for w in words if w != "seed" and len({text(of.get(w)) for of in settings}) > 1]
+    varying.sort(key=lambda word: word not in typed)  # stable: else in the order of the words
+    shown: list[str] = []
+    for word in varying:
+        known: dict[tuple[str, ...], set[str]] = {}
+        for of in settings:
+            known.setdefault(tuple(text(of.get(w)) for w in shown), set()).add(text(of.get(word)))
+        decided = all(len(values) == 1 for values in known.values())
+        if word in typed or not decided:
+            shown.append(word)
+    return shown
+
+
+def text(value: Any) -> str:
+    """Return a setting as one would type it."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(text(item) for item in value)}]"
+    return str(value)

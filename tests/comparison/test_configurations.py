@@ -1,0 +1,146 @@
+"""Runs taken together by what they are, and the figures of each such configuration."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hand_made import a_run, a_verdict, record
+
+from gradflow.comparison.configurations import COLUMNS, configurations, metric, what_it_shows
+from gradflow.comparison.runs import Run
+
+NAN, INF = math.nan, math.inf
+DECADES = COLUMNS[0]
+
+
+def axes(pathology: str, remedy: str, **more: str) -> dict[str, str]:
+    return {"pathology": pathology, "remedy": remedy} | more
+
+
+def of(remedy: str, seed: int, folder: str = "run", **changes: Any) -> Run:
+    config = {"seed": seed} | changes.pop("config", {})
+    return a_run(Path(folder), axes=axes("vanishing", remedy), config=config, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "healthy"),
+        ({"verdict": a_verdict("vanishing")}, "vanishing"),
+        ({"axes": axes("vanishing", "relu")}, "healthy: cured"),
+        ({"axes": axes("none", "relu")}, "healthy"),  # nothing was ill
+        (
+            {"axes": axes("vanishing", "clip"), "verdict": a_verdict("vanishing")},
+            "vanishing: no cure here",
+        ),
+        ({"state": "failed", "axes": axes("vanishing", "relu")}, "healthy"),  # until it failed
+        ({"state": "cut off", "verdict": None}, "-"),
+        ({"verdict": None}, "not watched"),
+        ({"verdict": None, "axes": axes("vanishing", "relu")}, "not watched"),
+        ({"verdict": None, "diverged_at": 12}, "diverged"),
+    ],
+)
+def test_the_words_are_the_verdict_and_whether_a_remedy_cured(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    assert what_it_shows(a_run(tmp_path, **changes)) == words
+
+
+def test_seeds_of_one_configuration_are_one_row_in_the_order_of_the_runs() -> None:
+    runs = [of(remedy, seed) for seed in (0, 1) for remedy in ("relu", "none")]
+    words, rows = configurations(runs)
+    assert words == ["remedy"]
+    assert [(row.name, len(row.runs)) for row in rows] == [("relu", 2), ("none", 2)]
+
+
+def test_the_spread_is_the_sample_standard_deviation() -> None:
+    accuracies = (0.1, 0.2, 0.6)  # mean 0.3; ((0.04 + 0.01 + 0.09) / 2) ** 0.5
+    _, (row,) = configurations(
+        [of("relu", s, metrics={"train/accuracy": a}) for s, a in enumerate(accuracies)]
+    )
+    figures = row.figures(metric("train/accuracy"))
+    assert (figures.mean, figures.sd) == (pytest.approx(0.3), pytest.approx(0.07**0.5))
+    assert figures.n == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "mean", "sd", "n"),
+    [
+        ([0.5], 0.5, None, 1),
+        ([0.5, NAN], 0.5, None, 1),
+        ([0.5, INF], INF, None, 2),
+        ([NAN], None, None, 0),
+        ([None], None, None, 0),
+    ],
+)
+def test_what_is_no_number_is_not_averaged(
+    values: list[float | None], mean: float | None, sd: float | None, n: int
+) -> None:
+    runs = [
+        of("relu", seed, metrics={} if value is None else {"m": value})
+        for seed, value in enumerate(values)
+    ]
+    _, (row,) = configurations(runs)
+    figures = row.figures(metric("m"))
+    assert (figures.mean, figures.sd, figures.n) == (mean, sd, n)
+
+
+def test_a_run_that_is_not_finished_does_not_move_the_mean_of_those_that_are() -> None:
+    values = (("finished", 0.4), ("running", 0.1), ("failed", 0.1))
+    runs = [of("relu", i, state=s, metrics={"m": v}) for i, (s, v) in enumerate(values)]
+    _, (row,) = configurations(runs)
+    assert row.figures(metric("m")).values == (0.4,)
+    _, (row,) = configurations(runs[1:])
+    assert row.figures(metric("m")).values == (0.1, 0.1)
+
+
+def test_repeats_of_one_seed_are_told_apart_by_their_study_and_are_no_further_seeds() -> None:
+    runs = [
+        of("relu", seed, f"{study}/{seed}", config={"study": {"name": study}})
+        for study in ("before", "after")
+        for seed in (0, 1)
+    ]
+    words, rows = configurations(runs)
+    assert words == ["study"]
+    assert [(row.name, len(row.runs)) for row in rows] == [("before", 2), ("after", 2)]
+
+
+def test_repeats_within_a_study_are_told_apart_by_their_folder() -> None:
+    runs = [of("relu", 0, folder) for folder in ("a", "b")]
+    words, rows = configurations(runs)
+    assert words == ["run"]
+    assert [row.name for row in rows] == ["a", "b"]
+
+
+def test_seeds_alone_are_named_by_what_was_typed() -> None:
+    runs = [of("relu", seed, typed=("remedy", "seed")) for seed in (0, 1)]
+    words, (row,) = configurations(runs)
+    assert (words, row.name, len(row.runs)) == (["remedy"], "relu", 2)
+
+
+def test_a_run_without_a_configuration_is_a_row_of_its_own_by_its_folder() -> None:
+    broken = a_run(Path("x/half"), axes={}, config={}, state="half-written", metrics={})
+    words, rows = configurations([of("relu", 0), of("none", 0), broken])
+    assert words == ["remedy"]
+    assert [row.name for row in rows] == ["relu", "none", "half"]
+
+
+def test_the_ratio_is_in_decades(tmp_path: Path) -> None:
+    record(tmp_path / "run", 1e-5, 1e-2)
+    assert DECADES.of(a_run(tmp_path / "run")) == pytest.approx(-3, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [(0.0, 1.0, -INF), (0.0, 0.0, None), (NAN, 1.0, None), (1.0, 0.0, INF)],
+)
+def test_zeros_and_nan_have_no_plain_ratio(
+    tmp_path: Path, first: float, last: float, expected: float | None
+) -> None:
+    record(tmp_path / "run", first, last)
+    assert DECADES.of(a_run(tmp_path / "run")) == expected
+
+
+def test_a_run_that_was_not_watched_has_no_ratio(tmp_path: Path) -> None:
+    assert DECADES.of(a_run(tmp_path)) is None

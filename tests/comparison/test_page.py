@@ -21,6 +21,7 @@ from gradflow.comparison.page.histograms import LEVELS, SPECIALS
 from gradflow.comparison.runs import read_runs
 from gradflow.config import ConfigError
 
+BINS = pl.Array(pl.Int64(), 254)
 TRICKY = "</script><script>alert(1)</script><b>\"quoted\" & 'so' </title> {{data}}"
 
 
@@ -70,6 +71,18 @@ def test_levels_are_square_roots_within_a_level_and_special_counts_are_exact(
             for special in SPECIALS:
                 assert read(of[special], arrays).reshape(shape)[at] == row[special]
             assert read(of["elements"], arrays)[at[0]] == row["elements"]
+
+
+def test_a_bin_that_holds_one_of_a_million_is_not_empty() -> None:
+    from gradflow.comparison.page.histograms import histograms
+
+    bins = [0] * 254
+    bins[100], bins[120] = 1, 999_999
+    row = {"name": "w", "index": 0, "step": 0, "elements": 1_000_000, "bins": bins}
+    rows = pl.DataFrame([row | dict.fromkeys(SPECIALS, 0)], schema_overrides={"bins": BINS})
+    of = histograms(rows, np.array([0]))
+    assert of is not None
+    assert (of.first, of.levels[0, 0, 0], of.levels[0, 0, -1]) == (-26, 1, LEVELS)
 
 
 def test_profiles_are_the_records_to_a_hundredth_of_a_decade(tmp_path: Path) -> None:
@@ -142,7 +155,7 @@ def test_whatever_users_wrote_cannot_leave_the_data(tmp_path: Path) -> None:
     assert "&lt;/script&gt;&lt;script&gt;alert(1)" in text  # the title
     document, _ = packed(page)
     assert document["title"] == document["runs"][0]["error"] == TRICKY
-    assert document["runs"][0]["settings"]["axes.remedy"] == TRICKY
+    assert document["runs"][0]["settings"]["remedy"] == TRICKY
 
 
 def test_links_lead_from_the_page_to_the_run(tmp_path: Path) -> None:

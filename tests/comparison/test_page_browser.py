@@ -150,6 +150,16 @@ def test_ridgelines_across_runs_are_the_records_histograms(
         compare(hills.nth(i), row)
 
 
+def test_heights_of_ridgelines_are_square_roots_of_shares_on_one_scale(page: Page) -> None:
+    hills = page.locator("#ridges-runs path.hill").evaluate_all(
+        "all => all.map((e) => [e.getBBox().height, +e.dataset.peak, +e.dataset.elements])"
+    )
+    height, peak, elements = np.array(hills).T
+    share = np.sqrt(peak / elements)
+    assert height / height.max() == pytest.approx(share / share.max(), abs=0.01)
+    assert height.max() == pytest.approx(1.5 * 30 - 2, abs=0.2)  # a row and a half
+
+
 def test_ridgelines_across_layers_are_those_of_the_chosen_run(page: Page, study: Path) -> None:
     page.select_option("#ridges-layers select", label="relu, seed 1")
     move(page, 1)
@@ -316,9 +326,8 @@ def test_only_settings_that_differ_are_listed_and_all_of_one_on_demand(page: Pag
     heads = page.locator("#differences thead th").all_inner_texts()
     assert heads == ["configuration", "remedy", "seed"]
     page.locator("#settings summary").click()
-    settings = page.locator("#settings dl").inner_text()
-    assert "axes.pathology" in settings
-    assert "versions.torch" in settings
+    assert "pathology: vanishing" in page.locator("#settings pre").inner_text()
+    assert "versions torch" in page.locator("#settings dl").inner_text()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

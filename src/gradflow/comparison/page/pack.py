@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 import numpy as np
 
+from gradflow.comparison.configurations import configurations
 from gradflow.comparison.page.blob import Arrays, Reference
 from gradflow.comparison.page.colours import colour_scale
-from gradflow.comparison.page.groups import configurations, flat
 from gradflow.comparison.page.histograms import LEVELS
 from gradflow.comparison.page.profiles import (
     MISSING,
@@ -30,8 +30,9 @@ from gradflow.comparison.page.profiles import (
 from gradflow.comparison.page.record import Shown, read_shown
 from gradflow.comparison.page.theory import Line, lines
 from gradflow.comparison.runs import Run
+from gradflow.comparison.settings import text
+from gradflow.training.status import CONFIG, now
 from gradflow.training.status import FILE as STATUS
-from gradflow.training.status import now
 
 # 100 runs of 60 tensors, 40 records and 64 bins: about 4 MB on the page.
 _CELLS = 100 * 60 * 40 * 64
@@ -101,11 +102,10 @@ class _Packer:
         self._beside = beside
 
     def run(self, run: Run, shown: Shown) -> dict[str, Any]:
-        status = _status(run.folder)
         return {
             "name": run.folder.name,
             "link": quote(os.path.relpath(run.folder, self._beside)),
-            "wandb": _wandb(run, status),
+            "wandb": _wandb(run),
             "state": run.state,
             "error": run.error,
             "problems": shown.problems,
@@ -116,8 +116,9 @@ class _Packer:
             "divergedAt": run.diverged_at,
             "metrics": run.metrics,
             "verdict": None if run.verdict is None else asdict(run.verdict),
-            "settings": flat(run.config),
-            "made": _made(status),
+            "settings": _settings(run),
+            "config": _config(run.folder),
+            "made": _made(run.folder),
             "records": self.arrays.add_counts(shown.steps),
             "recorded": shown.recorded,
             "curves": {
@@ -157,29 +158,41 @@ class _Packer:
         return self._places[names]
 
 
-def _status(folder: Path) -> dict[str, Any]:
-    """Return what status.json says, of whatever version; the run's state is already known."""
+def _settings(run: Run) -> dict[str, str]:
+    """Return what may make it another run; nothing where no configuration is known."""
+    return {word: text(value) for word, value in run.settings.items()} if run.config else {}
+
+
+def _config(folder: Path) -> str:
+    """Return config.yaml as it stands; it may be damaged."""
     try:
-        status = json.loads((folder / STATUS).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return status if isinstance(status, dict) else {}
+        return (folder / CONFIG).read_text(errors="replace")
+    except OSError:
+        return ""
 
 
-def _wandb(run: Run, status: dict[str, Any]) -> dict[str, str] | None:
+def _wandb(run: Run) -> dict[str, str] | None:
     """Return the run's id in W&B, and its address where the configuration names the entity."""
-    name = status.get("wandb_id")
-    if not isinstance(name, str):
+    if run.wandb_id is None:
         return None
-    found = {"id": name}
+    found = {"id": run.wandb_id}
     logger = run.config.get("logger")
     logger = logger if isinstance(logger, dict) else {}
     if logger.get("mode") == "online" and logger.get("entity") and logger.get("project"):
-        parts = (logger["entity"], logger["project"], "runs", name)
+        parts = (logger["entity"], logger["project"], "runs", run.wandb_id)
         found["link"] = "https://wandb.ai/" + "/".join(quote(str(p), safe="") for p in parts)
     return found
 
 
-def _made(status: dict[str, Any]) -> dict[str, str]:
-    """Return what the run was made with, and where, as flat words."""
-    return flat({key: status[key] for key in _MADE if key in status})
+def _made(folder: Path) -> dict[str, str]:
+    """Return when, where and with what a run was made, if its status.json can be read."""
+    try:
+        status = json.loads((folder / STATUS).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    found: dict[str, str] = {}
+    for key in _MADE:
+        value = status.get(key) if isinstance(status, dict) else None
+        parts = value if isinstance(value, dict) else {"": value}
+        found |= {f"{key} {part}".strip(): text(item) for part, item in parts.items()}
+    return found

@@ -13,14 +13,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gradflow.comparison.page.curves import Curve, read_curves
-from gradflow.comparison.page.histograms import Histograms, histograms
+from gradflow.comparison.page.histograms import SPECIALS, Histograms, histograms
 from gradflow.comparison.page.profiles import Profile, profile
 from gradflow.config import ConfigError
-from gradflow.gradients.record import FOLDER, read_gradients
+from gradflow.gradients.record import FOLDER, scan_gradients
 
 PROFILES = ("pre_activation_gradient", "pre_activation")
 # Every kind that may have bins; all but the first only on request.
 HISTOGRAMS = ("gradient", "weight", "pre_activation", "activation")
+_WANTED = pl.col("kind").is_in(PROFILES) | pl.col("bins").is_not_null()
+_COLUMNS = ("step", "kind", "name", "index", "elements", *SPECIALS, "rms", "bins")
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def read_shown(folder: Path) -> Shown:
     except (ConfigError, OSError) as error:
         problems.append(f"metrics.csv cannot be read: {_first_line(error)}")
     try:
-        record = read_gradients(folder)
+        record = scan_gradients(folder).filter(_WANTED).select(_COLUMNS).collect()
     except (OSError, pl.exceptions.PolarsError) as error:
         problems.append(f"{FOLDER} cannot be read: {_first_line(error)}")
         return Shown(curves, np.zeros(0, np.int64), 0, {}, {}, problems)

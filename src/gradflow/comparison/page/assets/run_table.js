@@ -2,7 +2,7 @@
 // runs unfold below it.
 
 const COLUMNS = [
-  { name: "label", title: () => study.words.join(" · "), of: (runs) => study.configurations[runs[0].configuration].label },
+  { name: "label", title: () => study.words.join(", "), of: (runs) => study.configurations[runs[0].configuration].label },
   { name: "n", title: () => "n", when: () => severalSeeds(), hint: "runs that differ in nothing but the seed", numeric: true, of: (runs) => runs.length },
   {
     name: "decades", title: () => "decades", numeric: true,
@@ -51,7 +51,7 @@ function matches(configuration, words) {
 const searchTexts = new Map();
 function searchText(run) {
   if (!searchTexts.has(run.index)) {
-    const settings = Object.entries(run.settings).map(([key, value]) => `${key.replace(/^axes\./, "")}=${value}`);
+    const settings = Object.entries(run.settings).map(([key, value]) => `${key}=${value}`);
     const words = [study.configurations[run.configuration].label, run.name, run.state, run.verdict?.kind, run.error, ...settings];
     searchTexts.set(run.index, words.filter(Boolean).join("\n").toLowerCase());
   }

@@ -4,8 +4,8 @@ function drawDifferences() {
   const selected = store.get("selected");
   const runs = study.runs.filter((run) => selected.has(run.index) && Object.keys(run.settings).length);
   const keys = [...new Set(runs.flatMap((run) => Object.keys(run.settings)))];
-  const differing = keys.filter((key) => new Set(runs.map((run) => run.settings[key])).size > 1 && !isChoiceItself(key, keys));
-  differing.sort((a, b) => rank(a) - rank(b));
+  const differing = keys.filter((key) => new Set(runs.map((run) => run.settings[key])).size > 1);
+  differing.sort((a, b) => (a === "seed") - (b === "seed")); // last, since there are many
   const body = byId("differences").querySelector(".body");
   if (!differing.length) {
     body.replaceChildren(html("p", { class: "empty" }, runs.length > 1 ? "no setting differs" : "select two runs or more"));
@@ -13,37 +13,30 @@ function drawDifferences() {
   }
   const rows = study.configurations.map((configuration) => [configuration, configuration.runs.filter((run) => runs.includes(run))]).filter(([, of]) => of.length);
   body.replaceChildren(html("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Settings that differ" }, html("table", { class: "plain" },
-    html("thead", {}, html("tr", {}, html("th", { scope: "col" }, "configuration"), differing.map((key) => html("th", { scope: "col" }, key.replace(/^axes\./, ""))))),
+    html("thead", {}, html("tr", {}, html("th", { scope: "col" }, "configuration"), differing.map((key) => html("th", { scope: "col" }, key)))),
     html("tbody", {}, rows.map(([configuration, of]) => html("tr", { "data-configuration": configuration.index },
       html("th", { scope: "row" }, html("span", { class: "label" }, swatch(configuration), html("span", { class: "text" }, configuration.label))),
       differing.map((key) => html("td", {}, [...new Set(of.map((run) => run.settings[key] ?? "–"))].join(", ")))))))));
 }
 
-// The axes first, which say most; the seed, of which there are many, last.
-const rank = (key) => (key.startsWith("axes.") ? 0 : key === "seed" ? 2 : 1);
-
-// `activation=relu` says all that `activation._target_` does, and `remedy=relu` what its sentence does.
-function isChoiceItself(key, keys) {
-  if (/^(pathology|remedy)\./.test(key)) return true;
-  return key.endsWith("._target_") && keys.includes(`axes.${key.replace("._target_", "")}`);
-}
-
 class OneRun {
   constructor() {
     this.run = study.runs[0];
-    this.body = panel("settings", "All settings of one run", "As in its config.yaml; below, what it was made with.", [
+    this.body = panel("settings", "All settings of one run", "Its config.yaml as it stands, and what it was made with.", [
       choice("run", study.runs.map((run) => [String(run.index), runLabel(run)]), "0", (index) => { this.run = study.runs[index]; this.draw(); }),
     ]);
     this.details = html("details", { ontoggle: () => this.draw() }, html("summary", {}, "show"));
     this.list = html("dl", { class: "settings" });
-    this.details.append(this.list);
+    this.config = html("pre", { class: "settings" });
+    this.details.append(this.list, this.config);
     this.body.append(this.details);
   }
 
   draw() {
     if (!this.details.open) return;
-    const pairs = [["folder", this.run.name], ["state", this.run.state], ...Object.entries(this.run.settings), ...Object.entries(this.run.made)];
-    this.list.replaceChildren(...pairs.map(([key, value]) => html("div", {}, html("dt", {}, key), html("dd", {}, String(value)))));
+    const pairs = [["folder", this.run.name], ["state", this.run.state], ...Object.entries(this.run.made)];
+    this.list.replaceChildren(...pairs.map(([key, value]) => html("div", {}, html("dt", {}, key), html("dd", {}, value))));
+    this.config.textContent = this.run.config || "there is no config.yaml";
   }
 }
 

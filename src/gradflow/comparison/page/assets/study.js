@@ -22,9 +22,13 @@ class Study {
       ...configuration,
       index,
       theory: arrays(configuration.theory),
-      label: configuration.values.join(" · "),
       runs: this.runs.filter((run) => run.configuration === index),
     }));
+    for (const configuration of this.configurations) {
+      // Of a run without a readable configuration only the first of the words, its folder, is known.
+      const known = configuration.runs.some((run) => Object.keys(run.settings).length);
+      configuration.label = (known ? configuration.values : configuration.values.slice(0, 1)).join(", ");
+    }
     this.steps = [...new Set(this.runs.flatMap((run) => [...run.records]))].sort((a, b) => a - b);
     if (!this.steps.length) this.steps = [0];
     this.metrics = [...new Set(this.runs.flatMap((run) => Object.keys(run.curves)))];

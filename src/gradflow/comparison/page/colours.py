@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradflow.gradients import picture
+from gradflow.gradients.picture import NOT_A_NUMBER, ZERO
 from gradflow.gradients.strip import HIGHEST, LOWEST
 
 _STOPS = 65  # between which the page interpolates
@@ -20,6 +20,6 @@ def colour_scale() -> dict[str, Any]:
         "lowest": LOWEST,
         "highest": HIGHEST,
         "stops": [to_hex(colour) for colour in colormaps["viridis"](np.linspace(0, 1, _STOPS))],
-        "zero": picture._ZERO,
-        "notFinite": picture._NOT_A_NUMBER,
+        "zero": ZERO,
+        "notFinite": NOT_A_NUMBER,
     }

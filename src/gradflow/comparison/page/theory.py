@@ -41,7 +41,7 @@ def lines(runs: Sequence[Run | None], seconds: float) -> list[Line]:
     found = []
     for run in runs:
         if run is None:
-            found.append(Line(reason="no record of step 0"))
+            found.append(Line(reason="no record of step 0, or no configuration"))
         elif time.monotonic() >= end:
             found.append(Line(reason="left out to save time"))
         else:

@@ -322,8 +322,8 @@ def test_only_settings_that_differ_are_listed_and_all_of_one_on_demand(page: Pag
     heads = page.locator("#differences thead th").all_inner_texts()
     assert heads == ["configuration", "remedy", "seed"]
     page.locator("#settings summary").click()
-    assert "pathology: vanishing" in page.locator("#settings pre").inner_text()
-    assert "versions torch" in page.locator("#settings dl").inner_text()
+    expect(page.locator("#settings pre")).to_contain_text("pathology: vanishing")
+    expect(page.locator("#settings dl")).to_contain_text("versions torch")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

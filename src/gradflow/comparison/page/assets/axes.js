@@ -25,9 +25,24 @@ function widened([a, b], least, margin = 0.04) {
 }
 
 // The frame: grid lines, tick labels, the names of both axes.
-function frame({ width, height, margin, x, y, xTicks, yTicks, xLabel, yLabel, xText = number, yText = number }) {
-  const right = width - margin.right, bottom = height - margin.bottom;
-  return svg("g", { class: "frame", "aria-hidden": "true" },
+function frame({
+  width,
+  height,
+  margin,
+  x,
+  y,
+  xTicks,
+  yTicks,
+  xLabel,
+  yLabel,
+  xText = number,
+  yText = number,
+}) {
+  const right = width - margin.right,
+    bottom = height - margin.bottom;
+  return svg(
+    "g",
+    { class: "frame", "aria-hidden": "true" },
     yTicks.map((value) => [
       svg("path", { class: "grid", d: `M${margin.left},${y(value)}H${right}` }),
       svg("text", { x: margin.left - 7, y: y(value), class: "tick end" }, yText(value)),
@@ -38,5 +53,10 @@ function frame({ width, height, margin, x, y, xTicks, yTicks, xLabel, yLabel, xT
     ]),
     svg("path", { class: "mark", d: `M${margin.left},${margin.top}V${bottom}H${right}` }),
     svg("text", { x: (margin.left + right) / 2, y: height - 4, class: "name middle" }, xLabel),
-    svg("text", { class: "name middle", transform: `translate(11,${(margin.top + bottom) / 2}) rotate(-90)` }, yLabel));
+    svg(
+      "text",
+      { class: "name middle", transform: `translate(11,${(margin.top + bottom) / 2}) rotate(-90)` },
+      yLabel,
+    ),
+  );
 }

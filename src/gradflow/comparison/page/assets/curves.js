@@ -1,7 +1,11 @@
 // Curves of any metric over the steps: one line a configuration with a band over its seeds, or one
 // a run.
 
-const SMOOTHING = [["0", "raw"], ["0.6", "EMA 0.6"], ["0.9", "EMA 0.9"]];
+const SMOOTHING = [
+  ["0", "raw"],
+  ["0.6", "EMA 0.6"],
+  ["0.9", "EMA 0.9"],
+];
 
 class Curves {
   // Of the metrics that one would look at first, it opens with one that is a curve in some run.
@@ -11,7 +15,10 @@ class Curves {
     this.log = false;
     this.smoothing = 0;
     const redraw = () => this.draw();
-    const set = (name) => (value) => { this[name] = value; redraw(); };
+    const set = (name) => (value) => {
+      this[name] = value;
+      redraw();
+    };
     this.logBox = checkbox("log", false, set("log"));
     const metrics = study.metrics.map((name) => [name, name]);
     const body = panel(id, bareChoice("metric", metrics, this.metric, set("metric")), "", [
@@ -20,9 +27,14 @@ class Curves {
     ]);
     this.note = byId(id).querySelector(".note");
     this.plot = new LinePlot(body, {
-      label: "Curves of a metric over the steps", xLabel: "step",
+      label: "Curves of a metric over the steps",
+      xLabel: "step",
       readOut: (series) => this.readOut(series),
-      describe: (series, step, value) => [name(series), `step ${step}`, `${this.metric} ${number(value, 4)}`],
+      describe: (series, step, value) => [
+        name(series),
+        `step ${step}`,
+        `${this.metric} ${number(value, 4)}`,
+      ],
     });
     store.on(["selected", "seeds", "width"], redraw);
     store.on(["step"], () => this.plot.moveCursor(currentStep()));
@@ -35,29 +47,57 @@ class Curves {
 
   draw() {
     const usable = (value) => Number.isFinite(value) && (!this.log || value > 0);
-    const groups = selectedGroups().map((group) => ({
-      ...group,
-      curves: group.runs.map((run) => run.curves[this.metric]).filter(Boolean).map((curve) => smooth(curve, this.smoothing)),
-    })).filter(({ curves }) => curves.length);
+    const groups = selectedGroups()
+      .map((group) => ({
+        ...group,
+        curves: group.runs
+          .map((run) => run.curves[this.metric])
+          .filter(Boolean)
+          .map((curve) => smooth(curve, this.smoothing)),
+      }))
+      .filter(({ curves }) => curves.length);
     const series = groups.flatMap(({ configuration, runs, curves }) => {
       if (curves.length === 1) return [this.single(configuration, runs, curves[0], usable)];
       const { points, band } = overSeeds(curves, store.get("seeds"));
       const inLog = (value) => (usable(value) ? value : NaN);
-      return [{
-        configuration, runs, points: points.map(([step, value]) => [step, inLog(value)]),
-        band: band.filter(([, low, high]) => usable(low) && usable(high)),
-      }];
+      return [
+        {
+          configuration,
+          runs,
+          points: points.map(([step, value]) => [step, inLog(value)]),
+          band: band.filter(([, low, high]) => usable(low) && usable(high)),
+        },
+      ];
     });
-    const all = series.flatMap(({ points, band }) => [...points.map(([, value]) => value), ...(band ?? []).flatMap(([, low, high]) => [low, high])]).filter(usable);
+    const all = series
+      .flatMap(({ points, band }) => [
+        ...points.map(([, value]) => value),
+        ...(band ?? []).flatMap(([, low, high]) => [low, high]),
+      ])
+      .filter(usable);
     const shown = this.log ? all.map(Math.log10) : all;
     const yDomain = shown.length ? widened([Math.min(...shown), Math.max(...shown)], 1e-9) : [0, 1];
-    const last = Math.max(...study.steps, ...series.flatMap(({ points }) => points.map(([step]) => step)), 1);
-    this.plot.draw({ series, xDomain: [0, last], yDomain, yLabel: this.label(), log: this.log, cursor: currentStep() });
+    const last = Math.max(
+      ...study.steps,
+      ...series.flatMap(({ points }) => points.map(([step]) => step)),
+      1,
+    );
+    this.plot.draw({
+      series,
+      xDomain: [0, last],
+      yDomain,
+      yLabel: this.label(),
+      log: this.log,
+      cursor: currentStep(),
+    });
     this.note.textContent = this.says(groups, series);
   }
 
   single(configuration, runs, curve, usable) {
-    const points = Array.from(curve.values, (value, i) => [curve.steps[i], usable(value) ? value : NaN]);
+    const points = Array.from(curve.values, (value, i) => [
+      curve.steps[i],
+      usable(value) ? value : NaN,
+    ]);
     const bad = Array.from(curve.steps).filter((_, i) => !Number.isFinite(curve.values[i]));
     return { configuration, runs, points, bad };
   }
@@ -70,17 +110,30 @@ class Curves {
     const step = currentStep();
     const known = series.points.filter(([, value]) => Number.isFinite(value));
     if (!known.length) return `${name(series)}: no number`;
-    const [at, value] = known.reduce((best, point) => (Math.abs(point[0] - step) < Math.abs(best[0] - step) ? point : best));
+    const [at, value] = known.reduce((best, point) =>
+      Math.abs(point[0] - step) < Math.abs(best[0] - step) ? point : best,
+    );
     const band = (series.band ?? []).find(([where]) => where === at);
     return `${name(series)}: ${number(value, 4)} at step ${at}${band ? ` (${number(band[1], 3)} to ${number(band[2], 3)})` : ""}`;
   }
 
   says(groups, series) {
-    const thinned = groups.some(({ curves }) => curves.some(({ steps, logged }) => logged > steps.length));
-    const seeds = groups.some(({ curves }) => curves.length > 1) ? `${BANDS[store.get("seeds")]} ` : "";
-    const smoothed = this.smoothing ? `Exponential moving average, ${this.smoothing} a point, bias corrected. ` : "";
-    return seeds + smoothed + (thinned ? "Of long curves, the lowest and the highest point of each stretch. " : "")
-      + (this.log ? "Values of 0 and below are left out. " : "") + (series.some(({ bad }) => bad?.length) ? "!: NaN or Inf." : "");
+    const thinned = groups.some(({ curves }) =>
+      curves.some(({ steps, logged }) => logged > steps.length),
+    );
+    const seeds = groups.some(({ curves }) => curves.length > 1)
+      ? `${BANDS[store.get("seeds")]} `
+      : "";
+    const smoothed = this.smoothing
+      ? `Exponential moving average, ${this.smoothing} a point, bias corrected. `
+      : "";
+    return (
+      seeds +
+      smoothed +
+      (thinned ? "Of long curves, the lowest and the highest point of each stretch. " : "") +
+      (this.log ? "Values of 0 and below are left out. " : "") +
+      (series.some(({ bad }) => bad?.length) ? "!: NaN or Inf." : "")
+    );
   }
 }
 
@@ -92,7 +145,12 @@ const BANDS = {
 
 function name(series) {
   const { configuration, runs } = series;
-  const seeds = configuration.runs.length > 1 ? (runs.length > 1 ? `, n = ${runs.length}` : `, seed ${runs[0].seed}`) : "";
+  const seeds =
+    configuration.runs.length > 1
+      ? runs.length > 1
+        ? `, n = ${runs.length}`
+        : `, seed ${runs[0].seed}`
+      : "";
   return `${series.theory ? "theory, " : ""}${configuration.label}${series.theory ? "" : seeds}`;
 }
 
@@ -100,17 +158,23 @@ function name(series) {
 function selectedGroups() {
   const selected = store.get("selected");
   const groups = study.configurations
-    .map((configuration) => ({ configuration, runs: configuration.runs.filter(({ index }) => selected.has(index)) }))
+    .map((configuration) => ({
+      configuration,
+      runs: configuration.runs.filter(({ index }) => selected.has(index)),
+    }))
     .filter(({ runs }) => runs.length);
   if (store.get("seeds") !== "each") return groups;
-  return groups.flatMap(({ configuration, runs }) => runs.map((run) => ({ configuration, runs: [run] })));
+  return groups.flatMap(({ configuration, runs }) =>
+    runs.map((run) => ({ configuration, runs: [run] })),
+  );
 }
 
 const currentStep = () => study.steps[store.get("step")];
 
 function smooth(curve, weight) {
   if (!weight) return curve;
-  let sum = 0, total = 0;
+  let sum = 0,
+    total = 0;
   const values = Array.from(curve.values, (value) => {
     if (!Number.isFinite(value)) return value;
     sum = weight * sum + (1 - weight) * value;
@@ -125,11 +189,23 @@ function smooth(curve, weight) {
 function overSeeds(curves, band) {
   const steps = [...new Set(curves.flatMap((curve) => [...curve.steps]))].sort((a, b) => a - b);
   const known = curves.map((curve) => {
-    const kept = Array.from(curve.values, (_, i) => i).filter((i) => Number.isFinite(curve.values[i]));
-    return { steps: kept.map((i) => curve.steps[i]), values: kept.map((i) => curve.values[i]), at: 0 };
+    const kept = Array.from(curve.values, (_, i) => i).filter((i) =>
+      Number.isFinite(curve.values[i]),
+    );
+    return {
+      steps: kept.map((i) => curve.steps[i]),
+      values: kept.map((i) => curve.values[i]),
+      at: 0,
+    };
   });
-  const rows = steps.map((step) => [step, known.map((curve) => interpolate(curve, step)).filter((value) => value !== null)]);
-  return summary(rows.filter(([, values]) => values.length), band);
+  const rows = steps.map((step) => [
+    step,
+    known.map((curve) => interpolate(curve, step)).filter((value) => value !== null),
+  ]);
+  return summary(
+    rows.filter(([, values]) => values.length),
+    band,
+  );
 }
 
 function summary(rows, band) {
@@ -137,7 +213,8 @@ function summary(rows, band) {
     points: rows.map(([x, values]) => [x, mean(values)]),
     band: rows.map(([x, values]) => {
       if (band === "range") return [x, Math.min(...values), Math.max(...values)];
-      const centre = mean(values), spread = deviation(values);
+      const centre = mean(values),
+        spread = deviation(values);
       return [x, centre - spread, centre + spread];
     }),
   };

@@ -6,7 +6,9 @@ function fill(element, attributes, children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  element.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined),
+  );
   return element;
 }
 
@@ -25,8 +27,11 @@ function choice(label, options, value, onchange) {
 
 // One that says by what it shows what it is for; a screen reader is told `label`.
 function bareChoice(label, options, value, onchange) {
-  const select = html("select", { "aria-label": label, onchange: () => onchange(select.value) },
-    options.map(([key, text]) => html("option", { value: key, selected: key === value }, text)));
+  const select = html(
+    "select",
+    { "aria-label": label, onchange: () => onchange(select.value) },
+    options.map(([key, text]) => html("option", { value: key, selected: key === value }, text)),
+  );
   return select;
 }
 
@@ -37,7 +42,12 @@ function checkbox(label, checked, onchange) {
 
 // A panel's head: its title, which may be a choice, what it shows in a sentence, its controls.
 function panel(id, title, note, controls = []) {
-  const head = html("div", { class: "head" }, html("h2", {}, title), html("div", { class: "controls" }, controls));
+  const head = html(
+    "div",
+    { class: "head" },
+    html("h2", {}, title),
+    html("div", { class: "controls" }, controls),
+  );
   const body = html("div", { class: "body" });
   byId(id).replaceChildren(head, body, html("p", { class: "note" }, note));
   return body;

@@ -7,8 +7,10 @@ function number(value, digits = 3) {
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : `${MINUS}∞`;
   const size = Math.abs(value);
-  const text = value !== 0 && (size < 1e-3 || size >= 1e5)
-    ? value.toExponential(Math.max(digits - 1, 0)) : String(Number(value.toPrecision(digits)));
+  const text =
+    value !== 0 && (size < 1e-3 || size >= 1e5)
+      ? value.toExponential(Math.max(digits - 1, 0))
+      : String(Number(value.toPrecision(digits)));
   return text.replace(/-/g, MINUS);
 }
 
@@ -50,5 +52,8 @@ function meanAndDeviation(values, digits, sign = false) {
   if (!known.length) return ["–"];
   const text = (sign ? signed : fixed)(mean(known), digits);
   const spread = known.length > 1 && known.every(Number.isFinite);
-  return [text, spread ? html("span", { class: "spread" }, `± ${fixed(deviation(known), digits)}`) : null];
+  return [
+    text,
+    spread ? html("span", { class: "spread" }, `± ${fixed(deviation(known), digits)}`) : null,
+  ];
 }

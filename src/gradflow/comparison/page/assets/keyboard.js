@@ -19,9 +19,18 @@ function setUpKeyboard() {
   byId("help-button").addEventListener("click", () => byId("help").showModal());
   byId("help").append(
     html("h2", { id: "help-title" }, "Keyboard"),
-    html("dl", {}, SHORTCUTS.map(([key, text]) => [html("dt", {}, html("kbd", {}, key)), html("dd", {}, text)])),
-    html("p", {}, "Tab goes through everything; space ticks a run; a row in focus is highlighted in all plots, and its figures stand below them."),
-    html("form", { method: "dialog" }, html("button", {}, "Close")));
+    html(
+      "dl",
+      {},
+      SHORTCUTS.map(([key, text]) => [html("dt", {}, html("kbd", {}, key)), html("dd", {}, text)]),
+    ),
+    html(
+      "p",
+      {},
+      "Tab goes through everything; space ticks a run; a row in focus is highlighted in all plots, and its figures stand below them.",
+    ),
+    html("form", { method: "dialog" }, html("button", {}, "Close")),
+  );
   document.addEventListener("keydown", (event) => {
     const typing = event.target.matches?.("input[type=search], select, textarea");
     if (event.key === "Escape" && typing) event.target.blur();

@@ -17,7 +17,8 @@ class LinePlot {
   // spec: { series, xDomain, yDomain, yLabel, log, cursor, wholeX, xText }
   draw(spec) {
     this.spec = spec;
-    const width = Math.max(this.body.clientWidth, 240), height = this.height;
+    const width = Math.max(this.body.clientWidth, 240),
+      height = this.height;
     const margin = { left: 56, right: 12, top: 12, bottom: 36 };
     this.x = linear(spec.xDomain, [margin.left + 6, width - margin.right - 6]);
     const position = linear(spec.yDomain, [height - margin.bottom, margin.top]);
@@ -31,15 +32,28 @@ class LinePlot {
     this.svg.setAttribute("width", width);
     this.svg.replaceChildren(
       frame({
-        width, height, margin, x: this.x, y: position, xTicks: whole(xTicks), yTicks,
-        xLabel: this.xLabel, yLabel: spec.yLabel,
+        width,
+        height,
+        margin,
+        x: this.x,
+        y: position,
+        xTicks: whole(xTicks),
+        yTicks,
+        xLabel: this.xLabel,
+        yLabel: spec.yLabel,
         yText: spec.log ? (value) => number(10 ** value, 2) : number,
       }),
       this.cursor,
       ...spec.series.map((series) => this.one(series, edges)),
     );
     if (!spec.series.length) {
-      this.svg.append(svg("text", { x: width / 2, y: height / 2, class: "empty middle" }, "nothing selected has this"));
+      this.svg.append(
+        svg(
+          "text",
+          { x: width / 2, y: height / 2, class: "empty middle" },
+          "nothing selected has this",
+        ),
+      );
     }
     this.moveCursor(spec.cursor);
   }
@@ -63,37 +77,73 @@ class LinePlot {
     if (series.band && series.band.length > 1) {
       const upper = series.band.map(([a, , high]) => `${x(a)},${y(high)}`);
       const lower = series.band.map(([a, low]) => `${x(a)},${y(low)}`).reverse();
-      g.append(svg("path", { class: "band", d: `M${upper.join("L")}L${lower.join("L")}z`, fill: colour, "fill-opacity": this.bandOpacity }));
+      g.append(
+        svg("path", {
+          class: "band",
+          d: `M${upper.join("L")}L${lower.join("L")}z`,
+          fill: colour,
+          "fill-opacity": this.bandOpacity,
+        }),
+      );
     }
-    let d = "", pen = "M";
+    let d = "",
+      pen = "M";
     for (const [a, value] of series.points) {
-      if (!Number.isFinite(value)) { pen = "M"; continue; }
+      if (!Number.isFinite(value)) {
+        pen = "M";
+        continue;
+      }
       d += `${pen}${x(a).toFixed(1)},${y(value).toFixed(1)}`;
       pen = "L";
     }
-    g.append(svg("path", { class: "line", d, stroke: colour, "stroke-dasharray": series.theory ? THEORY_DASH : dash }));
+    g.append(
+      svg("path", {
+        class: "line",
+        d,
+        stroke: colour,
+        "stroke-dasharray": series.theory ? THEORY_DASH : dash,
+      }),
+    );
     const known = series.points.filter(([, value]) => Number.isFinite(value));
     if ((this.markers && !series.theory) || known.length === 1) {
       const all = known.map(([a, value]) => `translate(${x(a).toFixed(1)},${y(value).toFixed(1)})`);
-      g.append(...all.map((transform) => svg("path", { class: "marker", d: marker(2.4), transform, fill: colour, stroke: colour })));
+      g.append(
+        ...all.map((transform) =>
+          svg("path", { class: "marker", d: marker(2.4), transform, fill: colour, stroke: colour }),
+        ),
+      );
     }
     for (const a of series.zeros ?? []) {
-      g.append(svg("path", { class: "zero", d: `M${x(a) - 4},${edges.bottom - 7}h8l-4,7z`, fill: colour }, svg("title", {}, "exactly 0")));
+      g.append(
+        svg(
+          "path",
+          { class: "zero", d: `M${x(a) - 4},${edges.bottom - 7}h8l-4,7z`, fill: colour },
+          svg("title", {}, "exactly 0"),
+        ),
+      );
     }
     for (const a of series.bad ?? []) {
-      g.append(svg("text", { class: "bad middle", x: x(a), y: edges.top + 5, fill: colour }, "!", svg("title", {}, "NaN or Inf")));
+      g.append(
+        svg(
+          "text",
+          { class: "bad middle", x: x(a), y: edges.top + 5, fill: colour },
+          "!",
+          svg("title", {}, "NaN or Inf"),
+        ),
+      );
     }
     return g;
   }
 
   hover(event) {
     const box = this.svg.getBoundingClientRect();
-    const px = event.clientX - box.left, py = event.clientY - box.top;
+    const px = event.clientX - box.left,
+      py = event.clientY - box.top;
     let best = null;
     for (const series of this.spec?.series ?? []) {
       for (const [a, value] of series.points) {
         if (!Number.isFinite(value)) continue;
-        const distance = Math.hypot((this.x(a) - px), (this.y(value) - py));
+        const distance = Math.hypot(this.x(a) - px, this.y(value) - py);
         if (!best || distance < best.distance) best = { series, at: a, value, distance };
       }
     }

@@ -2,21 +2,48 @@
 // runs unfold below it.
 
 const COLUMNS = [
-  { name: "label", title: () => study.words.join(", "), of: (runs) => study.configurations[runs[0].configuration].label },
-  { name: "n", title: () => "n", when: () => severalSeeds(), hint: "runs that differ in nothing but the seed", numeric: true, of: (runs) => runs.length },
   {
-    name: "decades", title: () => "decades", numeric: true,
+    name: "label",
+    title: () => study.words.join(", "),
+    of: (runs) => study.configurations[runs[0].configuration].label,
+  },
+  {
+    name: "n",
+    title: () => "n",
+    when: () => severalSeeds(),
+    hint: "runs that differ in nothing but the seed",
+    numeric: true,
+    of: (runs) => runs.length,
+  },
+  {
+    name: "decades",
+    title: () => "decades",
+    numeric: true,
     hint: "log10 of dL/dz of the first nonlinearity over the last's, before the first step",
     of: (runs) => average(runs, (run) => study.start(run)),
-    text: (runs) => meanAndDeviation(runs.map((run) => study.start(run)), 1, true),
+    text: (runs) =>
+      meanAndDeviation(
+        runs.map((run) => study.start(run)),
+        1,
+        true,
+      ),
   },
   ...["train", "validation"].map((split) => ({
-    name: split, title: () => `${split === "train" ? "train" : "valid."} %`, numeric: true, hint: `${split}/accuracy, last value, percent`,
+    name: split,
+    title: () => `${split === "train" ? "train" : "valid."} %`,
+    numeric: true,
+    hint: `${split}/accuracy, last value, percent`,
     of: (runs) => average(runs, (run) => run.metrics[`${split}/accuracy`]),
-    text: (runs) => meanAndDeviation(runs.map((run) => 100 * (run.metrics[`${split}/accuracy`] ?? NaN)), 1),
+    text: (runs) =>
+      meanAndDeviation(
+        runs.map((run) => 100 * (run.metrics[`${split}/accuracy`] ?? NaN)),
+        1,
+      ),
   })),
   {
-    name: "verdict", title: () => "verdict", of: (runs) => verdicts(runs).join(", "),
+    name: "verdict",
+    title: () => "verdict",
+    of: (runs) => verdicts(runs).join(", "),
     text: (runs) => verdicts(runs).map((line) => html("div", { class: "line" }, line)),
   },
 ];
@@ -34,7 +61,8 @@ function counted(words) {
   return sorted.length === 1 ? [sorted[0][0]] : sorted.map(([word, n]) => `${n} ${word}`);
 }
 
-const verdicts = (runs) => counted(runs.map((run) => run.verdict?.kind ?? (run.divergedAt === null ? "–" : "diverged")));
+const verdicts = (runs) =>
+  counted(runs.map((run) => run.verdict?.kind ?? (run.divergedAt === null ? "–" : "diverged")));
 
 // What is wrong with a run beside its gradients: its state, and what of it cannot be read.
 function trouble(run) {
@@ -52,7 +80,14 @@ const searchTexts = new Map();
 function searchText(run) {
   if (!searchTexts.has(run.index)) {
     const settings = Object.entries(run.settings).map(([key, value]) => `${key}=${value}`);
-    const words = [study.configurations[run.configuration].label, run.name, run.state, run.verdict?.kind, run.error, ...settings];
+    const words = [
+      study.configurations[run.configuration].label,
+      run.name,
+      run.state,
+      run.verdict?.kind,
+      run.error,
+      ...settings,
+    ];
     searchTexts.set(run.index, words.filter(Boolean).join("\n").toLowerCase());
   }
   return searchTexts.get(run.index);
@@ -87,20 +122,43 @@ function drawRunTable() {
   const { column, descending } = store.get("sort");
   const heads = shownColumns().map(({ name, title, hint, numeric }) => {
     const sorted = name === column ? (descending ? "descending" : "ascending") : "none";
-    const arrow = html("span", { class: "arrow", "aria-hidden": "true" }, { none: "", ascending: "↑", descending: "↓" }[sorted]);
-    const press = () => store.set("sort", { column: name, descending: name === column && !descending });
-    return html("th", { scope: "col", "aria-sort": sorted, class: numeric ? "numeric" : null },
-      html("button", { type: "button", title: hint, onclick: press, "data-sort": name }, title(), arrow));
+    const arrow = html(
+      "span",
+      { class: "arrow", "aria-hidden": "true" },
+      { none: "", ascending: "↑", descending: "↓" }[sorted],
+    );
+    const press = () =>
+      store.set("sort", { column: name, descending: name === column && !descending });
+    return html(
+      "th",
+      { scope: "col", "aria-sort": sorted, class: numeric ? "numeric" : null },
+      html(
+        "button",
+        { type: "button", title: hint, onclick: press, "data-sort": name },
+        title(),
+        arrow,
+      ),
+    );
   });
   const rows = shownConfigurations().flatMap((configuration) => {
     const open = store.get("open").has(configuration.index);
-    return [tableRow(configuration, configuration.runs, false), ...(open ? configuration.runs.map((run) => tableRow(configuration, [run], true)) : [])];
+    return [
+      tableRow(configuration, configuration.runs, false),
+      ...(open ? configuration.runs.map((run) => tableRow(configuration, [run], true)) : []),
+    ];
   });
   const focused = document.activeElement?.dataset?.focus ?? document.activeElement?.dataset?.sort;
-  byId("runs").replaceChildren(html("table", { class: "runs" },
-    html("thead", {}, html("tr", {}, html("td", {}), heads)), html("tbody", {}, rows)));
+  byId("runs").replaceChildren(
+    html(
+      "table",
+      { class: "runs" },
+      html("thead", {}, html("tr", {}, html("td", {}), heads)),
+      html("tbody", {}, rows),
+    ),
+  );
   // A table that is drawn anew must not take the focus from whoever is in it.
-  const again = focused && byId("runs").querySelector(`[data-focus="${focused}"],[data-sort="${focused}"]`);
+  const again =
+    focused && byId("runs").querySelector(`[data-focus="${focused}"],[data-sort="${focused}"]`);
   if (again) again.focus();
   markRunTable();
 }
@@ -108,7 +166,8 @@ function drawRunTable() {
 function tableRow(configuration, runs, isRun) {
   const name = isRun ? `seed ${runs[0].seed ?? "unknown"}` : configuration.label;
   const box = html("input", {
-    type: "checkbox", "aria-label": `Show ${isRun ? `${configuration.label}, ` : ""}${name}`,
+    type: "checkbox",
+    "aria-label": `Show ${isRun ? `${configuration.label}, ` : ""}${name}`,
     "data-focus": isRun ? `run-${runs[0].index}` : `configuration-${configuration.index}`,
     onchange: () => choose(runs, box.checked),
   });
@@ -116,32 +175,68 @@ function tableRow(configuration, runs, isRun) {
   const badges = states.map((state) => {
     const of = runs.filter((run) => trouble(run).includes(state));
     const text = of.length < runs.length ? `${of.length} ${state}` : state;
-    return html("span", { class: "badge", title: of.map(troubleText).filter(Boolean).join("\n") || state }, text);
+    return html(
+      "span",
+      { class: "badge", title: of.map(troubleText).filter(Boolean).join("\n") || state },
+      text,
+    );
   });
-  const unfold = isRun ? "" : runs.length === 1 ? "1" : html("button", {
-    type: "button", class: "unfold", "aria-expanded": String(store.get("open").has(configuration.index)),
-    "aria-label": `Runs of ${name}`, "data-focus": `open-${configuration.index}`,
-    onclick: () => {
-      const open = new Set(store.get("open"));
-      open.has(configuration.index) ? open.delete(configuration.index) : open.add(configuration.index);
-      store.set("open", open);
-    },
-  }, `${runs.length} ${store.get("open").has(configuration.index) ? "▾" : "▸"}`);
+  const unfold = isRun
+    ? ""
+    : runs.length === 1
+      ? "1"
+      : html(
+          "button",
+          {
+            type: "button",
+            class: "unfold",
+            "aria-expanded": String(store.get("open").has(configuration.index)),
+            "aria-label": `Runs of ${name}`,
+            "data-focus": `open-${configuration.index}`,
+            onclick: () => {
+              const open = new Set(store.get("open"));
+              open.has(configuration.index)
+                ? open.delete(configuration.index)
+                : open.add(configuration.index);
+              store.set("open", open);
+            },
+          },
+          `${runs.length} ${store.get("open").has(configuration.index) ? "▾" : "▸"}`,
+        );
   const light = () => store.set("lit", configuration.index);
   const dim = () => store.set("lit", null);
-  const cells = shownColumns().slice(1).map(({ name: column, text, numeric }) =>
-    html("td", { class: numeric ? "numeric" : null }, column === "n" ? unfold : text(runs)));
+  const cells = shownColumns()
+    .slice(1)
+    .map(({ name: column, text, numeric }) =>
+      html("td", { class: numeric ? "numeric" : null }, column === "n" ? unfold : text(runs)),
+    );
   const error = isRun || runs.length === 1 ? troubleText(runs[0]) : "";
-  return html("tr", {
-    class: isRun ? "run" : "configuration", "data-configuration": configuration.index,
-    "data-run": isRun ? runs[0].index : null,
-    onpointerenter: light, onpointerleave: dim, onfocusin: light, onfocusout: dim,
-  },
-  html("td", {}, box),
-  html("th", { scope: "row" }, html("span", { class: "label" }, isRun ? null : swatch(configuration), html("span", { class: "text", title: name }, name)),
-    html("div", { class: "badges" }, badges),
-    error ? html("div", { class: "error", title: error }, error) : null),
-  cells);
+  return html(
+    "tr",
+    {
+      class: isRun ? "run" : "configuration",
+      "data-configuration": configuration.index,
+      "data-run": isRun ? runs[0].index : null,
+      onpointerenter: light,
+      onpointerleave: dim,
+      onfocusin: light,
+      onfocusout: dim,
+    },
+    html("td", {}, box),
+    html(
+      "th",
+      { scope: "row" },
+      html(
+        "span",
+        { class: "label" },
+        isRun ? null : swatch(configuration),
+        html("span", { class: "text", title: name }, name),
+      ),
+      html("div", { class: "badges" }, badges),
+      error ? html("div", { class: "error", title: error }, error) : null,
+    ),
+    cells,
+  );
 }
 
 // What changes without the table being drawn anew: the ticks, and what is highlighted.
@@ -149,7 +244,8 @@ function markRunTable() {
   const selected = store.get("selected");
   for (const row of byId("runs").querySelectorAll("tbody tr")) {
     const run = row.dataset.run;
-    const runs = run === undefined ? study.configurations[row.dataset.configuration].runs : [study.runs[run]];
+    const runs =
+      run === undefined ? study.configurations[row.dataset.configuration].runs : [study.runs[run]];
     const chosen = runs.filter(({ index }) => selected.has(index)).length;
     const box = row.querySelector("input");
     box.checked = chosen === runs.length;

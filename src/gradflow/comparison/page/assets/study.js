@@ -27,7 +27,9 @@ class Study {
     for (const configuration of this.configurations) {
       // Of a run without a readable configuration only the first of the words, its folder, is known.
       const known = configuration.runs.some((run) => Object.keys(run.settings).length);
-      configuration.label = (known ? configuration.values : configuration.values.slice(0, 1)).join(", ");
+      configuration.label = (known ? configuration.values : configuration.values.slice(0, 1)).join(
+        ", ",
+      );
     }
     this.steps = [...new Set(this.runs.flatMap((run) => [...run.records]))].sort((a, b) => a - b);
     if (!this.steps.length) this.steps = [0];
@@ -41,10 +43,12 @@ class Study {
 
   // The latest record of a run at or before a step; -1 if there is none.
   recordAt(run, step) {
-    let low = 0, high = run.records.length;
+    let low = 0,
+      high = run.records.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (run.records[middle] <= step) low = middle + 1; else high = middle;
+      if (run.records[middle] <= step) low = middle + 1;
+      else high = middle;
     }
     return low - 1;
   }
@@ -103,7 +107,8 @@ class Study {
     if (place < 0) return null;
     const n = run.records.length;
     const levels = of.levels.subarray(place * n * of.bins, (place + 1) * n * of.bins);
-    let first = of.bins, last = -1;
+    let first = of.bins,
+      last = -1;
     for (let at = 0; at < levels.length; at++) {
       if (!levels[at]) continue;
       const bin = at % of.bins;
@@ -122,7 +127,11 @@ class Study {
   firstOverLastCurve(run) {
     const values = Array.from(run.records, (_, record) => this.firstOverLast(run, record));
     const kept = values.map((_, i) => i).filter((i) => Number.isFinite(values[i]));
-    return { steps: kept.map((i) => run.records[i]), values: kept.map((i) => values[i]), logged: kept.length };
+    return {
+      steps: kept.map((i) => run.records[i]),
+      values: kept.map((i) => values[i]),
+      logged: kept.length,
+    };
   }
 
   // The same before the first step, as the table has it.

@@ -27,7 +27,16 @@ function style(configuration) {
 // The line and the marker of a configuration, beside its name.
 function swatch(configuration) {
   const { colour, dash, marker } = style(configuration);
-  return svg("svg", { class: "swatch", width: 24, height: 12, "aria-hidden": "true" },
-    svg("path", { d: "M0,6H24", stroke: colour, "stroke-width": 2, "stroke-dasharray": dash, fill: "none" }),
-    svg("path", { d: marker(3), transform: "translate(12,6)", fill: colour, stroke: colour }));
+  return svg(
+    "svg",
+    { class: "swatch", width: 24, height: 12, "aria-hidden": "true" },
+    svg("path", {
+      d: "M0,6H24",
+      stroke: colour,
+      "stroke-width": 2,
+      "stroke-dasharray": dash,
+      fill: "none",
+    }),
+    svg("path", { d: marker(3), transform: "translate(12,6)", fill: colour, stroke: colour }),
+  );
 }

@@ -5,7 +5,8 @@ function showTooltip(event, lines) {
   box.replaceChildren(...lines.map((line, i) => html(i ? "div" : "strong", {}, line)));
   box.hidden = false;
   const { width, height } = box.getBoundingClientRect();
-  const left = event.clientX + 14 + width > innerWidth ? event.clientX - 14 - width : event.clientX + 14;
+  const left =
+    event.clientX + 14 + width > innerWidth ? event.clientX - 14 - width : event.clientX + 14;
   const top = Math.min(event.clientY + 14, innerHeight - height - 6);
   box.style.transform = `translate(${Math.max(left, 4)}px, ${Math.max(top, 4)}px)`;
 }

@@ -2,7 +2,12 @@
 // It knows nothing of runs.
 
 const ARRAY_TYPES = {
-  u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, i2: Int16Array, f4: Float32Array, f8: Float64Array,
+  u1: Uint8Array,
+  u2: Uint16Array,
+  u4: Uint32Array,
+  i2: Int16Array,
+  f4: Float32Array,
+  f8: Float64Array,
 };
 
 async function unpack(base64) {

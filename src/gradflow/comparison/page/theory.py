@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +37,8 @@ def lines(runs: Sequence[Run | None], seconds: float) -> list[Line]:
     from gradflow.config import ConfigError
     from gradflow.data import DataError
 
+    if seconds > 0:
+        import_module("gradflow.training.probe")  # before the clock starts: it is slow the first time
     end = time.monotonic() + seconds
     predict = _Predictor()
     found = []

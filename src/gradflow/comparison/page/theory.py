@@ -38,7 +38,7 @@ def lines(runs: Sequence[Run | None], seconds: float) -> list[Line]:
     from gradflow.data import DataError
 
     if seconds > 0:
-        import_module("gradflow.training.probe")  # before the clock starts: it is slow the first time
+        import_module("gradflow.training.probe")  # slow at first: not counted
     end = time.monotonic() + seconds
     predict = _Predictor()
     found = []

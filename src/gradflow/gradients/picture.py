@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # half a second that only a picture should pay
     from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
 
-_ZERO, _NOT_A_NUMBER = "#111111", "#d55e00"  # apart from viridis, also for the colour-blind
+ZERO, NOT_A_NUMBER = "#111111", "#d55e00"  # apart from viridis, also for the colour-blind
 
 
 def draw_gradient_flow(flows: Sequence[Flow], title: str = "") -> Figure:
@@ -48,7 +48,7 @@ def flow_map(axes: Axes, flows: Sequence[Flow]) -> QuadMesh:
     steps = [flow.step for flow in flows]
     # A record's column reaches to the next record.
     edges = [*steps, steps[-1] + (steps[-1] - steps[-2] if len(steps) > 1 else 1)]
-    colours = colormaps["viridis"].with_extremes(under=_ZERO, bad=_NOT_A_NUMBER)
+    colours = colormaps["viridis"].with_extremes(under=ZERO, bad=NOT_A_NUMBER)
     shown = np.where(np.isneginf(image), LOWEST - 1, np.maximum(image, LOWEST))
     mesh = axes.pcolormesh(
         edges,
@@ -63,7 +63,7 @@ def flow_map(axes: Axes, flows: Sequence[Flow]) -> QuadMesh:
     axes.set_ylabel("layer, input at the top")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_facecolor(_NOT_A_NUMBER)
+    axes.set_facecolor(NOT_A_NUMBER)
     return mesh
 
 
@@ -74,7 +74,7 @@ def colour_bar(figure: Figure, mesh: QuadMesh, axes: Sequence[Axes]) -> None:
     bar = figure.colorbar(mesh, ax=list(axes), extend="min")
     bar.set_label(r"log$_{10}$ RMS of $\partial L/\partial z$")
     patches = [
-        Patch(color=_ZERO, label="exactly 0"),
-        Patch(color=_NOT_A_NUMBER, label="NaN or Inf"),
+        Patch(color=ZERO, label="exactly 0"),
+        Patch(color=NOT_A_NUMBER, label="NaN or Inf"),
     ]
     figure.legend(handles=patches, loc="outside lower right", ncols=2, frameon=False, fontsize=8)

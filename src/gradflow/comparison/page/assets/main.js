@@ -1,0 +1,90 @@
+// Puts the page together once the data is unpacked.
+
+let study, store;
+const plots = {};
+
+function summarize() {
+  const states = counted(study.runs.map((run) => run.state)).join(", ");
+  const thinned = study.runs.filter((run) => run.recorded > run.records.length).length;
+  byId("summary").textContent =
+    `${study.runs.length} runs of ${study.configurations.length} configurations; ${states}`;
+  byId("notes").textContent =
+    `Made ${study.made.replace("T", " ").replace("+00:00", " UTC")}. ` +
+    "A run is shown by its latest record at or before the slider's step. " +
+    (thinned
+      ? `Of ${thinned} runs with more records than a page can hold, evenly spread ones are here. `
+      : "");
+}
+
+// The highlighted configuration stands out; a style sheet's rule dims what is not lit.
+function highlight() {
+  const lit = store.get("lit");
+  document.body.classList.toggle("has-lit", lit !== null);
+  for (const element of document.querySelectorAll(".lit")) element.classList.remove("lit");
+  if (lit === null) return;
+  for (const element of document.querySelectorAll(`[data-configuration="${lit}"]`))
+    element.classList.add("lit");
+}
+
+// For tests and for the console: what is shown, to read and not to change.
+function publish() {
+  const plain = (histogram) => histogram && { ...histogram, levels: [...histogram.levels] };
+  window.gradflow = Object.freeze({
+    steps: Object.freeze([...study.steps]),
+    runs: Object.freeze(
+      study.runs.map(({ name, state, configuration }) =>
+        Object.freeze({ name, state, configuration }),
+      ),
+    ),
+    step: () => currentStep(),
+    selected: () => [...store.get("selected")].sort((a, b) => a - b),
+    profile: (run, kind, step) =>
+      study.profile(study.runs[run], kind, study.recordAt(study.runs[run], step)),
+    histogram: (run, kind, tensor, step) =>
+      plain(study.histogram(study.runs[run], kind, tensor, study.recordAt(study.runs[run], step))),
+  });
+}
+
+async function start() {
+  const { study: document_, read } = await unpack(byId("data").textContent);
+  study = new Study(document_, read);
+  store = new Store({
+    selected: new Set(study.runs.map(({ index }) => index)),
+    step: 0,
+    seeds: "range",
+    lit: null,
+    filter: "",
+    open: new Set(),
+    sort: { column: null, descending: false },
+    width: byId("plots").clientWidth,
+  });
+  summarize();
+  setUpClock();
+  setUpRunTable();
+  plots.curves = [
+    new Curves("curve-a", ["train/loss"]),
+    new Curves("curve-b", ["validation/accuracy", FIRST_OVER_LAST]),
+  ];
+  plots.profiles = [
+    new Profiles("profile-gradient", GRADIENT, "Gradient profiles", "log₁₀ RMS of dL/dz"),
+    new Profiles("profile-z", Z, "Profiles of z", "log₁₀ RMS of z"),
+  ];
+  plots.maps = new HeatMaps("heat-maps");
+  plots.ridges = [new RidgesAcrossRuns("ridges-runs"), new RidgesAcrossLayers("ridges-layers")];
+  setUpVerdicts();
+  setUpSettings();
+  setUpKeyboard();
+  for (const plot of [...plots.curves, ...plots.profiles, plots.maps]) plot.draw();
+  for (const ridges of plots.ridges) ridges.update();
+  drawVerdicts();
+  drawDifferences();
+  store.on(["lit", "selected", "step", "open", "sort", "filter", "seeds", "width"], highlight);
+  new ResizeObserver(() => store.set("width", byId("plots").clientWidth)).observe(byId("plots"));
+  publish();
+  document.documentElement.dataset.ready = "true";
+}
+
+start().catch((error) => {
+  byId("summary").textContent = `This page could not be drawn: ${error.message}`;
+  throw error;
+});

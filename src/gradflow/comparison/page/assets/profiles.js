@@ -1,0 +1,159 @@
+// Profiles of all selected runs on one pair of axes, at the slider's step; at step 0 with the line
+// that theory predicts.
+
+class Profiles {
+  constructor(id, kind, title, yLabel) {
+    this.kind = kind;
+    this.yLabel = yLabel;
+    this.theory = true;
+    this.still = true;
+    const body = panel(id, title, "", [
+      bareChoice(
+        "axis",
+        [
+          ["still", "axis of all steps"],
+          ["fit", "axis of this step"],
+        ],
+        "still",
+        (value) => {
+          this.still = value === "still";
+          this.draw();
+        },
+      ),
+      checkbox("theory", true, (on) => {
+        this.theory = on;
+        this.draw();
+      }),
+    ]);
+    this.note = byId(id).querySelector(".note");
+    this.plot = new LinePlot(body, {
+      label: `${title} of the selected runs`,
+      xLabel: "layer, input to output (the last: logits)",
+      markers: true,
+      readOut: (series) => `${name(series)}: ${this.ends(series)} at step ${currentStep()}`,
+      describe: (series, layer, value) => [
+        name(series),
+        `layer ${layer}: ${this.layerName(series, layer)}`,
+        `log10 RMS ${fixed(value, 2)}`,
+      ],
+    });
+    store.on(["selected", "seeds"], () => {
+      this.domain = null;
+      this.draw();
+    });
+    store.on(["step", "width"], () => this.draw());
+    store.on(["lit"], () => this.plot.say());
+  }
+
+  draw() {
+    const step = currentStep();
+    const groups = selectedGroups();
+    const series = groups.map((group) => this.one(group, step)).filter((s) => s.points.length);
+    const withTheory = [];
+    if (this.theory && step === 0) {
+      for (const configuration of new Set(groups.map((group) => group.configuration))) {
+        const points = study.theory(configuration, this.kind).map((value, i) => [i + 1, value]);
+        if (points.length) withTheory.push({ configuration, runs: [], points, theory: true });
+      }
+    }
+    this.domain ??= this.range(groups);
+    const shown = [...series, ...withTheory]
+      .flatMap(({ points }) => points.map(([, value]) => value))
+      .filter(Number.isFinite);
+    const yDomain =
+      this.still || !shown.length
+        ? this.domain
+        : widened([Math.min(...shown), Math.max(...shown)], 1);
+    const layers = Math.max(2, ...series.map(({ points }) => points.length));
+    this.plot.markers = series.length <= 12;
+    this.plot.draw({
+      series: [...series, ...withTheory],
+      xDomain: [1, layers],
+      yDomain,
+      yLabel: this.yLabel,
+    });
+    this.plot.svg.dataset.step = step;
+    this.note.textContent = this.says(groups, series, withTheory, step);
+  }
+
+  one({ configuration, runs }, step) {
+    const records = runs.map((run) => study.recordAt(run, step));
+    const profiles = runs
+      .map((run, i) => study.profile(run, this.kind, records[i]))
+      .filter((p) => p.length);
+    const n = Math.max(0, ...profiles.map((p) => p.length));
+    const rows = Array.from({ length: n }, (_, i) => [
+      i + 1,
+      profiles.map((p) => p[i]).filter((v) => v !== null && v !== undefined),
+    ]);
+    const finite = rows.map(([layer, values]) => [layer, values.filter(Number.isFinite)]);
+    const { points, band } = summary(finite, store.get("seeds"));
+    return {
+      configuration,
+      runs,
+      points,
+      band: profiles.length > 1 ? band.filter(([, low]) => Number.isFinite(low)) : null,
+      zeros: rows.filter(([, values]) => values.includes(-Infinity)).map(([layer]) => layer),
+      bad: rows.filter(([, values]) => values.some(Number.isNaN)).map(([layer]) => layer),
+      faint: runs.every((run) => run.records.length && run.records[run.records.length - 1] < step),
+    };
+  }
+
+  // Over all records, so that the axis stands still while the slider moves.
+  range(groups) {
+    let low = Infinity,
+      high = -Infinity;
+    const take = (value) => {
+      if (!Number.isFinite(value)) return;
+      if (value < low) low = value;
+      if (value > high) high = value;
+    };
+    for (const { configuration, runs } of groups) {
+      study.theory(configuration, this.kind).forEach(take);
+      for (const run of runs)
+        run.profiles[this.kind]?.values.forEach((value) => take(study.decade(value)));
+    }
+    return low > high ? [-1, 1] : widened([low, high], 1);
+  }
+
+  ends(series) {
+    const known = series.points.filter(([, value]) => Number.isFinite(value));
+    if (!known.length) return "no finite layer";
+    return `${fixed(known[0][1], 2)} at layer ${known[0][0]}, ${fixed(known[known.length - 1][1], 2)} at layer ${known[known.length - 1][0]}`;
+  }
+
+  layerName(series, layer) {
+    const run = series.runs[0] ?? series.configuration.runs[0];
+    return study.layers(run, this.kind)[layer - 1] ?? "?";
+  }
+
+  says(groups, series, withTheory, step) {
+    const parts = [`Step ${step}.`];
+    if (groups.some(({ runs }) => runs.length > 1)) parts.push(BANDS[store.get("seeds")]);
+    if (withTheory.length) parts.push("Dotted: mean-field theory, with nothing fitted.");
+    const without = [...new Set(groups.map((group) => group.configuration))].filter(
+      ({ theory }) => theory.reason,
+    );
+    if (this.theory && step === 0 && without.length)
+      parts.push(`No theory line: ${reasons(without)}.`);
+    if (series.some(({ zeros }) => zeros.length))
+      parts.push("▾: exactly 0, which means leave out.");
+    if (series.some(({ bad }) => bad.length)) parts.push("!: NaN or Inf.");
+    if (series.some(({ faint }) => faint))
+      parts.push("Pale: the last record of a run that ended earlier.");
+    return parts.join(" ");
+  }
+}
+
+// Why configurations have no theory, each reason once.
+function reasons(configurations) {
+  const grouped = new Map();
+  for (const { label, theory } of configurations)
+    grouped.set(theory.reason, [...(grouped.get(theory.reason) ?? []), label]);
+  return [...grouped]
+    .map(
+      ([reason, labels]) =>
+        `${labels.length > 3 ? `${labels.length} configurations` : labels.join(", ")} (${reason})`,
+    )
+    .join("; ");
+}

@@ -1,0 +1,42 @@
+// How configurations look: a colour, a dash and a marker each. The colours are those of Okabe & Ito
+// 2008, told apart with every common form of colour blindness; there are seven, so the eighth
+// configuration has the first colour again, with another dash.
+
+const DASHES = ["", "7 3", "9 3 2 3", "3.5 2", "14 4"];
+const THEORY_DASH = "0.1 4.5"; // with round ends: dots, which no configuration has
+const MARKERS = [
+  (r) => `M${-r},0a${r},${r} 0 1,0 ${2 * r},0a${r},${r} 0 1,0 ${-2 * r},0`,
+  (r) => `M${-r},${-r}h${2 * r}v${2 * r}h${-2 * r}z`,
+  (r) => `M0,${-1.25 * r}L${1.2 * r},${r}H${-1.2 * r}z`,
+  (r) => `M0,${-1.35 * r}L${1.35 * r},0L0,${1.35 * r}L${-1.35 * r},0z`,
+  (r) => `M0,${1.25 * r}L${1.2 * r},${-r}H${-1.2 * r}z`,
+  (r) => `M${-r},${-r}L${r},${r}M${r},${-r}L${-r},${r}`,
+  (r) => `M${-1.3 * r},0H${1.3 * r}M0,${-1.3 * r}V${1.3 * r}`,
+];
+const COLOURS = 7;
+
+function style(configuration) {
+  const index = configuration.index;
+  return {
+    colour: `var(--series-${index % COLOURS})`,
+    dash: DASHES[Math.floor(index / COLOURS) % DASHES.length],
+    marker: MARKERS[(index + Math.floor(index / COLOURS)) % MARKERS.length],
+  };
+}
+
+// The line and the marker of a configuration, beside its name.
+function swatch(configuration) {
+  const { colour, dash, marker } = style(configuration);
+  return svg(
+    "svg",
+    { class: "swatch", width: 24, height: 12, "aria-hidden": "true" },
+    svg("path", {
+      d: "M0,6H24",
+      stroke: colour,
+      "stroke-width": 2,
+      "stroke-dasharray": dash,
+      fill: "none",
+    }),
+    svg("path", { d: marker(3), transform: "translate(12,6)", fill: colour, stroke: colour }),
+  );
+}

@@ -1,0 +1,86 @@
+"""From runs to one HTML file: the packed data, the style and the scripts, put into the template.
+
+It knows where the pieces are and how a browser is kept from seeing markup in what users wrote. What
+the data is, is `pack.py`'s; how it is drawn, that of the scripts in `assets`.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from gradflow.comparison.page.pack import pack
+from gradflow.comparison.runs import Run
+from gradflow.config import ConfigError
+
+# In the order in which they build on each other; they share one scope.
+SCRIPTS = (
+    "unpack.js",
+    "study.js",
+    "store.js",
+    "elements.js",
+    "format.js",
+    "styles.js",
+    "tooltip.js",
+    "axes.js",
+    "line_plot.js",
+    "run_table.js",
+    "curves.js",
+    "profiles.js",
+    "heat_maps.js",
+    "ridgelines.js",
+    "verdicts.js",
+    "settings.js",
+    "controls.js",
+    "keyboard.js",
+    "main.js",
+)
+
+
+def build_page(runs: Sequence[Run], path: Path, title: str, *, theory_seconds: float = 5.0) -> Path:
+    """Write the page over `runs` to `path`, whole or not at all, and return `path`.
+
+    `theory_seconds` is how long configurations are held against theory, one prediction each; the
+    page says which were left out. 0 for none.
+
+    Raises:
+        ConfigError: if there are no runs, or `path` cannot be written or is no .html.
+    """
+    if path.suffix != ".html":
+        raise ConfigError(f"{path}: must end in .html")
+    if not runs:
+        raise ConfigError(f"{path}: no run to show")
+    if not path.parent.is_dir():  # found out before the work, not after it
+        raise ConfigError(f"{path}: {path.parent} is no folder")
+    data = pack(runs, beside=path.parent, title=title, theory_seconds=theory_seconds)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_text(_assemble(title, data), encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    finally:
+        if aside.exists():
+            aside.unlink()
+    return path
+
+
+def _assemble(title: str, data: bytes) -> str:
+    """Fill the template. Base64 has no character that means anything in HTML."""
+    pieces = {
+        "title": html.escape(title),
+        "style": _asset("style.css"),
+        "script": "\n".join(map(_asset, SCRIPTS)),
+        "data": base64.b64encode(data).decode("ascii"),
+    }
+    # In one pass, so that a title that reads like a slot is not filled in turn.
+    return re.sub(r"\{\{(\w+)\}\}", lambda slot: pieces[slot[1]], _asset("template.html"))
+
+
+def _asset(name: str) -> str:
+    return (files(__package__) / "assets" / name).read_text(encoding="utf-8")

@@ -1,0 +1,59 @@
+"""The scalars of metrics.csv as curves; of a long one, what a plot of its width can show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradflow.training.metrics import read_rows
+
+POINTS = 400  # a curve on the page is about as many pixels wide
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric over the steps; `logged` is how many points the file holds."""
+
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+    logged: int
+
+
+def read_curves(folder: Path) -> dict[str, Curve]:
+    """Read every metric of a run, in the order of the file's columns.
+
+    Raises:
+        ConfigError: if the file is damaged.
+    """
+    points: dict[str, list[tuple[int, float]]] = {}
+    for row in read_rows(folder):
+        for name, value in row.items():
+            number = _number(value) if name not in ("step", "epoch", None) else None
+            if number is not None:
+                points.setdefault(name, []).append((int(row["step"]), number))
+    return {name: _thinned(*map(np.array, zip(*of, strict=True))) for name, of in points.items()}
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(value) if isinstance(value, str) and value else None
+    except ValueError:
+        return None
+
+
+def _thinned(steps: NDArray[np.int64], values: NDArray[np.float64]) -> Curve:
+    """Keep of each stretch its lowest and its highest point, so that no spike is lost."""
+    n = len(steps)
+    if n <= POINTS:
+        return Curve(steps, values, n)
+    kept = {0, n - 1}
+    for stretch in np.array_split(np.arange(n), POINTS // 2):
+        known = stretch[~np.isnan(values[stretch])]
+        # Of a stretch that is NaN throughout one point shows that it is.
+        ends = (known[values[known].argmin()], known[values[known].argmax()]) if len(known) else ()
+        kept.update(map(int, ends or stretch[:1]))
+    order = np.array(sorted(kept))
+    return Curve(steps[order], values[order], n)

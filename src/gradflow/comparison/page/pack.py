@@ -1,0 +1,198 @@
+"""All that the page's scripts are told, as one block: `blob.py` says how it is laid out.
+
+The document's keys are what `assets/study.js` reads. It knows runs; nothing of HTML.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from gradflow.comparison.configurations import configurations
+from gradflow.comparison.page.blob import Arrays, Reference
+from gradflow.comparison.page.colours import colour_scale
+from gradflow.comparison.page.histograms import LEVELS
+from gradflow.comparison.page.profiles import (
+    MISSING,
+    NOT_FINITE,
+    PER_DECADE,
+    ZERO,
+    Profile,
+    pack_decades,
+)
+from gradflow.comparison.page.record import Shown, read_shown
+from gradflow.comparison.page.theory import Line, lines
+from gradflow.comparison.runs import Run
+from gradflow.comparison.settings import text
+from gradflow.training.status import CONFIG, now
+from gradflow.training.status import FILE as STATUS
+
+# 100 runs of 60 tensors, 40 records and 64 bins: 4.5 MB on the page.
+_CELLS = 100 * 60 * 40 * 64
+_FEWEST_RECORDS = 20
+_MADE = ("start", "end", "resumed", "threads", "host", "git", "versions")  # of status.json
+
+
+def pack(runs: Sequence[Run], *, beside: Path, title: str, theory_seconds: float) -> bytes:
+    """Read what the folders of `runs` hold, and pack it for a page in the folder `beside`."""
+    words, groups = configurations(runs)
+    place = {run.folder: index for index, group in enumerate(groups) for run in group.runs}
+    ordered = [run for group in groups for run in group.runs]
+    shown = _within_budget([read_shown(run.folder) for run in ordered])
+    by_folder = {run.folder: of for run, of in zip(ordered, shown, strict=True)}
+    theories = lines([_first_recorded(group.runs, by_folder) for group in groups], theory_seconds)
+    packer = _Packer(beside)
+    return packer.arrays.compress(
+        {
+            "title": title,
+            "made": now(),
+            "levels": LEVELS,
+            "decades": {
+                "per": PER_DECADE,
+                "zero": ZERO,
+                "notFinite": NOT_FINITE,
+                "missing": MISSING,
+            },
+            "colours": colour_scale(),
+            "words": words,
+            "configurations": [
+                {"values": list(group.values), "theory": packer.theory(line)}
+                for group, line in zip(groups, theories, strict=True)
+            ],
+            "runs": [
+                {"configuration": place[run.folder], **packer.run(run, by_folder[run.folder])}
+                for run in ordered
+            ],
+            "names": packer.names,
+        }
+    )
+
+
+def _within_budget(shown: Sequence[Shown]) -> list[Shown]:
+    """Thin the records of all runs by one factor, if they are more than a page can hold."""
+    factor = sum(of.cells for of in shown) / _CELLS
+    if factor <= 1:
+        return list(shown)
+    return [of.thinned(max(_FEWEST_RECORDS, int(len(of.steps) / factor))) for of in shown]
+
+
+def _first_recorded(runs: Sequence[Run], shown: dict[Path, Shown]) -> Run | None:
+    """Return the first run that has a profile at step 0 to hold a theory against."""
+    for run in runs:
+        of = shown[run.folder]
+        if run.config and of.profiles and len(of.steps) and of.steps[0] == 0:
+            return run
+    return None
+
+
+class _Packer:
+    """Puts arrays away, and lists of names once, however many runs share them."""
+
+    def __init__(self, beside: Path) -> None:
+        self.arrays = Arrays()
+        self.names: list[list[str]] = []
+        self._places: dict[tuple[str, ...], int] = {}
+        self._beside = beside
+
+    def run(self, run: Run, shown: Shown) -> dict[str, Any]:
+        return {
+            "name": run.folder.name,
+            "link": quote(os.path.relpath(run.folder, self._beside)),
+            "wandb": _wandb(run),
+            "state": run.state,
+            "error": run.error,
+            "problems": shown.problems,
+            "seed": run.config.get("seed"),
+            "start": run.start,
+            "seconds": run.seconds,
+            "steps": run.steps,
+            "divergedAt": run.diverged_at,
+            "metrics": run.metrics,
+            "verdict": None if run.verdict is None else asdict(run.verdict),
+            "settings": _settings(run),
+            "config": _config(run.folder),
+            "made": _made(run.folder),
+            "records": self.arrays.add_counts(shown.steps),
+            "recorded": shown.recorded,
+            "curves": {
+                name: {
+                    "steps": self.arrays.add_counts(curve.steps),
+                    "values": self.arrays.add(curve.values, "f4"),
+                    "logged": curve.logged,
+                }
+                for name, curve in shown.curves.items()
+            },
+            "profiles": {kind: self._profile(of) for kind, of in shown.profiles.items()},
+            "histograms": {
+                kind: of.pack(self.arrays, self._names(of.names))
+                for kind, of in shown.histograms.items()
+            },
+        }
+
+    def theory(self, line: Line) -> dict[str, Any]:
+        if line.gradient is None or line.pre_activation is None:
+            return {"reason": line.reason}
+        return {
+            "pre_activation_gradient": self._decades(line.gradient),
+            "pre_activation": self._decades(line.pre_activation),
+        }
+
+    def _decades(self, values: np.ndarray[Any, np.dtype[np.float64]]) -> Reference:
+        return self.arrays.add(pack_decades(values), "i2")
+
+    def _profile(self, profile: Profile) -> dict[str, Any]:
+        values = self.arrays.add(profile.values, "i2")
+        return {"names": self._names(profile.layers), "values": values}
+
+    def _names(self, names: tuple[str, ...]) -> int:
+        if names not in self._places:
+            self._places[names] = len(self.names)
+            self.names.append(list(names))
+        return self._places[names]
+
+
+def _settings(run: Run) -> dict[str, str]:
+    """Return what may make it another run; nothing where no configuration is known."""
+    return {word: text(value) for word, value in run.settings.items()} if run.config else {}
+
+
+def _config(folder: Path) -> str:
+    """Return config.yaml as it stands; it may be damaged."""
+    try:
+        return (folder / CONFIG).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _wandb(run: Run) -> dict[str, str] | None:
+    """Return the run's id in W&B, and its address where the configuration names the entity."""
+    if run.wandb_id is None:
+        return None
+    found = {"id": run.wandb_id}
+    logger = run.config.get("logger")
+    logger = logger if isinstance(logger, dict) else {}
+    if logger.get("mode") == "online" and logger.get("entity") and logger.get("project"):
+        parts = (logger["entity"], logger["project"], "runs", run.wandb_id)
+        found["link"] = "https://wandb.ai/" + "/".join(quote(str(p), safe="") for p in parts)
+    return found
+
+
+def _made(folder: Path) -> dict[str, str]:
+    """Return when, where and with what a run was made, if its status.json can be read."""
+    try:
+        status = json.loads((folder / STATUS).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    found: dict[str, str] = {}
+    for key in _MADE:
+        value = status.get(key) if isinstance(status, dict) else None
+        parts = value if isinstance(value, dict) else {"": value}
+        found |= {f"{key} {part}".strip(): text(item) for part, item in parts.items()}
+    return found

@@ -1,0 +1,89 @@
+"""What the page shows of one run's files: its curves, profiles and histograms, or why not.
+
+A file that cannot be read leaves a line in `problems` and nothing else behind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from gradflow.comparison.page.curves import Curve, read_curves
+from gradflow.comparison.page.histograms import SPECIALS, Histograms, histograms
+from gradflow.comparison.page.profiles import Profile, profile
+from gradflow.config import ConfigError
+from gradflow.gradients.record import FOLDER, scan_gradients
+
+PROFILES = ("pre_activation_gradient", "pre_activation")
+# Every kind that may have bins; all but the first only on request.
+HISTOGRAMS = ("gradient", "weight", "pre_activation", "activation")
+_WANTED = pl.col("kind").is_in(PROFILES) | pl.col("bins").is_not_null()
+_COLUMNS = ("step", "kind", "name", "index", "elements", *SPECIALS, "rms", "bins")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Of one run. S records, at `steps`; `recorded` is how many its folder holds."""
+
+    curves: dict[str, Curve]
+    steps: NDArray[np.int64]  # (S,)
+    recorded: int
+    profiles: dict[str, Profile]
+    histograms: dict[str, Histograms]
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def cells(self) -> int:
+        """How many bins of histograms it has: what decides the size of a page."""
+        return sum(of_kind.levels.size for of_kind in self.histograms.values())
+
+    def thinned(self, records: int) -> Shown:
+        """Keep so many of the records, evenly spread, the first and the last among them."""
+        n = len(self.steps)
+        if n <= records:
+            return self
+        kept = np.unique(np.rint(np.linspace(0, n - 1, records)).astype(np.int64))
+        return Shown(
+            self.curves,
+            self.steps[kept],
+            self.recorded,
+            {kind: of.at(kept) for kind, of in self.profiles.items()},
+            {kind: of.at(kept) for kind, of in self.histograms.items()},
+            self.problems,
+        )
+
+
+def read_shown(folder: Path) -> Shown:
+    """Read a run's folder, whatever state it is in."""
+    problems: list[str] = []
+    curves: dict[str, Curve] = {}
+    try:
+        curves = read_curves(folder)
+    except (ConfigError, OSError) as error:
+        problems.append(f"metrics.csv cannot be read: {_first_line(error)}")
+    try:
+        record = scan_gradients(folder).filter(_WANTED).select(_COLUMNS).collect()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        problems.append(f"{FOLDER} cannot be read: {_first_line(error)}")
+        return Shown(curves, np.zeros(0, np.int64), 0, {}, {}, problems)
+    kinds = {kind[0]: rows for kind, rows in record.partition_by("kind", as_dict=True).items()}
+    none = record.clear()
+    steps = np.unique(record["step"].to_numpy())
+    profiles = {kind: profile(kinds.get(kind, none), steps) for kind in PROFILES}
+    bins = {kind: histograms(kinds.get(kind, none), steps) for kind in HISTOGRAMS}
+    return Shown(
+        curves,
+        steps,
+        len(steps),
+        {kind: of for kind, of in profiles.items() if of is not None},
+        {kind: of for kind, of in bins.items() if of is not None},
+        problems,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -15,8 +15,10 @@ help: ## this list
 
 setup: .venv/.ready ## the environment in .venv: pinned versions, about 6 GB with CUDA, 3 GB downloaded
 
-demo: setup ## seven runs on real CIFAR-10: six remedies and none against a vanishing gradient
+demo: setup ## seven runs on real CIFAR-10, and the page that compares them: six remedies and none
 	@$(BIN)/python scripts/train.py study=demo
+	@if [ -t 1 ] && [ -n "$$DISPLAY$$WAYLAND_DISPLAY$$(uname | grep Darwin)" ]; then \
+		$(BIN)/python -m webbrowser -t "file://$$PWD/multirun/demo/compare.html" >/dev/null; fi
 
 test: setup ## the default suite on every core, with its coverage
 	@$(BIN)/python -m pytest -n auto --cov --cov-report=term

@@ -1,6 +1,6 @@
 """Compare runs side by side, in the terminal, on a page and in figures.
 
-python scripts/compare.py multirun/demo                              the table, and the page's path
+python scripts/compare.py multirun/demo --page demo.html             the page that shows it all
 python scripts/compare.py multirun/a outputs/b --where activation=relu seed=0,1 --sort seconds
 python scripts/compare.py multirun/demo --format markdown            or csv, or json
 python scripts/compare.py multirun/demo --figures figures            PNG and SVG for a paper
@@ -60,6 +60,12 @@ def main() -> None:
         sys.stdout.write(FORMATS[arguments.format](words, rows))
     else:
         print_table(words, rows, title=", ".join(arguments.runs))
+    shown = [run for row in rows for run in row.runs]
+    if page is not None:
+        from gradflow.comparison.page import build_page
+
+        build_page(shown, page, title=", ".join(arguments.runs))
+        print(f"page: {page}", file=sys.stderr)
     if arguments.figures is not None:
         from gradflow.comparison.figures import write_figures
 

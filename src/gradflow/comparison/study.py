@@ -1,4 +1,4 @@
-"""What Hydra calls around a multirun: the table at its end, and an exit status that tells.
+"""What Hydra calls around a multirun: table and page at its end, and an exit status that tells.
 
 Hydra would say neither which jobs failed nor, once the jobs themselves catch their errors, that any
 did.
@@ -16,14 +16,18 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gradflow.comparison.configurations import configurations
-from gradflow.comparison.runs import read_runs
+from gradflow.comparison.page import build_page
+from gradflow.comparison.runs import Run, read_runs
 from gradflow.comparison.table import print_table
+from gradflow.config import ConfigError
 from gradflow.config.schema import STUDY_NAME, study_name_refusal
 from gradflow.training.status import REFUSAL, now
 
+PAGE = "compare.html"
+
 
 class StudyEnd(Callback):
-    """Print the study's table after its last job; exit with 1 if a job of this launch failed."""
+    """Print the study's table and write its page; exit with 1 if a job of this launch failed."""
 
     def __init__(self) -> None:
         self._start = now()
@@ -43,6 +47,7 @@ class StudyEnd(Callback):
         if not runs:
             return
         print_table(*configurations(runs), title=f"study {config.study.name} in {folder}")
+        self._write_page(runs, folder)
         # A run that another launch of the same study is still computing is not lost.
         kept = ("finished", "running")
         lost = [run for run in runs if run.state not in kept and run.start >= self._start]
@@ -51,6 +56,15 @@ class StudyEnd(Callback):
             print(f"refused: {json.loads(path.read_text())['error']}")
         if lost or refused:
             sys.exit(1)
+
+    def _write_page(self, runs: list[Run], folder: Path) -> None:
+        """Leave the study's page in its folder; that it cannot be written costs no run."""
+        try:
+            page = build_page(runs, folder / PAGE, title=f"study {folder.name}")
+        except ConfigError as error:
+            print(f"no page: {error}", file=sys.stderr)
+        else:
+            print(f"page: {page}")
 
     def _is_of_this(self, refusal: Path) -> bool:
         return bool(json.loads(refusal.read_text())["time"] >= self._start)

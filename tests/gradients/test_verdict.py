@@ -156,7 +156,6 @@ def test_confidence_grows_with_the_distance_from_the_threshold() -> None:
 def test_nothing_is_said_of_nothing() -> None:
     with pytest.raises(ValueError, match=r"^flows=\[\]: there must be at least one record$"):
         diagnose([])
-    assert diagnose([flow(layers=[], pre_activation=[], gradient=[])]).kind == "untrained"
 
 
 @pytest.mark.parametrize("remedy", sorted({r for tried in REMEDIES.values() for r in tried}))
@@ -176,6 +175,58 @@ def test_where_the_signal_fades_too_the_first_advice_is_another_initialization()
     assert fading.kind == steady.kind == "vanishing"
     assert fading.remedies[0] == "remedy=xavier"
     assert "remedy=xavier" not in steady.remedies
+
+
+def test_learning_is_judged_by_the_mean_loss_and_not_by_single_batches() -> None:
+    noisy = [replace(f, loss=CHANCE - 0.5, mean_loss=CHANCE) for f in run()]
+    assert diagnose(noisy).kind == "untrained"
+    learning = [replace(f, loss=CHANCE + 0.5, mean_loss=CHANCE - 0.1) for f in run()]
+    assert diagnose(learning).kind == "healthy"
+
+
+def few(layers: int, **changes: Any) -> list[Flow]:
+    """A run of which only that many layers are measured, the last of them the logits."""
+    arrays = ("layers", "pre_activation", "gradient", "dead", "saturated")
+    kept = {name: list(getattr(flow(), name))[4 - layers :] for name in arrays}
+    return run(**(kept | {"outputs": 10 if layers else 0} | changes))
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_of_too_few_layers_learning_is_judged_by_the_loss(layers: int) -> None:
+    learning = [replace(f, loss=CHANCE - 0.005 * f.step) for f in few(layers)]
+    assert diagnose(learning).kind == "healthy"
+    assert diagnose(learning).confidence > 0.9
+    stuck = diagnose(few(layers))
+    assert stuck.kind == "untrained"
+    assert "measured, too few to tell" in stuck.evidence
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_of_too_few_layers_a_young_run_says_that_they_are(layers: int) -> None:
+    young = diagnose(few(layers)[:1])
+    assert (young.kind, young.confidence) == ("healthy", 0.5)
+    assert "measured, too few to tell" in young.evidence
+    known = diagnose(few(layers, loss=math.nan)[:1], (0, "loss"))
+    assert known.kind == "diverged"
+
+
+def test_units_of_two_layers_are_judged() -> None:
+    assert diagnose(few(2, dead=[0.9, math.nan])).kind == "dead"
+    assert diagnose(few(2, saturated=[0.9, math.nan])).kind == "saturated"
+
+
+def test_without_layers_the_loss_is_held_against_the_first() -> None:
+    learning = [replace(f, loss=7.0 - 0.05 * f.step) for f in few(0)]
+    assert "at first 7" in diagnose(learning).evidence
+
+
+def test_pre_activations_that_are_never_finite_leave_the_loss_to_judge_by() -> None:
+    """As of a mask of -inf, which is no divergence."""
+    masked = {"pre_activation": [0.0, math.nan, 0.0, 0.0]}
+    assert diagnose(run(**masked, loss=1.5)).kind == "healthy"
+    stuck = diagnose(run(**masked))
+    assert stuck.kind == "untrained"
+    assert "not finite in every layer" in stuck.evidence
 
 
 def test_a_loss_that_is_not_known_is_neither_divergence_nor_learning() -> None:

@@ -41,6 +41,7 @@ _STEP = 0.1  # of a weight's size: larger steps at the start leave nothing of th
 _BLOWN_UP = 2.0  # times the chance level: a loss that far above it is worse than no answer at all
 _EARLY = 20  # steps in which a run is judged by its layers alone
 _LATEST = 5  # records that the present loss is a mean over
+_PROFILE = 3  # layers, the logits among them, between which anything can shrink or grow
 
 # What to try, in this order, for each cause: never what cannot help it by its nature. Clipping and
 # a lower learning rate scale all layers alike, so they are not offered against vanishing.
@@ -120,7 +121,8 @@ def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = N
         raise ValueError("flows=[]: there must be at least one record")
     step = flows[-1].step
     finite = [flow for flow in flows if flow.is_finite]
-    start = _at_start(finite)
+    seen = finite or flows
+    start, now = seen[0], seen[-1]  # the first shows what initialization alone does
     latest = flows[-1].loss
     if first_non_finite is None and latest is not None and not math.isfinite(latest):
         first_non_finite = (step, "loss")
@@ -128,22 +130,21 @@ def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = N
         bad_step, where = first_non_finite
         said = f"the loss is not finite at step {bad_step}"
         said += f"; z is first so in {where}" if where != "loss" else ""
-        if start is not None and (grown := _exploding(start)) is not None:
+        if (grown := _exploding(start)) is not None:
             return _verdict("exploding", f"{grown[0]}; {said}", grown[1], step, grown[2])
         return _verdict("diverged", said, math.inf, step, None if where == "loss" else where)
-    if start is None:
-        return _verdict("untrained", "no layer was measured", 0.0, step, None)
 
-    losses = [flow.loss for flow in finite if flow.loss is not None]
+    losses = [flow.present_loss for flow in seen if flow.present_loss is not None]
     young = step < _EARLY or len(losses) < _LATEST  # or the loss is not known at all
-    chance = math.log(start.outputs) if start.outputs > 1 else (losses or [math.inf])[0]
+    known = start.outputs > 1
+    chance = math.log(start.outputs) if known else (losses or [math.inf])[0]
     present = float(np.mean(losses[-_LATEST:])) if losses else chance
     gained = (chance - present) / chance if chance else 0.0
+    against = f"{present:.4g}, {'chance' if known else 'at first'} {chance:.4g}"
     if not young and gained > _LEARNED:
-        said = f"the loss is {present:.3g}, chance {chance:.3g}"
+        said = f"the loss is {against}"
         return _verdict("healthy", said, (gained - _LEARNED) / _LEARNED, step, None)
 
-    now = finite[-1]
     # What initialization did comes first: what training did is its consequence.
     causes: tuple[tuple[Kind, _Cause | None], ...] = (
         ("dead", _units(start, start.dead, "dead")),
@@ -162,10 +163,23 @@ def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = N
             if kind == "vanishing" and _lost(start) > _FADING:
                 return replace(verdict, remedies=_SMALL_WEIGHTS)
             return verdict
+    blind = _unjudged(start)
     if young:
-        return _verdict("healthy", "no layer shows anything amiss so far", 0.0, step, None)
-    said = f"the loss stays at {present:.3g}, chance {chance:.3g}, though no layer shows why"
+        said = blind or "no layer shows anything amiss so far"
+        return _verdict("healthy", said, 0.0, step, None)
+    said = f"the loss stays at {against}, "
+    said += f"and {blind}" if blind else "though no layer shows why"
     return _verdict("untrained", said, (_LEARNED - gained) / _LEARNED, step, None)
+
+
+def _unjudged(start: Flow) -> str | None:
+    """Say why the layers cannot tell whether gradients vanish or explode, if they cannot."""
+    if not start.is_finite:
+        return "z is not finite in every layer, so that gradients cannot be judged"
+    if len(start.layers) >= _PROFILE:
+        return None
+    which = "only some layers were" if len(start.layers) else "no layer was"
+    return f"{which} measured, too few to tell whether gradients vanish or explode"
 
 
 # What a rule finds: the evidence, how far beyond its threshold (0 at it, 1 one threshold further),
@@ -195,6 +209,8 @@ def _frozen(start: Flow) -> _Cause | None:
 
 
 def _lost(start: Flow) -> float:
+    if len(start.layers) < _PROFILE:
+        return math.nan
     return float(start.pre_activation[0] - start.pre_activation[-2])
 
 
@@ -249,11 +265,6 @@ def _steps_too_large(flows: Sequence[Flow]) -> _Cause | None:
 
 def _known(flow: Flow) -> bool:
     return bool(np.isfinite(flow.update_to_weight).any())
-
-
-def _at_start(flows: Sequence[Flow]) -> Flow | None:
-    """Return the first record: what initialization alone does."""
-    return next((flow for flow in flows if len(flow.layers) > 2), None)
 
 
 def _verdict(kind: Kind, evidence: str, beyond: float, step: int, layer: str | None) -> Verdict:

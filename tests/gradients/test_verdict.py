@@ -1,6 +1,7 @@
 """The verdict on flows made by hand: each cause alone, and what comes first where there are two."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,15 +31,20 @@ def flow(step: int = 0, **changes: Any) -> Flow:
         "zeros": 0.0,
         "non_finite": 0.0,
         "update_to_weight": np.full(3, -3.0),
-    }
-    return Flow(
-        **(values | {k: np.array(v) if isinstance(v, list) else v for k, v in changes.items()})
-    )
+        "batches": 10,
+    } | changes
+    values.setdefault("mean_loss", values["loss"])
+    return Flow(**{k: np.array(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def run(**changes: Any) -> list[Flow]:
     """A run of 100 steps in which every step is the same."""
     return [flow(step, **changes) for step in range(0, 100, 10)]
+
+
+def with_loss(flows: list[Flow], loss: Callable[[int], float]) -> list[Flow]:
+    """The same run with another loss at each step, its batch's and the mean."""
+    return [replace(f, loss=loss(f.step), mean_loss=loss(f.step)) for f in flows]
 
 
 SHRINKS = [-10.0, -7.0, -4.0, -2.0]  # 6 decades over two layers
@@ -78,13 +84,13 @@ def test_the_evidence_names_the_layer_and_the_figure(kind: str, layer: str, figu
 
 @pytest.mark.parametrize("kind", [kind for kind in CAUSES if kind != "untrained"])
 def test_a_net_that_learns_is_healthy_whatever_its_layers_show(kind: str) -> None:
-    learning = [replace(f, loss=CHANCE - 0.005 * f.step) for f in run(**CAUSES[kind])]
+    learning = with_loss(run(**CAUSES[kind]), lambda step: CHANCE - 0.005 * step)
     assert diagnose(learning).kind == "healthy"
 
 
 def test_a_loss_that_falls_to_chance_and_no_further_is_not_learning() -> None:
     """What a net with large initial logits does: it learns to say nothing."""
-    falling = [replace(f, loss=CHANCE + max(0.0, 3 - f.step / 10)) for f in run()]
+    falling = with_loss(run(), lambda step: CHANCE + max(0.0, 3 - step / 10))
     assert diagnose(falling).kind == "untrained"
 
 
@@ -122,8 +128,19 @@ def test_steps_as_large_as_the_weights_are_divergence_without_a_nan() -> None:
     assert diagnose(flows).kind == "diverged"
 
 
+def test_large_steps_of_one_weight_alone_are_no_divergence() -> None:
+    """The head's first step often is one, and survived."""
+    early = [flow(step, update_to_weight=[-0.3, -3.0, -3.0]) for step in (0, 10)]
+    assert diagnose(early).kind == "healthy"
+
+
+def test_a_loss_that_blew_up_between_two_records_is_divergence() -> None:
+    flows = [replace(f, mean_loss=100.0) if f.step == 30 else f for f in run()]
+    assert diagnose(flows).kind == "diverged"
+
+
 def test_a_loss_that_blew_up_is_divergence_though_it_came_back() -> None:
-    flows = [replace(f, loss=100.0) if f.step == 30 else f for f in run()]
+    flows = with_loss(run(), lambda step: 100.0 if step == 30 else CHANCE)
     assert diagnose(flows).kind == "diverged"
 
 
@@ -132,6 +149,12 @@ def test_units_that_die_later_are_dead_but_what_was_so_at_the_start_comes_first(
     assert diagnose(dying).kind == "dead"
     frozen = [replace(f, pre_activation=np.array([0, -2, -4, -5.0])) for f in dying]
     assert diagnose(frozen).kind == "frozen"
+
+
+def test_units_that_are_silent_because_the_signal_fades_are_not_the_cause() -> None:
+    """ReLU with PyTorch's default initialization: the biases decide over more than half of them."""
+    half = {"dead": [0.0, 0.4, 0.62, math.nan], "gradient": SHRINKS}
+    assert diagnose(run(**half)).kind == "vanishing"
 
 
 def test_a_skipped_step_of_the_loss_scaler_is_no_divergence() -> None:
@@ -184,6 +207,20 @@ def test_learning_is_judged_by_the_mean_loss_and_not_by_single_batches() -> None
     assert diagnose(learning).kind == "healthy"
 
 
+@pytest.mark.parametrize(("every", "steps"), [(1, 30), (10, 30), (100, 200)])
+def test_learning_is_seen_in_as_many_batches_however_often_they_are_recorded(
+    every: int, steps: int
+) -> None:
+    """25 batches back from the latest; what the loss was earlier does not count."""
+
+    def learned_until(step: int) -> list[Flow]:
+        flows = [flow(s, batches=every if s else 1) for s in range(0, steps + 1, every)]
+        return with_loss(flows, lambda s: CHANCE - 0.1 * (s <= step))
+
+    assert diagnose(learned_until(steps)).kind == "healthy"
+    assert diagnose(learned_until(0)).kind == "untrained"
+
+
 def few(layers: int, **changes: Any) -> list[Flow]:
     """A run of which only that many layers are measured, the last of them the logits."""
     arrays = ("layers", "pre_activation", "gradient", "dead", "saturated")
@@ -193,7 +230,7 @@ def few(layers: int, **changes: Any) -> list[Flow]:
 
 @pytest.mark.parametrize("layers", [0, 1, 2])
 def test_of_too_few_layers_learning_is_judged_by_the_loss(layers: int) -> None:
-    learning = [replace(f, loss=CHANCE - 0.005 * f.step) for f in few(layers)]
+    learning = with_loss(few(layers), lambda step: CHANCE - 0.005 * step)
     assert diagnose(learning).kind == "healthy"
     assert diagnose(learning).confidence > 0.9
     stuck = diagnose(few(layers))
@@ -216,8 +253,11 @@ def test_units_of_two_layers_are_judged() -> None:
 
 
 def test_without_layers_the_loss_is_held_against_the_first() -> None:
-    learning = [replace(f, loss=7.0 - 0.05 * f.step) for f in few(0)]
-    assert "at first 7" in diagnose(learning).evidence
+    learning = diagnose(with_loss(few(0), lambda step: 7.0 - 0.05 * step))
+    assert learning.kind == "healthy"
+    assert "at first 7" in learning.evidence
+    wavering = with_loss(few(0), lambda step: 7.0 if step == 0 else 6.9)  # one batch's chance
+    assert diagnose(wavering).kind == "untrained"
 
 
 def test_pre_activations_that_are_never_finite_leave_the_loss_to_judge_by() -> None:

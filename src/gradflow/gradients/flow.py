@@ -38,7 +38,8 @@ class Flow:
     zeros: float  # share of the elements of dL/dw that are exactly 0
     non_finite: float  # share of the elements of dL/dw that are NaN or Inf
     update_to_weight: Floats  # (weights,) log10 of the norm of the step over the weight's
-    mean_loss: float | None = None  # of all batches since the record before; NaN if one's was not
+    mean_loss: float | None = None  # of all batches since the record before; NaN if one's is not
+    batches: int = 0  # how many these are
 
     @cached_property
     def is_finite(self) -> bool:
@@ -47,11 +48,12 @@ class Flow:
         return known and not np.isnan(self.pre_activation).any()
 
     @property
-    def present_loss(self) -> float | None:
-        """The best that is known of the loss by now: the mean, or that of the step's own batch."""
-        if self.mean_loss is not None and math.isfinite(self.mean_loss):
-            return self.mean_loss
-        return self.loss
+    def known_loss(self) -> tuple[float, int] | None:
+        """The mean loss and its batches, or else the step's own; None where neither is finite."""
+        for loss, batches in ((self.mean_loss, self.batches), (self.loss, 1)):
+            if loss is not None and math.isfinite(loss):
+                return loss, batches
+        return None
 
     @property
     def first_over_last(self) -> float:
@@ -138,6 +140,7 @@ def flow_of(step: int, kinds: Mapping[str, Mapping[str, Any]]) -> Flow:
         non_finite=sum(_total(gradients.get(bad, [])) for bad in ("nans", "infs")) / elements,
         update_to_weight=decades(ratio),
         mean_loss=_loss(kinds, "mean_loss"),
+        batches=int(kinds["mean_loss"]["elements"][0]) if "mean_loss" in kinds else 0,
     )
 
 

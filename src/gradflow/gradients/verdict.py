@@ -41,6 +41,7 @@ _FALLEN = 0.05  # of the first loss: the same where no logits tell the chance le
 _STEP = 0.075  # of its size, for half of the weights: nothing is left of how they were initialized
 _BLOWN_UP = 2.0  # times the chance level: a loss that far above it is worse than no answer at all
 _EARLY = 20  # steps in which a run is judged by its layers alone
+_PATIENCE = 100  # steps that a net whose layers are well is given to learn anything
 _BATCHES = 25  # that the present loss is a mean over, at least
 _PROFILE = 3  # layers, the logits among them, between which anything can shrink or grow
 
@@ -165,7 +166,7 @@ def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = N
                 return replace(verdict, remedies=_SMALL_WEIGHTS)
             return verdict
     blind = _unjudged(start)
-    if young:
+    if young or step < _PATIENCE:
         said = blind or "no layer shows anything amiss so far"
         return _verdict("healthy", said, 0.0, step, None)
     said = f"the loss stays at {against}, "

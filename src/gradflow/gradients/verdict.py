@@ -3,7 +3,7 @@
 It is taken from the record alone, by the rules of `diagnose`, in two questions. Did the loss become
 useless (diverged, exploding), or does the net learn (healthy)? And if neither: which of the known
 causes do its layers show, or are they well (untrained)? While a run is young the second question
-alone is asked, since learning cannot be seen yet.
+alone is asked, since learning cannot be seen yet, and a net whose layers are well is given time.
 
 How often it is right is measured by the fault suite, scripts/fault_suite.py. It knows flows,
 and neither torch nor Hydra; the overrides it names are words for a person.
@@ -31,7 +31,7 @@ Kind = Literal[
 ]
 
 # Thresholds, set on the tuning part of the fault suite alone, between what its healthy nets show
-# and what the sick ones do.
+# and what the sick ones do; but for _FALLEN and _PROFILE: all layers of its nets are measured.
 _DECADES = 2.0  # between the first and the last nonlinearity
 _SIGNAL = 2.0  # decades that z may lose from the first to the last nonlinearity
 _FADING = 0.6  # decades of z whose loss points to small weights as the cause

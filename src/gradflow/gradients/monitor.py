@@ -132,7 +132,7 @@ class GradientMonitor(Callback):
         self._mean_loss.add(returned)
         if self._is_due(trainer.global_step):
             self._factor, self._loss = factor, returned
-        if loss.device.type == "cpu" and not self._non_finite and not math.isfinite(loss):
+        if loss.device.type == "cpu" and not self._non_finite and not math.isfinite(loss.detach()):
             self._note_non_finite(trainer.global_step, self._watch.first_non_finite())
         self._watch.forget()
 

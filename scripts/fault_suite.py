@@ -20,7 +20,11 @@ def main() -> None:
     )
     parser.add_argument("--run", action="store_true", help="train all runs again")
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, a thread each")
-    parser.add_argument("--records", type=Path, help="keep the runs' records in this folder")
+    parser.add_argument(
+        "--records",
+        type=Path,
+        help="keep the runs in this folder; what is trained there is judged again only",
+    )
     arguments = parser.parse_args()
 
     from faults.run import RESULTS, run_all

@@ -1,5 +1,9 @@
 """The fault suite's own arithmetic: a table over runs must not flatter the verdict."""
 
+import csv
+import json
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,8 +11,10 @@ from scipy.stats import binomtest
 
 from faults.grid import cases
 from faults.peers import Step, answers
+from faults.run import RESULTS, judge
 from faults.table import balanced_accuracy, confirmed, wilson
 from gradflow.config import compose
+from gradflow.gradients.record import Entry, RecordWriter
 
 CASES = cases()
 
@@ -19,6 +25,39 @@ def test_no_architecture_and_no_activation_is_in_both_parts() -> None:
         model, depth, activation, *_ = case.base.split("-")
         seen[case.part] |= {("net", model, depth), ("activation", activation)}
     assert not seen["tuning"] & seen["held_out"]
+
+
+def test_the_results_are_those_of_the_grid() -> None:
+    with RESULTS.open(newline="") as file:
+        written = {(row["name"], row["part"], row["label"]) for row in csv.DictReader(file)}
+    assert written == {(case.name, case.part, case.label) for case in CASES}
+
+
+def test_no_run_of_the_held_out_part_has_a_seed_of_the_tuning_part() -> None:
+    seeds: dict[str, set[str]] = {"tuning": set(), "held_out": set()}
+    for case in CASES:
+        seed = next(word for word in case.words if word.startswith("seed="))
+        seeds[case.part].add(seed)
+    assert not seeds["tuning"] & seeds["held_out"]
+
+
+@pytest.mark.parametrize(("lost", "kind"), [(0.01, "healthy"), (0.0, "untrained")])
+def test_a_run_is_judged_from_its_record_and_keeps_its_outcome(
+    tmp_path: Path, lost: float, kind: str
+) -> None:
+    writer = RecordWriter(tmp_path, 0)
+    for step in range(0, 150, 10):
+        writer.append(step, "gradient", [Entry("w", 0, 4)], {})
+        logits = {"norm": [1.0], "rms": [1.0], "max": [1.0], "units": [10]}
+        writer.append(step, "pre_activation", [Entry("logits", 0, 80)], logits)
+        mean, batches = (1 - lost) * math.log(10), 10 if step else 1
+        writer.append(step, "mean_loss", [Entry("loss", 0, batches)], {"max": [mean]})
+    writer.flush()
+    (tmp_path / "outcome.json").write_text(json.dumps({"accuracy": 0.2, "BTTackler": "dead"}))
+    case = next(case for case in CASES if case.label == "healthy")
+    line = judge(case, tmp_path)
+    assert (line["name"], line["label"], line["accuracy"]) == (case.name, "healthy", 0.2)
+    assert (line["verdict"], line["by_step_20"], line["BTTackler"]) == (kind, "healthy", "dead")
 
 
 def test_runs_have_names_of_their_own_and_every_fault_its_healthy_net() -> None:

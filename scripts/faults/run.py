@@ -1,5 +1,8 @@
 """Train the suite's runs and write one line for each: what it is, what it did, what was said.
 
+What is trained already is not trained again: where the runs' folder is kept, a second call takes
+the verdicts anew from the records there, which is how the thresholds are set.
+
 Whether a run learned is measured apart from all that the verdict looks at: by the accuracy of the
 trained net on 2000 images that it has not been trained on, with norms in their training mode.
 """
@@ -7,6 +10,7 @@ trained net on 2000 images that it has not been trained on, with norms in their 
 from __future__ import annotations
 
 import csv
+import json
 import multiprocessing
 from pathlib import Path
 from typing import Any
@@ -25,28 +29,45 @@ from gradflow.training.build import build_classifier, build_data
 from gradflow.training.quiet import quieten
 
 RESULTS = Path(__file__).with_name("results.csv")
-EVERY = 10
+_OUTCOME = "outcome.json"  # in a run's folder: what is measured apart from the record
+_EVERY = 10
 
 
 def run_all(processes: int, folder: Path) -> None:
     """Train every run of the grid, its record in `folder`, and write results.csv."""
     todo = [(case, folder / case.name) for case in cases()]
-    rows = []
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for row in pool.imap_unordered(_run, todo):
-            rows.append(row)
-            print(
-                f"{len(rows)}/{len(todo)} {row['name']}: {row['label']}, {row['verdict']}",
-                flush=True,
-            )
-    rows.sort(key=lambda row: row["name"])
+    missing = [task for task in todo if not (task[1] / _OUTCOME).exists()]
+    if missing:
+        with multiprocessing.get_context("spawn").Pool(processes) as pool:
+            for done, name in enumerate(pool.imap_unordered(_train, missing), 1):
+                print(f"{done}/{len(missing)} {name}", flush=True)
+    rows = sorted((judge(case, place) for case, place in todo), key=lambda row: row["name"])
     with RESULTS.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
-def _run(task: tuple[Case, Path]) -> dict[str, Any]:
+def judge(case: Case, folder: Path) -> dict[str, Any]:
+    """Return the line of a run that is trained: the verdict is taken from its record now."""
+    record = read_gradients(folder)
+    verdict, early = diagnose_record(record), diagnose_record(record, until=20)
+    outcome = json.loads((folder / _OUTCOME).read_text())
+    return {
+        "name": case.name,
+        "part": case.part,
+        "base": case.base,
+        "fault": case.fault,
+        "label": case.label,
+        "accuracy": outcome.pop("accuracy"),
+        "verdict": verdict.kind,
+        "confidence": verdict.confidence,
+        "by_step_20": early.kind,
+        **outcome,
+    }
+
+
+def _train(task: tuple[Case, Path]) -> str:
     case, folder = task
     quieten()
     torch.set_num_threads(1)
@@ -58,7 +79,7 @@ def _run(task: tuple[Case, Path]) -> dict[str, Any]:
     if case.bias is not None:
         _shift(classifier.net, case.bias, case.random_sign)
     batches = data.batches(splits, seed=config.seed, channels_last=True)
-    peers = PeerWatch(EVERY)
+    peers = PeerWatch(_EVERY)
     trainer = Trainer(
         max_steps=config.steps,
         max_epochs=-1,
@@ -70,24 +91,13 @@ def _run(task: tuple[Case, Path]) -> dict[str, Any]:
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        callbacks=[GradientMonitor(EVERY), peers],
+        callbacks=[GradientMonitor(_EVERY), peers],
     )
     trainer.fit(classifier, batches.train)
     accuracy = _accuracy(classifier.net, batches.validation)
-    record = read_gradients(folder)
-    verdict, early = diagnose_record(record), diagnose_record(record, until=20)
-    return {
-        "name": case.name,
-        "part": case.part,
-        "base": case.base,
-        "fault": case.fault,
-        "label": case.label,
-        "accuracy": round(accuracy, 4),
-        "verdict": verdict.kind,
-        "confidence": verdict.confidence,
-        "by_step_20": early.kind,
-        **answers(peers.steps, accuracy),
-    }
+    outcome = {"accuracy": round(accuracy, 4), **answers(peers.steps, accuracy)}
+    (folder / _OUTCOME).write_text(json.dumps(outcome))
+    return case.name
 
 
 @torch.no_grad()

@@ -59,6 +59,9 @@ def print_tables(rows: Sequence[Row], console: Console | None = None) -> None:
             f"balanced accuracy {balanced_accuracy(truth, said):.3f} "
             f"(95 % bootstrap interval {low:.3f} to {high:.3f})"
         )
+        healthy = [row["verdict"] for row in of_part if row["label"] == "healthy"]
+        alarms = sum(verdict != "healthy" for verdict in healthy)
+        console.print(f"false alarms on healthy runs: {_share(alarms, len(healthy))}")
         early = [(row["label"], row["by_step_20"]) for row in of_part]
         warned = [a != "healthy" for label, a in early if label not in ("healthy", "untrained")]
         false = [a != "healthy" for label, a in early if label == "healthy"]
@@ -106,7 +109,7 @@ def _share(hits: int, n: int) -> str:
     if n == 0:
         return "-"
     low, high = wilson(hits, n)
-    return f"{hits}/{n} = {hits / n:.2f} ({low:.2f} to {high:.2f})"
+    return f"{hits}/{n} = {hits / n:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _bootstrap(truth: Sequence[str], said: Sequence[str], n: int = 2000) -> tuple[float, float]:

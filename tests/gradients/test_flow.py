@@ -88,12 +88,14 @@ def kinds() -> dict[str, dict[str, Any]]:
         },
         "pre_activation_gradient": {"name": ["second", "logits"], "rms": [1e-3, 0.0]},
         "loss": {"max": [2.5]},
+        "mean_loss": {"max": [2.25], "elements": [10]},
     }
 
 
 def test_each_figure_is_that_of_its_rows() -> None:
     made = flow_of(30, kinds())
     assert (made.step, made.loss, made.outputs) == (30, 2.5, 10)
+    assert (made.mean_loss, made.batches) == (2.25, 10)
     assert made.layers == ["first", "second", "logits"]
     np.testing.assert_allclose(made.pre_activation, [0, -1, NAN], atol=1e-12)
     np.testing.assert_allclose(made.gradient, [NAN, -3, -INF])
@@ -108,8 +110,23 @@ def test_a_step_without_layers_loss_or_gradient_has_no_figures() -> None:
     made = flow_of(0, {"gradient": {"name": ["w"], "elements": [3]}})
     assert (made.layers, made.outputs, made.zeros, made.non_finite) == ([], 0, 0, 0)
     assert made.loss is None
+    assert made.known_loss is None
     assert math.isnan(made.first_over_last)
     assert len(made.update_to_weight) == 0
+
+
+@pytest.mark.parametrize("mean", [None, NAN, INF])
+def test_the_steps_own_loss_is_what_is_known_where_the_mean_is_not_finite(
+    mean: float | None,
+) -> None:
+    assert flow_of(30, kinds()).known_loss == (2.25, 10)
+    assert flow_of(30, kinds() | {"mean_loss": {"max": [mean], "elements": [10]}}).known_loss == (
+        2.5,
+        1,
+    )
+    without = {kind: columns for kind, columns in kinds().items() if kind != "mean_loss"}
+    assert flow_of(30, without).known_loss == (2.5, 1)
+    assert flow_of(30, without | {"loss": {"max": [NAN]}}).known_loss is None
 
 
 def test_the_flows_of_a_record_are_those_of_its_steps_earliest_first(tmp_path: Path) -> None:

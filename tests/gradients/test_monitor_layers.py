@@ -164,7 +164,8 @@ def test_a_net_without_known_layers_is_recorded_by_its_parameters(tmp_path: Path
             return x.flatten(1).tanh() @ self.matrix
 
     monitor = watch(tmp_path, Watched(Bare()))
-    assert set(read_gradients(tmp_path)["kind"]) == {"gradient", "weight", "update", "loss"}
+    kinds = set(read_gradients(tmp_path)["kind"])
+    assert kinds == {"gradient", "weight", "update", "loss", "mean_loss"}
     assert monitor.flows[0].layers == []
     assert monitor.flows[0].loss == pytest.approx(math.log(10))
 

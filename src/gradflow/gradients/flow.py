@@ -38,12 +38,22 @@ class Flow:
     zeros: float  # share of the elements of dL/dw that are exactly 0
     non_finite: float  # share of the elements of dL/dw that are NaN or Inf
     update_to_weight: Floats  # (weights,) log10 of the norm of the step over the weight's
+    mean_loss: float | None = None  # of all batches since the record before; NaN if one's is not
+    batches: int = 0  # how many these are
 
     @cached_property
     def is_finite(self) -> bool:
         """Whether the loss and every z are: before that, nothing else can be judged."""
         known = self.loss is None or math.isfinite(self.loss)
         return known and not np.isnan(self.pre_activation).any()
+
+    @property
+    def known_loss(self) -> tuple[float, int] | None:
+        """The mean loss and its batches, or else the step's own; None where neither is finite."""
+        for loss, batches in ((self.mean_loss, self.batches), (self.loss, 1)):
+            if loss is not None and math.isfinite(loss):
+                return loss, batches
+        return None
 
     @property
     def first_over_last(self) -> float:
@@ -98,7 +108,10 @@ def read_flows(record: pl.DataFrame | pl.LazyFrame) -> list[Flow]:
     return flows
 
 
-_KINDS = ("gradient", "weight", "update", "pre_activation", "pre_activation_gradient", "loss")
+_KINDS = (
+    *("gradient", "weight", "update", "loss", "mean_loss"),
+    *("pre_activation", "pre_activation_gradient"),
+)
 
 
 def flow_of(step: int, kinds: Mapping[str, Mapping[str, Any]]) -> Flow:
@@ -117,7 +130,7 @@ def flow_of(step: int, kinds: Mapping[str, Mapping[str, Any]]) -> Flow:
         ratio = update / weight
     return Flow(
         step=step,
-        loss=float(_floats(kinds["loss"]["max"])[0]) if "loss" in kinds else None,
+        loss=_loss(kinds, "loss"),
         layers=layers,
         pre_activation=decades(z["rms"]),
         gradient=decades(_by_name(kinds.get("pre_activation_gradient", empty), "rms", layers)),
@@ -127,7 +140,13 @@ def flow_of(step: int, kinds: Mapping[str, Mapping[str, Any]]) -> Flow:
         zeros=_total(gradients.get("zeros", [])) / elements,
         non_finite=sum(_total(gradients.get(bad, [])) for bad in ("nans", "infs")) / elements,
         update_to_weight=decades(ratio),
+        mean_loss=_loss(kinds, "mean_loss"),
+        batches=int(kinds["mean_loss"]["elements"][0]) if "mean_loss" in kinds else 0,
     )
+
+
+def _loss(kinds: Mapping[str, Mapping[str, Any]], kind: str) -> float | None:
+    return float(_floats(kinds[kind]["max"])[0]) if kind in kinds else None
 
 
 def _by_name(columns: Mapping[str, Any], column: str, names: Sequence[str]) -> Floats:

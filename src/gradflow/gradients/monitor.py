@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 from gradflow.gradients.charts import Chart, histogram_chart, profile_chart
 from gradflow.gradients.flow import Flow, read_flows
 from gradflow.gradients.layers import LayerWatch
+from gradflow.gradients.mean_loss import MeanLoss
 from gradflow.gradients.picture import draw_gradient_flow
 from gradflow.gradients.record import (
     Entry,
@@ -44,9 +45,10 @@ class GradientMonitor(Callback):
     dL/dw is that of the optimizer's step: after accumulation over batches, with the AMP scaler's
     scale divided out, before clipping; under DDP the mean over the processes. z and dL/dz are those
     of the step's last batch (see `layers.py` for which layers are seen, and of how many images), on
-    the first process; L is the loss that training_step returns. A record is made at every step
-    whose number is a multiple of `every_n_steps` (the first step is number 0), and at the last step
-    where Lightning knows it beforehand (from max_steps or max_epochs).
+    the first process; L is the loss that training_step returns, and its mean is that of all batches
+    since the last record. A record is made at every step whose number is a multiple of
+    `every_n_steps` (the first step is number 0), and at the last step where Lightning knows it
+    beforehand (from max_steps or max_epochs).
 
     On a CPU the loss of every step is looked at: where it is not finite, the record names that step
     and the first layer whose z is not. On an accelerator, where a look would wait for the device,
@@ -97,6 +99,7 @@ class GradientMonitor(Callback):
         self._last_step: float = -1
         self._recorded_step = -1
         self._loss: Tensor | None = None
+        self._mean_loss = MeanLoss()
         self._factor: Tensor | float = 1.0
         self._snapshot: Snapshot | None = None
         self._non_finite: tuple[int, str] | None = None  # step and layer
@@ -110,6 +113,8 @@ class GradientMonitor(Callback):
         self._writer = RecordWriter(folder, trainer.global_step)
         self._last_step = trainer.estimated_stepping_batches - 1
         self._recorded_step = -1
+        if trainer.global_step == 0:  # or it goes on with what its checkpoint holds
+            self._mean_loss = MeanLoss()
         self._snapshot = None
         earlier = read_gradients(folder)
         self.flows = read_flows(earlier)
@@ -132,9 +137,11 @@ class GradientMonitor(Callback):
         """Look at the loss, and keep it for the record."""
         if self._watch is None:
             return
+        factor = _factor(trainer, pl_module, loss)
+        returned = loss.detach() * factor
+        self._mean_loss.add(returned)
         if self._is_due(trainer.global_step):
-            self._factor = _factor(trainer, pl_module, loss)
-            self._loss = loss.detach() * self._factor
+            self._factor, self._loss = factor, returned
         if loss.device.type == "cpu" and not self._non_finite and not math.isfinite(loss.detach()):
             self._note_non_finite(trainer.global_step, self._watch.first_non_finite())
         self._watch.forget()
@@ -155,6 +162,7 @@ class GradientMonitor(Callback):
             pl_module,
             self._watch.collect(self._factor),
             self._loss,
+            self._mean_loss.take(),
             weight_histograms="weight" in self.histograms,
         )
 
@@ -163,6 +171,14 @@ class GradientMonitor(Callback):
     ) -> None:
         """Measure what the optimizer has done, and record the step."""
         self._finish(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint is to hold: the losses that no record has yet."""
+        return self._mean_loss.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._mean_loss.load_state_dict(state_dict)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

@@ -28,6 +28,7 @@ One row per step, kind and name:
 | pre_activation_gradient | layer | dL/dz, L as training_step returns it | counts, bins |
 | activation | layer | what leaves a nonlinearity, on request | dead, saturated |
 | loss | | L, its absolute value in `max` | all others |
+| mean_loss | | its mean over the `elements` batches since the last record, in `max` | all others |
 | non_finite | layer | where z was first NaN or Inf, in the step in which the loss was first | all |
 
 Where there are bins, they and the four counts add up to `elements`. Where there are none, norm, rms

@@ -34,8 +34,9 @@ class Rows:
 class Snapshot:
     """One step of `module`, whose gradients are complete, unscaled and not yet clipped.
 
-    `layers` and `loss` () are what the training pass left. With `weight_histograms` the weights'
-    rows have counts and bins too.
+    `layers` and `loss` () are what the training pass left, `mean_loss` is the mean () over the
+    batches since the last record, with their number. With `weight_histograms` the weights' rows
+    have counts and bins too.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Snapshot:
         module: nn.Module,
         layers: LayerValues | None,
         loss: Tensor | None,
+        mean_loss: tuple[Tensor, int] | None = None,
         *,
         weight_histograms: bool = False,
     ) -> None:
@@ -75,6 +77,8 @@ class Snapshot:
         self._values: dict[str, Tensor] = {}
         if loss is not None:
             self._values["loss"] = loss.view(1)
+        if mean_loss is not None:
+            self._values["mean loss"], self._averaged = mean_loss[0].view(1), mean_loss[1]
         if layers is not None:
             self._values["layers"] = layers.values
 
@@ -116,6 +120,9 @@ class Snapshot:
             rows += _layer_rows(self._layers, values["layers"], histograms)
         if "loss" in values:
             rows.append(Rows("loss", [Entry("loss", 0, 1)], {"max": np.abs(values["loss"])}))
+        if "mean loss" in values:
+            mean = {"max": np.abs(values["mean loss"])}
+            rows.append(Rows("mean_loss", [Entry("loss", 0, self._averaged)], mean))
         return rows
 
 

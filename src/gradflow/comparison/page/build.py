@@ -42,7 +42,9 @@ SCRIPTS = (
 )
 
 
-def build_page(runs: Sequence[Run], path: Path, title: str, *, theory_seconds: float = 5.0) -> Path:
+def build_page(
+    runs: Sequence[Run], path: Path, title: str, *, theory_seconds: float = 20.0
+) -> Path:
     """Write the page over `runs` to `path`, whole or not at all, and return `path`.
 
     `theory_seconds` is how long configurations are held against theory, one prediction each; the

@@ -22,6 +22,8 @@ PROFILES = ("pre_activation_gradient", "pre_activation")
 # Every kind that may have bins; all but the first only on request.
 HISTOGRAMS = ("gradient", "weight", "pre_activation", "activation")
 _WANTED = pl.col("kind").is_in(PROFILES) | pl.col("bins").is_not_null()
+# More of one run are not even read: they would fill the memory, and no slider tells them apart.
+_MOST_RECORDS = 300
 _COLUMNS = ("step", "kind", "name", "index", "elements", *SPECIALS, "rms", "bins")
 
 
@@ -43,10 +45,9 @@ class Shown:
 
     def thinned(self, records: int) -> Shown:
         """Keep so many of the records, evenly spread, the first and the last among them."""
-        n = len(self.steps)
-        if n <= records:
+        if len(self.steps) <= records:
             return self
-        kept = np.unique(np.rint(np.linspace(0, n - 1, records)).astype(np.int64))
+        kept = _evenly(len(self.steps), records)
         return Shown(
             self.curves,
             self.steps[kept],
@@ -66,7 +67,11 @@ def read_shown(folder: Path) -> Shown:
     except (ConfigError, OSError) as error:
         problems.append(f"metrics.csv cannot be read: {_first_line(error)}")
     try:
-        record = scan_gradients(folder).filter(_WANTED).select(_COLUMNS).collect()
+        scan = scan_gradients(folder)
+        recorded = scan.select("step").collect()["step"].unique().sort()
+        read = recorded.gather(_evenly(len(recorded), _MOST_RECORDS))
+        wanted = _WANTED & pl.col("step").is_in(read.implode())
+        record = scan.filter(wanted).select(_COLUMNS).collect()
     except (OSError, pl.exceptions.PolarsError) as error:
         problems.append(f"{FOLDER} cannot be read: {_first_line(error)}")
         return Shown(curves, np.zeros(0, np.int64), 0, {}, {}, problems)
@@ -78,11 +83,16 @@ def read_shown(folder: Path) -> Shown:
     return Shown(
         curves,
         steps,
-        len(steps),
+        len(recorded),
         {kind: of for kind, of in profiles.items() if of is not None},
         {kind: of for kind, of in bins.items() if of is not None},
         problems,
     )
+
+
+def _evenly(n: int, most: int) -> NDArray[np.int64]:
+    """Return at most `most` of 0 … n - 1, evenly spread, the first and the last among them."""
+    return np.unique(np.rint(np.linspace(0, n - 1, min(n, most))).astype(np.int64))
 
 
 def _first_line(error: Exception) -> str:

@@ -8,7 +8,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2
 	{ echo "error: $(PYTHON) is missing or older than Python 3.11; name another: make setup PYTHON=python3.12" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser lint format types lock clean distclean
+.PHONY: help setup demo test test-browser test-server lint format types lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ test: setup ## the default suite on every core, with its coverage
 
 test-browser: setup ## the comparison page in a real Chromium (Debian: apt install chromium)
 	@$(BIN)/python -m pytest -m browser
+
+# The server is a program of its own, which uv fetches for the tests (46 MB unpacked).
+test-server: setup ## the real client against a W&B server on this machine
+	@$(BIN)/python -m pytest tests/server -m server -n auto --dist loadgroup
 
 lint: setup ## ruff: rules and format
 	@$(BIN)/ruff check .

@@ -4,7 +4,7 @@ python scripts/compare.py multirun/demo --page demo.html             the page th
 python scripts/compare.py multirun/a outputs/b --where activation=relu seed=0,1 --sort seconds
 python scripts/compare.py multirun/demo --format markdown            or csv, or json
 python scripts/compare.py multirun/demo --figures figures            PNG and SVG for a paper
-python scripts/compare.py me/gradflow/1a2b3c4d                       a run of Weights & Biases
+python scripts/compare.py wandb:me/gradflow/groups/demo              a study on Weights & Biases
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gradflow import cli
 
+FETCHED = Path("wandb_runs")
 _SILENT = ("markdown", "csv", "json")  # nothing but the table itself goes to standard output
 
 
@@ -21,7 +22,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", nargs="+", help="folders of runs or studies, or W&B run paths")
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUNS",
+        help="folders of runs or studies; on W&B wandb:ENTITY/PROJECT, …/RUN, …/groups/STUDY, "
+        "or its address in a browser, which are kept in wandb_runs/",
+    )
     parser.add_argument(
         "--where",
         nargs="+",
@@ -49,7 +56,7 @@ def main() -> None:
     page: Path | None = arguments.page
     if page is not None and page.suffix != ".html":
         raise ConfigError(f"--page {page}: must end in .html")
-    folders = [_folder(name) for name in arguments.runs]
+    folders = [folder for name in arguments.runs for folder in _folders(name)]
     runs = read_runs(folders)
     if not runs:
         raise ConfigError(f"{', '.join(arguments.runs)}: no run in there (no status.json)")
@@ -76,13 +83,16 @@ def main() -> None:
             print(f"no figure {reason}", file=sys.stderr)
 
 
-def _folder(name: str) -> Path:
+def _folders(name: str) -> list[Path]:
+    """Return where the runs are that `name` means, after fetching them if they are on W&B."""
+    from gradflow.comparison.fetch import fetch_runs, is_address
     from gradflow.config import ConfigError
 
-    folder = Path(name)
-    if not folder.is_dir():
-        raise ConfigError(f"{folder}: is no folder of a run or a study")
-    return folder
+    if is_address(name):
+        return fetch_runs(name, FETCHED)
+    if not Path(name).is_dir():
+        raise ConfigError(f"{name}: is no folder of a run or a study")
+    return [Path(name)]
 
 
 if __name__ == "__main__":

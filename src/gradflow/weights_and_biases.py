@@ -1,24 +1,19 @@
-"""What this project asks of Weights & Biases beyond Lightning's WandbLogger.
+"""What this project logs to Weights & Biases beyond Lightning's WandbLogger.
 
-No other file touches W&B's own API; `comparison/report.py` composes a report with W&B's own
-library for that.
+It is given runs that are open: `training/wandb_run.py` opens and closes them.
 """
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
-
-from gradflow.config.errors import ConfigError
 
 if TYPE_CHECKING:  # half a second that only runs with W&B should pay
     import wandb
@@ -196,73 +191,3 @@ def _largest(shares: NDArray[np.float64]) -> float:
 def _median(values: NDArray[np.float64]) -> float:
     known = values[np.isfinite(values)]
     return float(np.median(known)) if len(known) else math.nan
-
-
-def start_run(
-    *,
-    mode: Literal["online", "offline"],
-    folder: Path,
-    project: str,
-    entity: str | None,
-    group: str | None,
-    name: str,
-    tags: list[str],
-    config: Mapping[str, Any],
-    run_id: str | None,
-) -> wandb.Run:
-    """Open a run whose files lie in `folder`; `run_id` is given when that run is resumed."""
-    import wandb
-
-    return wandb.init(
-        mode=mode,
-        dir=folder,
-        project=project,
-        entity=entity,
-        group=group,
-        name=name,
-        tags=tags,
-        config=dict(config) | {"folder": str(folder)},
-        id=run_id,
-        resume="allow" if run_id and mode == "online" else None,
-        # Several runs in one process stay several; git state is in the run's own record.
-        reinit="create_new",
-        settings=wandb.Settings(silent=True, console="off"),
-    )
-
-
-def finish_run(run: wandb.Run, *, failed: bool) -> None:
-    """Close a run; a failed one shows as failed."""
-    run.finish(exit_code=1 if failed else 0)
-
-
-@contextmanager
-def answered() -> Iterator[None]:
-    """Ask the server of a report. ConfigError, in one line, if there is no account or no answer."""
-    import wandb
-    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
-
-    server = wandb.setup().settings.base_url
-    try:
-        yield
-    except wandb.errors.UsageError as error:
-        raise ConfigError(f"{server}: no API key; `wandb login` asks for one") from error
-    except (wandb.errors.Error, WandbApiFailedError) as error:
-        said = " ".join(str(error).split()).rstrip(".")
-        raise ConfigError(f"{server}: {said}; --definition FILE needs no server") from error
-
-
-def runs_on_server(project: str, entity: str | None, ids: Sequence[str]) -> tuple[str, set[str]]:
-    """Return the entity, the account's own for None, and those of `ids` that its project has."""
-    import wandb
-
-    api = wandb.Api()
-    entity = entity or api.settings["entity"] or api.default_entity
-    if entity is None:
-        raise ConfigError(f"{api.settings['base_url']}: name a team of yours by logger.entity=…")
-    try:
-        found = api.runs(f"{entity}/{project}", filters={"name": {"$in": list(ids)}})
-        return entity, {run.id for run in found}
-    except ValueError as error:
-        if "Could not find project" not in str(error):
-            raise
-        return entity, set()

@@ -213,18 +213,19 @@ def test_a_status_that_cannot_be_written_keeps_no_other_end_from_its_work(
 
     monkeypatch.setattr(Status, "write", full)
     monkeypatch.setattr(
-        "gradflow.weights_and_biases.finish_run", lambda run, failed: ended.append("run")
+        "gradflow.training.wandb_run.finish_run", lambda run, failed: ended.append("run")
     )
     monkeypatch.setattr(
         "gradflow.training.train.leave_process_group", lambda: ended.append("group")
     )
     monkeypatch.setattr(
-        "gradflow.training.train._start_wandb", lambda *_: (_ for _ in ()).throw(ArithmeticError())
+        "gradflow.training.wandb_run.start_run", lambda *_: (_ for _ in ()).throw(ArithmeticError())
     )
     with pytest.raises(OSError, match="No space left"):
         fit(tmp_path / "before", "logger=offline")
     assert ended == ["group"]
-    monkeypatch.setattr("gradflow.training.train._start_wandb", lambda *_: object())
+    monkeypatch.setattr("gradflow.training.wandb_run.start_run", lambda *_: object())
+    monkeypatch.setattr("gradflow.training.wandb_run.attach_record", lambda *_: None)
     monkeypatch.setattr("gradflow.training.train.WandbLogger", lambda experiment: None)
     monkeypatch.setattr("gradflow.training.train.fit", raising)
     with pytest.raises(OSError, match="No space left"):

@@ -18,8 +18,8 @@ from typing import Any
 
 from gradflow.comparison.runs import Run, read_runs
 from gradflow.comparison.settings import differing
+from gradflow.comparison.wandb_server import asked, runs_on_server
 from gradflow.config.errors import ConfigError
-from gradflow.weights_and_biases import answered, runs_on_server
 
 try:
     import wandb_workspaces.reports.v2 as wr
@@ -157,7 +157,7 @@ def send(study: Study) -> str:
     Runs that are not there yet are named on standard error. ConfigError if none is, or if there is
     no account or no server.
     """
-    with answered():
+    with asked(hint=_HINT):
         entity, found = runs_on_server(study.project, study.entity, study.ids)
     missing = len(set(study.ids) - found)
     if missing:
@@ -166,10 +166,11 @@ def send(study: Study) -> str:
             raise ConfigError(f"{said}: {study.sync}")
         print(f"{said}; they will show after: {study.sync}", file=sys.stderr)
     report = make_report(study, entity)
-    with answered():
+    with asked(hint=_HINT):
         return str(report.save().url)
 
 
+_HINT = "; --definition FILE needs no server"
 _HOW_TO_READ = """\
 In profiles and histograms a colour is a run, and the dash says whether the line is of its first \
 record (`start`) or its last (`end`). Layers are numbered from 1 at the input; a layer whose \

@@ -170,6 +170,13 @@ def scan_gradients(run_folder: Path) -> pl.LazyFrame:
     return _scan(parts) if parts else SCHEMA.to_frame().lazy()
 
 
+def copy_as_one_part(run_folder: Path, other: Path) -> None:
+    """Write a run's whole record into another run folder, in one part; nothing if it has none."""
+    rows = read_gradients(run_folder)
+    if len(rows):
+        RecordWriter(other, 0)._write(other / FOLDER / _part_name(0), rows)
+
+
 def first_non_finite(record: pl.DataFrame) -> tuple[int, str] | None:
     """Return the step and the layer at which a run's loss first was NaN or Inf, if it was."""
     rows = record.filter(pl.col("kind") == "non_finite").select("step", "name").rows()

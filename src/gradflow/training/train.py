@@ -18,12 +18,13 @@ import torch
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from gradflow import weights_and_biases
 from gradflow.config import Config, ConfigError
+from gradflow.training import wandb_run
 from gradflow.training.build import build_classifier, build_data, build_trainer
 from gradflow.training.checkpoints import LAST, read_checkpoint
 from gradflow.training.classifier import Classifier
 from gradflow.training.distributed import is_first_process, leave_process_group
+from gradflow.training.log_again import log_again
 from gradflow.training.memory import keep_freed_memory
 from gradflow.training.metrics import last_values
 from gradflow.training.metrics_file import MetricsFile
@@ -61,19 +62,22 @@ def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, fl
             return before.metrics
         resume = before is not None and (folder / LAST).exists()
         _check(config, folder, resume=resume)
+        mode = config.logger.mode
+        if mode == "online" and not wandb_run.sign_in():
+            mode = "offline"
         config.save(folder / CONFIG)
-        status = Status("running", wandb_id=before.wandb_id if before and resume else None)
+        status = Status("running", wandb_id=before.wandb_id if before else None)
         status.threads = config.threads or torch.get_num_threads()
         status.resumed = (before.resumed + 1) if before and resume else 0
         status.seconds = before.seconds if before and resume else 0.0
         status.write(folder)
         started = time.monotonic()
-        wandb_run = None
+        run = None
         try:
             loggers: list[Any] = []
-            if config.logger.mode != "none":
-                wandb_run = _start_wandb(config, folder, name, status)
-                loggers.append(WandbLogger(experiment=wandb_run))
+            if mode != "none":
+                run = wandb_run.start_run(mode, config, folder, name, status)
+                loggers.append(WandbLogger(experiment=run))
             classifier, status.metrics = fit(config, folder, loggers, resume=resume, title=name)
             status.diverged_at = classifier.diverged_at
             status.steps = classifier.trainer.global_step
@@ -95,9 +99,10 @@ def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, fl
             status.end = now()
             with ExitStack() as ends:  # the last of them first, and each, whatever the others raise
                 ends.callback(leave_process_group)
-                if wandb_run is not None:
+                if run is not None:
                     failed = status.state != "finished"
-                    ends.callback(weights_and_biases.finish_run, wandb_run, failed=failed)
+                    ends.callback(wandb_run.finish_run, run, failed=failed)
+                    ends.callback(wandb_run.attach_record, run, folder)
                 ends.callback(status.write, folder)
 
 
@@ -130,6 +135,7 @@ def fit(
         if checkpoint is not None:
             step = read_checkpoint(folder / LAST)["global_step"]
         MetricsFile(folder).drop_from(step)
+        log_again(loggers, folder, step)
     trainer.fit(classifier, batches.train, validation, ckpt_path=checkpoint, weights_only=True)
     trainer.save_checkpoint(folder / LAST)
     if validation is not None and classifier.validated_at != trainer.global_step:
@@ -183,35 +189,3 @@ def _numbers_of(config: Config) -> dict[str, Any]:
     values.pop("axes")
     walk("", values)
     return flat
-
-
-def _start_wandb(config: Config, folder: Path, name: str, status: Status) -> Any:
-    mode = config.logger.mode
-    assert mode != "none"  # the caller's question
-    run = weights_and_biases.start_run(
-        mode=mode,
-        folder=folder,
-        project=config.logger.project,
-        entity=config.logger.entity,
-        group=config.study.name if config.study else None,
-        name=name,
-        tags=[*config.logger.tags, *config.pathology, *config.remedy],
-        config=_compared(config) | {"git": status.git},
-        run_id=status.wandb_id,
-    )
-    status.wandb_id = run.id
-    status.write(folder)
-    return run
-
-
-def _compared(config: Config) -> dict[str, Any]:
-    """Return a configuration as W&B groups, filters and compares by it.
-
-    Each axis and each single value is a word at the top: `remedy`, `activation`, `lr`, `seed`. What
-    the choices stand for, such as an optimizer's own arguments, is below `settings`.
-    """
-    values = config.model_dump(exclude={"axes", "logger"})
-    chosen = {axis: choice for axis, choice in config.axes.items() if axis in values}
-    settings = {axis: values.pop(axis) for axis in chosen}
-    del settings["pathology"], settings["remedy"]  # a sentence on each, which the word says
-    return chosen | values | {"study": config.study and config.study.name, "settings": settings}

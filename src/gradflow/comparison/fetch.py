@@ -1,0 +1,157 @@
+"""Runs on Weights & Biases as run folders, which are then read like any other.
+
+A run brings its own folder's files with it (see `training/wandb_run.py`), and these are what is
+fetched. One without them, from before its end, is made from what W&B itself knows of it: its
+configuration, state, metrics and verdict, but no gradients.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from gradflow.comparison.wandb_server import asked
+from gradflow.config import ConfigError
+from gradflow.gradients.verdict import Verdict
+from gradflow.training.metrics_file import MetricsFile
+from gradflow.training.status import CONFIG, State, Status
+from gradflow.training.wandb_config import restored
+from gradflow.training.wandb_run import RECORD
+
+if TYPE_CHECKING:
+    from wandb.apis.public import Run
+
+FORMS = "wandb:ENTITY/PROJECT, …/RUN or …/groups/STUDY, or the address of one of them in a browser"
+# In a browser a run's address always has `runs`, and other words may follow.
+_TYPED = re.compile(r"wandb:([^/]+)/([^/]+)(?:/(groups/|runs/)?([^/]+))?")
+_IN_A_BROWSER = re.compile(
+    r"https?://[^/]+/([^/?#]+)/([^/?#]+)(?:/(groups/|runs/)([^/?#]+))?(?:[/?#].*)?"
+)
+_SECONDS = 20  # of patience with each answer
+_STATES: dict[str, State] = {
+    "finished": "finished",
+    "failed": "failed",
+    "crashed": "interrupted",
+    "killed": "interrupted",
+}
+
+
+@dataclass(frozen=True)
+class Address:
+    """What `is_address` accepts, taken apart: a run, a study, or a whole project."""
+
+    entity: str
+    project: str
+    study: str | None
+    run: str | None
+
+    @classmethod
+    def of(cls, text: str) -> Address:
+        """Take `text` apart.
+
+        Raises:
+            ConfigError: if it is of none of the forms.
+        """
+        words = _TYPED.fullmatch(text) or _IN_A_BROWSER.fullmatch(text)
+        if words is None:
+            raise ConfigError(f"{text}: names no run; allowed: {FORMS}")
+        entity, project, kind, last = words.groups()
+        study = last if kind == "groups/" else None
+        return cls(entity, project, study, None if study else last)
+
+
+def is_address(text: str) -> bool:
+    """Say whether `text` means runs on W&B, not a folder."""
+    return text.startswith(("wandb:", "http://", "https://"))
+
+
+def fetch_runs(text: str, into: Path) -> list[Path]:
+    """Bring the runs at an address into folders below `into`; one that is finished only once.
+
+    Raises:
+        ConfigError: in one line, if there is no such run, or W&B cannot be asked.
+    """
+    address = Address.of(text)
+    import wandb
+
+    with asked(text):
+        # Without the entity it would ask which is the user's own, though none is needed.
+        api = wandb.Api(overrides={"entity": address.entity}, timeout=_SECONDS)
+        of_project = f"{address.entity}/{address.project}"
+        if address.run is not None:
+            runs = [api.run(f"{of_project}/{address.run}")]
+        else:
+            wanted = {"group": address.study} if address.study is not None else {}
+            runs = list(api.runs(of_project, filters=wanted, lazy=False))
+        folders = [_fetch(run, into / address.entity / address.project / run.id) for run in runs]
+    if not folders:
+        raise ConfigError(f"{text}: no run in there")
+    return folders
+
+
+def _fetch(run: Run, folder: Path) -> Path:
+    held = Status.read(folder)
+    if held is not None and held.state == "finished":
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
+        record = Path(aside) / RECORD
+        for file in run.files():
+            if file.name.startswith(f"{RECORD}/"):
+                file.download(root=aside, replace=True).close()
+        if Status.read(record) is None:
+            _write_what_is_known(run, record)
+        if folder.exists():
+            shutil.rmtree(folder)
+        record.replace(folder)
+    return folder
+
+
+def _write_what_is_known(run: Run, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / CONFIG).write_text(yaml.safe_dump(restored(run.config), sort_keys=False))
+    rows = [dict(row) for row in run.history(samples=10_000, pandas=False)]
+    metrics = MetricsFile(folder)
+    last: dict[str, float] = {}
+    steps = 0
+    for row in rows:
+        values = _metrics(row)
+        at = int(row.get("trainer/global_step", 0))
+        steps = max(steps, at)
+        if values:
+            metrics.log_metrics(values, at)
+            last |= values
+    last.pop("epoch", None)
+    summary: dict[str, Any] = dict(run.summary)
+    status = Status(
+        _STATES.get(run.state, "running"),
+        start=run.created_at,
+        steps=steps,
+        metrics=last,
+        wandb_id=run.id,
+        host="",
+        git=run.config.get("git") or {},
+        versions={},
+    )
+    status.write(folder)
+    kind = summary.get("verdict")
+    if kind is not None:
+        evidence = str(summary.get("verdict_evidence", ""))
+        Verdict(kind, evidence, math.nan, steps, None, ()).write(folder)
+
+
+def _metrics(row: Mapping[str, Any]) -> dict[str, float]:
+    """What metrics.csv would have of a row: no histograms, pictures or figures of gradients."""
+    return {
+        key: value
+        for key, value in row.items()
+        if isinstance(value, int | float) and not key.startswith(("_", "gradient_flow", "trainer/"))
+    }

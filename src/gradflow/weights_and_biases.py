@@ -172,6 +172,9 @@ def log_charts(loggers: Sequence[Logger], step: int, make: Callable[[], Sequence
         values: dict[str, Any] = {}
         for chart in charts:
             table = wandb.Table(columns=[*chart.columns], data=chart.rows)
+            # As a file of the run. Of a table that is none yet W&B makes an artifact too, for which
+            # it asks the server, and a server that is away would end the run.
+            table.bind_to_run(logger.experiment, f"{chart.key}_table", step)  # type: ignore[no-untyped-call]
             values[chart.key] = wandb.plot.line(table, chart.x, chart.y, "record", chart.title)
         if values:
             logger.log_metrics(values, step=step)

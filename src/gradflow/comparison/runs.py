@@ -25,10 +25,9 @@ from gradflow.gradients.flow import Flow, read_flows
 from gradflow.gradients.record import scan_gradients
 from gradflow.gradients.verdict import Verdict
 from gradflow.training.metrics import last_values, read_rows
-from gradflow.training.status import CONFIG, REFUSAL, Status, is_claimed
+from gradflow.training.status import CONFIG, REFUSAL, TYPED, Status, is_claimed
 from gradflow.training.status import FILE as STATUS
 
-_TYPED = Path(".hydra/overrides.yaml")
 # Ten times as fast as the one in Python; PyYAML's wheels have it.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -106,7 +105,7 @@ def read_run(folder: Path) -> Run:
     config = _yaml(folder / CONFIG)
     # The axes stand last: a file without them is cut short, and what it lacks is not `None`.
     config = config if isinstance(config, dict) and isinstance(config.get("axes"), dict) else {}
-    words = _yaml(folder / _TYPED)
+    words = _yaml(folder / TYPED)
     typed = tuple(str(word).lstrip("+~").partition("=")[0] for word in words or ())
     known: dict[str, Any] = {"axes": config.get("axes", {}), "config": config, "typed": typed}
     status = Status.read(folder)

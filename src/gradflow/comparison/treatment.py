@@ -27,12 +27,12 @@ from gradflow.config.errors import one_line
 from gradflow.config.resolvers import folder_name
 from gradflow.gradients.verdict import Verdict
 from gradflow.training.status import FILE as STATUS
+from gradflow.training.status import TYPED
 from gradflow.training.train import train
 
 LONGEST = 200  # steps, unless more are asked for: enough to tell what trains from what does not
 _TREATMENTS = Path("treatments")
 _REMEDIES = Path("conf/remedy")
-_OVERRIDES = Path(".hydra/overrides.yaml")  # what was typed, as Hydra leaves it
 _RANKED = ("pathology", "remedy", "case")  # a remedy wins over these; over other words it does not
 # What a configuration says of itself, and what changes no number.
 _NAMES = {"axes", "pathology", "remedy", "case", "logger", "study"}
@@ -152,12 +152,12 @@ def _verdict_of(folder: Path) -> Verdict:
 
 def _typed(folder: Path) -> list[str]:
     """Return the overrides of the run in `folder`."""
-    path = folder / _OVERRIDES
+    path = folder / TYPED
     try:
         words = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise ConfigError(
-            f"{folder}: has no {_OVERRIDES}, the words that were typed for it; a run can be "
+            f"{folder}: has no {TYPED}, the words that were typed for it; a run can be "
             "treated if scripts/train.py has made it"
         ) from None
     except (OSError, ValueError, yaml.YAMLError):

@@ -22,6 +22,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 FILE = "status.json"
 CONFIG = "config.yaml"
+TYPED = ".hydra/overrides.yaml"  # the words that were typed, as Hydra leaves them
 REFUSAL = "refusal.json"  # why a later launch left the run alone; its record stays
 State = Literal["running", "finished", "failed", "interrupted"]
 

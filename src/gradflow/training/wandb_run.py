@@ -17,7 +17,7 @@ from gradflow.config import Config, ConfigError
 from gradflow.gradients.record import copy_as_one_part
 from gradflow.gradients.verdict import FILE as VERDICT
 from gradflow.training.metrics import FILE as METRICS
-from gradflow.training.status import CONFIG, Status
+from gradflow.training.status import CONFIG, TYPED, Status
 from gradflow.training.status import FILE as STATUS
 from gradflow.training.wandb_config import compared
 
@@ -124,8 +124,9 @@ def attach_record(run: wandb.Run, folder: Path) -> None:
     """
     record = Path(run.dir) / RECORD
     record.mkdir(exist_ok=True)
-    for name in (CONFIG, STATUS, METRICS, VERDICT):
+    for name in (CONFIG, STATUS, METRICS, VERDICT, TYPED):
         if (folder / name).exists():
+            (record / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(folder / name, record / name)
     copy_as_one_part(folder, record)
     for file in record.rglob("*.*"):

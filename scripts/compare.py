@@ -63,24 +63,28 @@ def main() -> None:
     words, rows = configurations(where(runs, arguments.where))
     if arguments.sort:
         rows = sort(words, rows, arguments.sort, descending=arguments.descending)
-    if arguments.format in _SILENT:
-        sys.stdout.write(FORMATS[arguments.format](words, rows))
-    else:
-        print_table(words, rows, title=", ".join(arguments.runs))
-    shown = [run for row in rows for run in row.runs]
+    elif arguments.descending:
+        raise ConfigError("--descending: goes with --sort COLUMN")
+    # Before anything is printed: what cannot be written is refused alone.
+    said = []
     if page is not None:
         from gradflow.comparison.page import build_page
 
+        shown = [run for row in rows for run in row.runs]
         build_page(shown, page, title=", ".join(arguments.runs))
-        print(f"page: {page}", file=sys.stderr)
+        said.append(f"page: {page}")
     if arguments.figures is not None:
         from gradflow.comparison.figures import write_figures
 
         written, left_out = write_figures(words, rows, arguments.figures)
-        for path in written:
-            print(f"figure: {path}", file=sys.stderr)
-        for reason in left_out:
-            print(f"no figure {reason}", file=sys.stderr)
+        said += [f"figure: {path}" for path in written]
+        said += [f"no figure {reason}" for reason in left_out]
+    if arguments.format in _SILENT:
+        sys.stdout.write(FORMATS[arguments.format](words, rows))
+    else:
+        print_table(words, rows, title=", ".join(arguments.runs))
+    for line in said:
+        print(line, file=sys.stderr)
 
 
 def _folders(name: str) -> list[Path]:

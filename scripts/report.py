@@ -20,6 +20,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from gradflow.comparison.report import definition, make_report, read_study, send
+    from gradflow.config import ConfigError
 
     study = read_study(arguments.study)
     if arguments.definition is None:
@@ -29,7 +30,10 @@ def main() -> None:
     if arguments.definition == "-":
         sys.stdout.write(written)
     else:
-        Path(arguments.definition).write_text(written)
+        try:
+            Path(arguments.definition).write_text(written)
+        except OSError as error:
+            raise ConfigError(f"--definition {arguments.definition}: {error.strerror}") from error
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     z, p = 1.959964, hits / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return middle - half, middle + half
+    return max(middle - half, 0.0), min(middle + half, 1.0)  # rounding may step over the ends
 
 
 def _confusion(rows: Sequence[Row], title: str) -> Table:

@@ -6,6 +6,7 @@ Nothing is imported here before `run` is: imports take seconds, in which a user 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import select
 import sys
@@ -22,6 +23,7 @@ _STORAGE = {
     errno.ENOTDIR,
     errno.EEXIST,
     errno.EISDIR,
+    errno.ENAMETOOLONG,
 }
 
 
@@ -30,6 +32,9 @@ def run(main: Callable[[], object]) -> None:
 
     Any other error keeps its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without ± is no reason to end
+            stream.reconfigure(errors="replace")
     try:
         try:
             _run(main)

@@ -68,13 +68,14 @@ def test_the_spread_is_the_sample_standard_deviation() -> None:
     ("values", "mean", "sd", "n"),
     [
         ([0.5], 0.5, None, 1),
-        ([0.5, NAN], 0.5, None, 1),
+        ([0.5, NAN], NAN, None, 2),
+        ([INF, -INF], NAN, None, 2),
         ([0.5, INF], INF, None, 2),
-        ([NAN], None, None, 0),
+        ([NAN], NAN, None, 1),
         ([None], None, None, 0),
     ],
 )
-def test_what_is_no_number_is_not_averaged(
+def test_what_is_no_number_makes_the_mean_none_and_what_is_missing_does_not(
     values: list[float | None], mean: float | None, sd: float | None, n: int
 ) -> None:
     runs = [
@@ -83,7 +84,8 @@ def test_what_is_no_number_is_not_averaged(
     ]
     _, (row,) = configurations(runs)
     figures = row.figures(metric("m"))
-    assert (figures.mean, figures.sd, figures.n) == (mean, sd, n)
+    assert figures.mean == pytest.approx(mean, nan_ok=True)
+    assert (figures.sd, figures.n) == (sd, n)
 
 
 def test_a_run_that_is_not_finished_does_not_move_the_mean_of_those_that_are() -> None:
@@ -123,7 +125,7 @@ def test_a_run_without_a_configuration_is_a_row_of_its_own_by_its_folder() -> No
     broken = a_run(Path("x/half"), axes={}, config={}, state="half-written", metrics={})
     words, rows = configurations([of("relu", 0), of("none", 0), broken])
     assert words == ["remedy"]
-    assert [row.name for row in rows] == ["relu", "none", "half"]
+    assert [row.name for row in rows] == ["relu", "none", "x/half"]
 
 
 def test_the_ratio_is_in_decades(tmp_path: Path) -> None:
@@ -144,3 +146,41 @@ def test_zeros_and_nan_have_no_plain_ratio(
 
 def test_a_run_that_was_not_watched_has_no_ratio(tmp_path: Path) -> None:
     assert DECADES.of(a_run(tmp_path)) is None
+
+
+def test_a_repeat_splits_its_own_configuration_and_no_other() -> None:
+    runs = [of("relu", seed, f"a/{seed}") for seed in (0, 1)]
+    runs += [of("none", seed, f"b/{seed}") for seed in (0, 1)]
+    words, rows = configurations([*runs, of("relu", 1, "c/1")])
+    assert words == ["remedy", "run"]
+    names = ["relu, a/0", "relu, a/1", "relu, c/1", "none, -"]
+    assert [(row.name, len(row.runs)) for row in rows] == list(
+        zip(names, (1, 1, 1, 2), strict=True)
+    )
+
+
+def test_a_failed_attempt_is_no_repeat_of_the_seed() -> None:
+    runs = [of("relu", 0), of("relu", 0, "again", state="failed"), of("none", 0)]
+    words, rows = configurations(runs)
+    assert words == ["remedy"]
+    assert [len(row.runs) for row in rows] == [2, 1]
+
+
+def test_classes_that_a_typed_target_sets_are_no_seeds_of_one_configuration() -> None:
+    runs = [
+        of("relu", seed, config={"activation": {"_target_": f"torch.nn.{name}"}})
+        for seed, name in enumerate(("SiLU", "Tanh"))
+    ]
+    words, rows = configurations(runs)
+    assert words == ["activation._target_"]
+    assert [row.name for row in rows] == ["torch.nn.SiLU", "torch.nn.Tanh"]
+
+
+def test_half_written_runs_of_two_studies_are_two_rows() -> None:
+    broken = [
+        a_run(Path(study) / "seed=0", axes={}, config={}, state="half-written", metrics={})
+        for study in ("a", "b")
+    ]
+    words, rows = configurations(broken)
+    assert [row.name for row in rows] == ["a/seed=0", "b/seed=0"]
+    assert words == ["run"]

@@ -148,3 +148,22 @@ def test_only_the_rows_of_the_wanted_step_are_read_from_a_record_with_new_column
     run = read_run(folder)
     assert run.first_over_last == pytest.approx(-2)
     assert [flow.step for flow in run.flows()] == [0]
+
+
+def test_a_folder_that_two_paths_lead_to_is_one_run_and_a_link_may_lead_back(
+    tmp_path: Path,
+) -> None:
+    a_folder(tmp_path / "study" / "run")
+    (tmp_path / "study" / "up").symlink_to(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "study")
+    paths = [tmp_path / "study", tmp_path / "link", tmp_path / "study" / ".." / "study"]
+    assert len(read_runs(paths)) == 1
+    assert len(read_runs([tmp_path / "link"])) == 1
+
+
+@pytest.mark.parametrize("text", ["5\n", "{a: 1}\n", "[1, null]\n"])
+def test_typed_words_that_are_none_break_nothing(tmp_path: Path, text: str) -> None:
+    folder = a_folder(tmp_path / "run")
+    (folder / ".hydra").mkdir()
+    (folder / ".hydra" / "overrides.yaml").write_text(text)
+    assert read_run(folder).state == "finished"

@@ -104,5 +104,30 @@ def test_json_has_every_run_and_is_json(seeds: list[Run]) -> None:
         "n": 3,
     }
     assert [run["figures"]["train/accuracy"] for run in relu["runs"]] == [0.1, 0.2, 0.3]
-    assert [run["seed"] for run in relu["runs"]] == [0, 1, 2]
+    assert [run["settings"]["seed"] for run in relu["runs"]] == [0, 1, 2]
     assert none["figures"]["first_over_last"]["mean"] == "-inf"
+
+
+def test_zero_gradients_are_counted_beside_the_mean_of_the_others(tmp_path: Path) -> None:
+    runs = []
+    for seed, first in enumerate((0.0, 1e-4, 1e-2)):
+        record(tmp_path / str(seed), first, 1.0)
+        runs.append(of(tmp_path / str(seed), "relu", seed))
+    assert "1 of 3: first is 0; -3.0 ± 1.4" in printed(runs)
+
+
+def test_what_is_damaged_is_named(tmp_path: Path) -> None:
+    record(tmp_path / "run", 1e-3, 1.0)
+    (part,) = (tmp_path / "run" / "gradients.parquet").iterdir()
+    part.write_bytes(part.read_bytes()[:100])
+    (tmp_path / "run" / "verdict.json").write_text("{")
+    text = printed([of(tmp_path / "run", "relu", verdict=None)])
+    assert f"damaged: {tmp_path / 'run'}: verdict.json cannot be read\n" in text
+    assert f"damaged: {tmp_path / 'run'}: gradients.parquet cannot be read\n" in text
+
+
+def test_a_value_with_lines_and_bars_is_one_cell_of_markdown(tmp_path: Path) -> None:
+    runs = [of(tmp_path / "a", "x|y\n<b>"), of(tmp_path / "b", "none")]
+    lines = FORMATS["markdown"](*configurations(runs)).splitlines()
+    assert lines[2].startswith(r"| x\|y &lt;b> | ")
+    assert len(lines) == 4

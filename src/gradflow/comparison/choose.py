@@ -59,10 +59,14 @@ def sort(
     elif by in columns or by in metrics:
         column = columns.get(by) or metric(by)
         keyed = [((_number(row.figures(column).mean), ""), row) for row in rows]
+    elif by == "n":
+        keyed = [((float(len(row.runs)), ""), row) for row in rows]
     elif by in ("verdict", "state"):
         keyed = [((0.0, row.shows if by == "verdict" else row.states), row) for row in rows]
     else:
-        allowed = ", ".join([*words, *columns, *sorted(metrics - set(columns)), "verdict", "state"])
+        allowed = ", ".join(
+            [*words, *columns, *sorted(metrics - set(columns)), "n", "verdict", "state"]
+        )
         raise ConfigError(f"--sort {by}: there is no such column; allowed: {allowed}")
     missing = [row for key, row in keyed if math.isnan(key[0])]
     known_rows = [(key, row) for key, row in keyed if not math.isnan(key[0])]

@@ -36,13 +36,14 @@ def _accuracy(split: str) -> Column:
     return replace(metric(f"{split}/accuracy"), title=title, form=".1f", factor=100)
 
 
+DECADES = Column(
+    "first_over_last",
+    "dL/dz of the first\nlayer over the last's,\ndecades, step 0",
+    lambda run: run.first_over_last,
+    "+.1f",
+)
 COLUMNS = (
-    Column(
-        "first_over_last",
-        "dL/dz of the first\nlayer over the last's,\ndecades, step 0",
-        lambda run: run.first_over_last,
-        "+.1f",
-    ),
+    DECADES,
     *(_accuracy(split) for split in ("train", "validation", "test")),
     Column("seconds", "seconds", lambda run: run.seconds or None, ".0f"),
 )
@@ -50,9 +51,9 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Figures:
-    """What the runs of one configuration have measured."""
+    """What the runs of one configuration have measured, NaN and infinities among it."""
 
-    values: tuple[float, ...]  # of the runs that have one, NaN left out
+    values: tuple[float, ...]  # of the runs that have one
 
     @property
     def n(self) -> int:
@@ -61,8 +62,8 @@ class Figures:
 
     @property
     def mean(self) -> float | None:
-        """Their mean; infinite if one of them is."""
-        return statistics.fmean(self.values) if self.values else None
+        """Their mean; no number if one of them is none: the others alone would be survivors."""
+        return sum(self.values) / self.n if self.values else None
 
     @property
     def sd(self) -> float | None:
@@ -83,7 +84,7 @@ class Configuration:
         """Return what its finished runs have in a column; if none is, what there is so far."""
         finished = [run for run in self.runs if run.state == "finished"]
         found = [column.of(run) for run in finished or self.runs]
-        return Figures(tuple(value for value in found if value is not None and value == value))
+        return Figures(tuple(value for value in found if value is not None))
 
     @property
     def name(self) -> str:
@@ -104,17 +105,19 @@ class Configuration:
 def configurations(runs: Sequence[Run]) -> tuple[list[str], list[Configuration]]:
     """Return the words that tell the runs' configurations apart, and the configurations.
 
-    In the order of `runs`. Where the same configuration was run twice with one seed, the study, or
+    In the order of `runs`. Where a configuration was finished twice with one seed, the study, or
     else the folder, tells those runs apart: repeats are no further seeds.
     """
     words = differing(runs)
     rows = _rows(runs, words)
-    for more in ("study", "run"):
-        if any(_has_repeats(row.runs) for row in rows):
-            words = [word for word in words if word != "study"] + [more]
-            rows = _rows(runs, words)
+    if any(_has_repeats(row.runs) for row in rows):
+        split = [_told_apart(row) for row in rows]
+        rows = [row for _, of_row in split for row in of_row]
+        words = [*words, "run" if any(word == "run" for word, _ in split) else "study"]
     if not words:  # one configuration; what names it tells it from nothing
-        words = _typed(runs) or (["run"] if len(runs) == 1 else ["model"])
+        words = _typed(runs) or (
+            ["run"] if len(runs) == 1 or not any(run.config for run in runs) else ["model"]
+        )
         rows = _rows(runs, words)
     return words, rows
 
@@ -148,9 +151,21 @@ def _rows(runs: Sequence[Run], words: Sequence[str]) -> list[Configuration]:
     for run in runs:
         values = tuple(value_of(run, word) for word in words)
         if not run.config:  # nothing is known of it but where it lies
-            values = (run.folder.name, *values[1:]) if values else ()
+            values = (str(run.folder), *values[1:]) if values else ()
         groups.setdefault(values, []).append(run)
     return [Configuration(values, tuple(group)) for values, group in groups.items()]
+
+
+def _told_apart(row: Configuration) -> tuple[str, list[Configuration]]:
+    """Split a configuration in which a seed is repeated, by its study or else by the folder."""
+    if not _has_repeats(row.runs):
+        return "study", [Configuration((*row.values, "-"), row.runs)]
+    word = "study"
+    parts = _rows(row.runs, [word])
+    if any(_has_repeats(part.runs) for part in parts):
+        word = "run"
+        parts = _rows(row.runs, [word])
+    return word, [Configuration((*row.values, *part.values), part.runs) for part in parts]
 
 
 def _typed(runs: Sequence[Run]) -> list[str]:
@@ -160,7 +175,9 @@ def _typed(runs: Sequence[Run]) -> list[str]:
 
 
 def _has_repeats(runs: Sequence[Run]) -> bool:
-    seeds = Counter(text(run.settings.get("seed")) for run in runs if run.config)
+    """Say whether a seed was finished twice: an attempt that failed beside it is no repeat."""
+    finished = [run for run in runs if run.config and run.state == "finished"]
+    seeds = Counter(text(run.settings.get("seed")) for run in finished)
     return any(n > 1 for n in seeds.values())
 
 

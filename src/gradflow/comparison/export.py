@@ -18,7 +18,7 @@ def markdown(words: Sequence[str], rows: Sequence[Configuration]) -> str:
     heads, lines = cells(words, rows)
     heads = [head.replace("\n", " ") for head in heads]
     sides = [":---" if head in words or head in WORDS else "---:" for head in heads]
-    escaped = [[cell.replace("|", r"\|") for cell in line] for line in (heads, sides, *lines)]
+    escaped = [[_escaped(cell) for cell in line] for line in (heads, sides, *lines)]
     return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
 
 
@@ -58,9 +58,10 @@ def as_json(words: Sequence[str], rows: Sequence[Configuration]) -> str:
             "runs": [
                 {
                     "folder": str(run.folder),
-                    "seed": run.settings.get("seed"),
+                    "settings": run.settings,
                     "state": run.state,
                     "error": run.error,
+                    "problems": run.problems,
                     "verdict": run.verdict.kind if run.verdict else None,
                     "evidence": run.verdict.evidence if run.verdict else None,
                     "steps": run.steps,
@@ -75,7 +76,10 @@ def as_json(words: Sequence[str], rows: Sequence[Configuration]) -> str:
         }
         for row in rows
     ]
-    return json.dumps(_finite(listed), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return (
+        json.dumps(_finite(listed), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+        + "\n"
+    )
 
 
 FORMATS: Mapping[str, Callable[[Sequence[str], Sequence[Configuration]], str]] = {
@@ -90,6 +94,10 @@ def _columns(rows: Sequence[Configuration]) -> list[Column]:
     known = {column.name for column in COLUMNS}
     names = dict.fromkeys(name for row in rows for run in row.runs for name in run.metrics)
     return [*COLUMNS, *(metric(name) for name in names if name not in known)]
+
+
+def _escaped(cell: str) -> str:
+    return " ".join(cell.split()).replace("|", r"\|").replace("<", "&lt;")
 
 
 def _finite(value: Any) -> Any:

@@ -70,7 +70,13 @@ def read_study(folder: Path) -> Study:
     """Read a study's folder. ConfigError if what it holds is no study that was logged to W&B."""
     if not folder.is_dir():
         raise ConfigError(f"{folder}: is no folder of a study")
-    runs = [run for run in read_runs([folder]) if run.config]
+    # Of another version's configuration nothing is known here.
+    parts = ("study", "logger")
+    runs = [
+        run
+        for run in read_runs([folder])
+        if run.config and all(isinstance(run.config.get(part), dict | None) for part in parts)
+    ]
     ids = [run.wandb_id for run in runs if run.wandb_id]
     if not runs:
         raise ConfigError(f"{folder}: no run in there (no status.json)")

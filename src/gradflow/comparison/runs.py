@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 
 from gradflow.comparison.settings import flatten
 from gradflow.gradients.flow import Flow, read_flows
+from gradflow.gradients.record import FOLDER as RECORD
 from gradflow.gradients.record import scan_gradients
+from gradflow.gradients.verdict import FILE as VERDICT
 from gradflow.gradients.verdict import Verdict
 from gradflow.training.metrics import last_values, read_rows
 from gradflow.training.status import CONFIG, REFUSAL, TYPED, Status, is_claimed
@@ -67,6 +69,22 @@ class Run:
             return None
         return flow.first_over_last
 
+    @cached_property
+    def problems(self) -> list[str]:
+        """What of its files is there and cannot be read."""
+        found = []
+        if (self.folder / CONFIG).exists() and not self.config:
+            found.append(CONFIG)
+        if (self.folder / VERDICT).exists() and self.verdict is None:
+            found.append(VERDICT)
+        try:
+            scan_gradients(self.folder).select(pl.len()).collect()
+        except FileNotFoundError:  # the run's folder itself is gone
+            pass
+        except (OSError, TypeError, pl.exceptions.PolarsError):
+            found.append(RECORD)
+        return [f"{name} cannot be read" for name in found]
+
     def flows(self) -> list[Flow]:
         """What the gradients did at each record, earliest first; none if they cannot be read."""
         return self._flows(pl.lit(True))
@@ -83,30 +101,32 @@ class Run:
                 [float(row["step"]) for row in rows],
                 [float(row[metric]) for row in rows],
             )
-        except (OSError, ValueError):  # a ConfigError among them
+        except (OSError, ValueError, TypeError):  # a ConfigError among them
             steps, values = [], []
         return np.array(steps), np.array(values)
 
     def _flows(self, wanted: pl.Expr) -> list[Flow]:
         try:
             return read_flows(scan_gradients(self.folder).filter(wanted))
-        except (OSError, pl.exceptions.PolarsError):
+        except (OSError, TypeError, pl.exceptions.PolarsError):
             return []
 
 
 def read_runs(paths: Iterable[Path]) -> list[Run]:
     """Read every run in or below `paths`, oldest first."""
-    folders = {folder for path in paths for folder in _run_folders(Path(path))}
-    return sorted((read_run(folder) for folder in folders), key=lambda run: (run.start, run.folder))
+    folders = [folder for path in paths for folder in _run_folders(Path(path))]
+    once = {folder.resolve(): folder for folder in reversed(folders)}  # whatever paths lead to it
+    runs = (read_run(folder) for folder in once.values())
+    return sorted(runs, key=lambda run: (run.start, run.folder))
 
 
 def read_run(folder: Path) -> Run:
     """Read one run's folder."""
     config = _yaml(folder / CONFIG)
-    # The axes stand last: a file without them is cut short, and what it lacks is not `None`.
-    config = config if isinstance(config, dict) and isinstance(config.get("axes"), dict) else {}
+    config = config if _is_whole(config) else {}
     words = _yaml(folder / TYPED)
-    typed = tuple(str(word).lstrip("+~").partition("=")[0] for word in words or ())
+    words = words if isinstance(words, list) else []
+    typed = tuple(str(word).lstrip("+~").partition("=")[0] for word in words)
     known: dict[str, Any] = {"axes": config.get("axes", {}), "config": config, "typed": typed}
     status = Status.read(folder)
     if status is None:
@@ -130,9 +150,20 @@ def read_run(folder: Path) -> Run:
     )
 
 
+def _is_whole(config: Any) -> bool:
+    """Say whether a configuration is one: what a file that was cut short lacks is not `None`."""
+    axes = config.get("axes") if isinstance(config, dict) else None
+    return isinstance(axes, dict) and all(isinstance(choice, str) for choice in axes.values())
+
+
 def _run_folders(top: Path) -> Iterator[Path]:
     """Yield the folders of runs in or below `top`, without a look into what a run holds."""
-    for folder, below, files in os.walk(top):
+    seen: set[str] = set()  # a link may lead back up
+    for folder, below, files in os.walk(top, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:
+            below.clear()
+            continue
+        seen.add(real)
         if {STATUS, CONFIG, REFUSAL} & set(files):
             yield Path(folder)
             below.clear()
@@ -154,11 +185,13 @@ def _latest(folder: Path) -> dict[str, float]:
     """Return how far a run came that had no end."""
     try:
         return last_values(folder)
-    except (OSError, ValueError):  # a ConfigError among them
+    except (OSError, ValueError, TypeError):  # a ConfigError among them
         return {}
 
 
 def _yaml(path: Path) -> Any:
     with contextlib.suppress(OSError, ValueError, yaml.YAMLError):
-        return yaml.load(path.read_text(), _Loader)  # a safe loader
+        text = path.read_text(encoding="utf-8")
+        # What is written whole ends with a line's end.
+        return yaml.load(text, _Loader) if text.endswith("\n") else None  # a safe loader
     return None

@@ -36,8 +36,8 @@ def flatten(config: Mapping[str, Any], axes: Mapping[str, str]) -> dict[str, Any
 
     def walk(prefix: str, values: Mapping[str, Any]) -> None:
         for key, value in values.items():
-            word = f"{prefix}.{key}" if prefix else key
-            if word in _SILENT or word in _FIRST or key.startswith("_"):
+            word = f"{prefix}.{key}" if prefix else str(key)
+            if word in _SILENT or word in _FIRST:
                 continue
             if isinstance(value, Mapping):
                 walk(word, value)
@@ -77,6 +77,8 @@ def text(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, int | float):
+        return f"{value:.15g}"  # one text for one number: 0 and 0.0
     if isinstance(value, list):
         return f"[{','.join(text(item) for item in value)}]"
     return str(value)

@@ -7,8 +7,11 @@ did.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +20,26 @@ from omegaconf import DictConfig
 
 from gradflow.comparison.configurations import configurations
 from gradflow.comparison.page import build_page
-from gradflow.comparison.runs import Run, read_runs
+from gradflow.comparison.runs import read_runs
 from gradflow.comparison.table import print_table
-from gradflow.config import ConfigError
 from gradflow.config.schema import STUDY_NAME, study_name_refusal
 from gradflow.training.status import REFUSAL, now
 
+log = logging.getLogger(__name__)
 PAGE = "compare.html"
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Say in a line what could not be shown: it costs no run, and no run's exit status.
+
+    Hydra would turn an exception into a warning, and the status into 0.
+    """
+    try:
+        yield
+    except Exception as error:
+        log.debug("%s", what, exc_info=True)
+        print(f"{what}: {type(error).__name__}: {error}".splitlines()[0], file=sys.stderr)
 
 
 class StudyEnd(Callback):
@@ -46,25 +62,18 @@ class StudyEnd(Callback):
         runs = read_runs([folder])
         if not runs:
             return
-        print_table(*configurations(runs), title=f"study {config.study.name} in {folder}")
-        self._write_page(runs, folder)
         # A run that another launch of the same study is still computing is not lost.
         kept = ("finished", "running")
         lost = [run for run in runs if run.state not in kept and run.start >= self._start]
         refused = [path for path in sorted(folder.rglob(REFUSAL)) if self._is_of_this(path)]
+        with _told("no table"):
+            print_table(*configurations(runs), title=f"study {config.study.name} in {folder}")
+        with _told("no page"):
+            print(f"page: {build_page(runs, folder / PAGE, title=f'study {folder.name}')}")
         for path in refused:
             print(f"refused: {json.loads(path.read_text())['error']}")
         if lost or refused:
             sys.exit(1)
-
-    def _write_page(self, runs: list[Run], folder: Path) -> None:
-        """Leave the study's page in its folder; that it cannot be written costs no run."""
-        try:
-            page = build_page(runs, folder / PAGE, title=f"study {folder.name}")
-        except ConfigError as error:
-            print(f"no page: {error}", file=sys.stderr)
-        else:
-            print(f"page: {page}")
 
     def _is_of_this(self, refusal: Path) -> bool:
         return bool(json.loads(refusal.read_text())["time"] >= self._start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gradflow.comparison.configurations import COLUMNS, Column, Configuration, Figures
+from gradflow.comparison.configurations import COLUMNS, DECADES, Column, Configuration, Figures
 
 WORDS = ("what it shows", "state")  # heads of columns that hold no numbers
 
@@ -23,19 +24,21 @@ def print_table(
     console: Console | None = None,
 ) -> None:
     """Print the rows of `configurations`, and below them what went wrong in which run."""
-    console = console or Console(width=None if sys.stdout.isatty() else 140)
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = console or Console(width=None if known else 140)
     table = Table(title=escape(title), title_justify="left", header_style="bold", expand=False)
-    heads, lines = cells(words, rows)
+    heads, body = cells(words, rows)
     for head in heads:
         left = head in words or head in WORDS
         table.add_column(head, justify="left" if left else "right", overflow="fold")
-    for line in lines:
+    for line in body:
         table.add_row(*map(escape, line))
     console.print(table)
     runs = [run for row in rows for run in row.runs]
     for run in runs:
-        if run.error:
-            said = f"{run.state}: {run.folder}: {run.error}"
+        lines = [f"{run.state}: {run.folder}: {run.error}"] if run.error else []
+        lines += [f"damaged: {run.folder}: {problem}" for problem in run.problems]
+        for said in lines:
             console.print(said, markup=False, highlight=False, soft_wrap=True)
     counts = Counter(run.state for run in runs)
     if set(counts) != {"finished"}:
@@ -67,13 +70,25 @@ def cells(words: Sequence[str], rows: Sequence[Configuration]) -> tuple[list[str
 
 
 def formatted(figures: Figures, column: Column, runs: int = 1) -> str:
-    """Write a mean, its spread, and the number of runs where not all of them have a figure."""
-    mean, sd = figures.mean, figures.sd
-    if mean is None:
-        return "-"
-    if math.isinf(mean):
-        return "first is 0" if mean < 0 else "last is 0"
-    said = format(mean * column.factor, column.form)
-    if sd is not None:
-        said += f" ± {sd * column.factor:{column.form.lstrip('+')}}"
-    return said if figures.n == runs else f"{said} (n={figures.n})"
+    """Write a mean, its spread, and the number of runs where not all of them have a figure.
+
+    Decades from 0, or to it, are no number: how many runs have them is said apart.
+    """
+    finite = Figures(tuple(value for value in figures.values if math.isfinite(value)))
+    said = []
+    if column is DECADES and finite.n < figures.n:
+        counts = Counter(
+            "first" if value < 0 else "last"
+            for value in figures.values
+            if value not in finite.values
+        )
+        many = figures.n > 1
+        said = [f"{f'{n} of {figures.n}: ' if many else ''}{end} is 0" for end, n in counts.items()]
+        figures = finite
+    if (mean := figures.mean) is not None:
+        number = format(mean * column.factor, column.form)
+        if (sd := figures.sd) is not None:
+            number += f" ± {sd * column.factor:{column.form.lstrip('+')}}"
+        told = figures.n == runs or said
+        said.append(number if told else f"{number} (n={figures.n})")
+    return "; ".join(said) or "-"

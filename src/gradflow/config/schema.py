@@ -119,13 +119,14 @@ class Config(_Closed):
 
     def save(self, path: Path) -> None:
         """Write the configuration, every value resolved, as YAML."""
-        path.write_text(yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True))
+        text = yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+        path.write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Config:
         """Read what `save` wrote. ConfigError, which names the file, if it is not that."""
         try:
-            values = yaml.safe_load(path.read_text())
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}") from error
         except (UnicodeDecodeError, yaml.YAMLError) as error:

@@ -33,9 +33,9 @@ def read_rows(folder: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]
         rows = list(csv.DictReader(whole.splitlines()))
-        return [row for row in rows if (row["step"] or "").isdigit()]
+        return [row for row in rows if (row["step"] or "").isdecimal() and None not in row]
     except (UnicodeDecodeError, csv.Error, KeyError) as error:
         raise ConfigError(f"{path}: is damaged; remove {folder} to train the run anew") from error

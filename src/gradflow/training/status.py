@@ -97,6 +97,8 @@ def is_claimed(folder: Path) -> bool:
             return False
     except Timeout:
         return True
+    except OSError:  # a folder of somebody else's, in which nobody here computes
+        return False
 
 
 def write_refusal(folder: Path, error: str) -> None:

@@ -7,6 +7,7 @@ the data is, is `pack.py`'s; how it is drawn, that of the scripts in `assets`.
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
 import os
 import re
@@ -67,8 +68,8 @@ def build_page(
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     finally:
-        if aside.exists():
-            aside.unlink()
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
     return path
 
 

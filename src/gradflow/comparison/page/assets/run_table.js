@@ -23,7 +23,7 @@ const COLUMNS = [
     of: (runs) => average(runs, (run) => study.start(run)),
     text: (runs) =>
       meanAndDeviation(
-        runs.map((run) => study.start(run)),
+        counting(runs).map((run) => study.start(run)),
         1,
         true,
       ),
@@ -36,7 +36,7 @@ const COLUMNS = [
     of: (runs) => average(runs, (run) => run.metrics[`${split}/accuracy`]),
     text: (runs) =>
       meanAndDeviation(
-        runs.map((run) => 100 * (run.metrics[`${split}/accuracy`] ?? NaN)),
+        counting(runs).map((run) => 100 * (run.metrics[`${split}/accuracy`] ?? NaN)),
         1,
       ),
   })),
@@ -48,8 +48,15 @@ const COLUMNS = [
   },
 ];
 
+// As in the terminal's table: what is not finished does not move the mean of what is.
+function counting(runs) {
+  const finished = runs.filter((run) => run.state === "finished");
+  return finished.length ? finished : runs;
+}
+
 function average(runs, of) {
-  const known = runs.map(of).filter((value) => value !== undefined && !Number.isNaN(value));
+  const known = counting(runs)
+    .map(of).filter((value) => value !== undefined && !Number.isNaN(value));
   return known.length ? mean(known) : NaN;
 }
 

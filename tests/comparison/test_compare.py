@@ -23,8 +23,6 @@ def study(tmp_path: Path) -> Path:
         folder = a_folder(tmp_path / "study" / remedy, metrics={"train/accuracy": 0.5})
         axes = f"{{pathology: vanishing, remedy: {remedy}}}"
         (folder / "config.yaml").write_text(f"seed: 0\naxes: {axes}\n")
-        (folder / ".hydra").mkdir()
-        (folder / ".hydra" / "overrides.yaml").write_text(f"- remedy={remedy}\n")
         record(folder, 1e-6, 1.0)
     return tmp_path / "study"
 
@@ -42,7 +40,7 @@ def test_another_format_is_all_that_is_printed(study: Path) -> None:
     done = compare(study, "--where", "remedy=relu", "--format", "csv")
     assert done.returncode == 0, done.stderr
     (row,) = csv.DictReader(io.StringIO(done.stdout))
-    assert (row["remedy"], row["train/accuracy_mean"]) == ("relu", "0.5")
+    assert (row["run"], row["train/accuracy_mean"]) == (str(study / "relu"), "0.5")
 
 
 @pytest.mark.parametrize(

@@ -115,10 +115,12 @@ def test_repeats_within_a_study_are_told_apart_by_their_folder() -> None:
     assert [row.name for row in rows] == ["a", "b"]
 
 
-def test_seeds_alone_are_named_by_what_was_typed() -> None:
-    runs = [of("relu", seed, typed=("remedy", "seed")) for seed in (0, 1)]
+def test_seeds_alone_are_named_by_their_study_and_a_single_run_by_its_folder() -> None:
+    runs = [of("relu", seed, config={"study": {"name": "seeds"}}) for seed in (0, 1)]
     words, (row,) = configurations(runs)
-    assert (words, row.name, len(row.runs)) == (["remedy"], "relu", 2)
+    assert (words, row.name, len(row.runs)) == (["study"], "seeds", 2)
+    words, (row,) = configurations([of("relu", 0, "outputs/x")])
+    assert (words, row.name) == (["run"], "outputs/x")
 
 
 def test_a_run_without_a_configuration_is_a_row_of_its_own_by_its_folder() -> None:
@@ -152,11 +154,12 @@ def test_a_repeat_splits_its_own_configuration_and_no_other() -> None:
     runs = [of("relu", seed, f"a/{seed}") for seed in (0, 1)]
     runs += [of("none", seed, f"b/{seed}") for seed in (0, 1)]
     words, rows = configurations([*runs, of("relu", 1, "c/1")])
-    assert words == ["remedy", "run"]
-    names = ["relu, a/0", "relu, a/1", "relu, c/1", "none, -"]
-    assert [(row.name, len(row.runs)) for row in rows] == list(
-        zip(names, (1, 1, 1, 2), strict=True)
-    )
+    assert words == ["remedy", "study"]  # which has no other name here than its folder's
+    assert [(row.name, len(row.runs)) for row in rows] == [
+        ("relu, a", 2),
+        ("relu, c", 1),
+        ("none, -", 2),
+    ]
 
 
 def test_a_failed_attempt_is_no_repeat_of_the_seed() -> None:

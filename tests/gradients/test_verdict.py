@@ -34,7 +34,10 @@ def flow(step: int = 0, **changes: Any) -> Flow:
         "batches": 10,
     } | changes
     values.setdefault("mean_loss", values["loss"])
-    return Flow(**{k: np.array(v) if isinstance(v, list) else v for k, v in values.items()})
+    for name, value in values.items():
+        if isinstance(value, list) and name != "layers":
+            values[name] = np.array(value)
+    return Flow(**values)
 
 
 def run(**changes: Any) -> list[Flow]:

@@ -114,10 +114,8 @@ def configurations(runs: Sequence[Run]) -> tuple[list[str], list[Configuration]]
         split = [_told_apart(row) for row in rows]
         rows = [row for _, of_row in split for row in of_row]
         words = [*words, "run" if any(word == "run" for word, _ in split) else "study"]
-    if not words:  # one configuration; what names it tells it from nothing
-        words = _typed(runs) or (
-            ["run"] if len(runs) == 1 or not any(run.config for run in runs) else ["model"]
-        )
+    if not words:  # one configuration, which nothing tells from another
+        words = ["study" if len(runs) > 1 and all(run.config for run in runs) else "run"]
         rows = _rows(runs, words)
     return words, rows
 
@@ -166,12 +164,6 @@ def _told_apart(row: Configuration) -> tuple[str, list[Configuration]]:
         word = "run"
         parts = _rows(row.runs, [word])
     return word, [Configuration((*row.values, *part.values), part.runs) for part in parts]
-
-
-def _typed(runs: Sequence[Run]) -> list[str]:
-    """What was typed, for runs that differ in nothing but the seed."""
-    words = dict.fromkeys(word for run in runs for word in run.typed if word in run.settings)
-    return [word for word in words if word != "seed"]
 
 
 def _has_repeats(runs: Sequence[Run]) -> bool:

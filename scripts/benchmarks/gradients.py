@@ -39,7 +39,8 @@ from gradflow.training.build import build_classifier, build_data, build_trainer
 from gradflow.training.memory import keep_freed_memory
 from gradflow.training.progress import Progress
 from gradflow.training.quiet import quieten
-from gradflow.weights_and_biases import finish_run, start_run
+from gradflow.training.status import Status
+from gradflow.training.wandb_run import finish_run, start_run
 
 
 class Case(NamedTuple):
@@ -198,17 +199,7 @@ class Watched:
 
 
 def _wandb_run(config: Config, folder: Path) -> Any:
-    return start_run(
-        mode="offline",
-        folder=folder,
-        project="benchmark",
-        entity=None,
-        group=None,
-        name=folder.name,
-        tags=[],
-        config=config.model_dump(),
-        run_id=None,
-    )
+    return start_run("offline", config, folder, folder.name, Status("running"))
 
 
 def _settled_service() -> float:

@@ -100,8 +100,7 @@ class LayerWatch:
                 last = name
             if is_nonlinearity(uncompiled_name(name), module):
                 hooks.append((name, module.register_forward_pre_hook, self._entering))
-                if "activation" in self.keep:
-                    hooks.append((name, module.register_forward_hook, self._leaving))
+                hooks.append((name, module.register_forward_hook, self._leaving))
         if last:
             module = self.module.get_submodule(last)
             hooks.append((last, module.register_forward_hook, self._leaving_net))
@@ -121,17 +120,20 @@ class LayerWatch:
         self._tensors = {kind: {} for kind in self.keep}
 
     def forget(self) -> None:
-        """Let go of the pre-activations of the pass that is over, so that memory can be freed."""
+        """Let go of the tensors of the pass that is over, so that memory can be freed."""
         self._passed.clear()
         self._compiled.forget()
 
     def first_non_finite(self) -> str | None:
-        """Name the first layer of the latest pass whose z holds NaN or Inf. Waits for devices."""
+        """Name the first layer of the latest pass that holds NaN or Inf. Waits for devices.
+
+        Of a pass that was measured z is looked at, of any other what the layer made of it.
+        """
         measuring, self._measuring = self._measuring, False
         self._pass_compiled_parts_again()
         self._measuring = measuring
-        for name, z in self._passed.items():
-            if not bool(torch.isfinite(z).all()):
+        for name, x in self._passed.items():
+            if not bool(torch.isfinite(x).all()):
                 return name
         return None
 
@@ -207,14 +209,22 @@ class LayerWatch:
     def _entering(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             # Validation is not watched.
-            if torch.is_grad_enabled() and inputs and _is_measurable(inputs[0]):
+            if not self._measuring or not torch.is_grad_enabled():
+                return
+            if inputs and _is_measurable(inputs[0]):
                 self._pass(name, inputs[0], module)
 
         return hook
 
     def _leaving(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            if self._measuring and torch.is_grad_enabled() and _is_measurable(output):
+            if not torch.is_grad_enabled() or not _is_measurable(output):
+                return
+            if not self._measuring:
+                # Not z: the backward pass keeps this one anyway, as the next layer's input, and a z
+                # kept besides is memory that is not used again, at a millisecond and more a step.
+                self._passed[self._called(name)] = output
+            elif "activation" in self.keep:
                 latest = [known for known in self._passed if known.partition("#")[0] == name][-1:]
                 self._tensors["activation"] |= {known: self._sample(output) for known in latest}
 
@@ -222,17 +232,18 @@ class LayerWatch:
 
     def _leaving_net(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            if torch.is_grad_enabled() and _is_measurable(output):
+            if not torch.is_grad_enabled() or not _is_measurable(output):
+                return
+            if self._measuring:
                 self._pass(name, output, None)
+            else:
+                self._passed[self._called(name)] = output
 
         return hook
 
     def _pass(self, name: str, z: Tensor, activation: nn.Module | None) -> None:
-        if name in self._passed:  # one module that is called several times is several layers
-            name = f"{name}#{sum(known.partition('#')[0] == name for known in self._passed) + 1}"
+        name = self._called(name)
         self._passed[name] = z  # not detached, which would cost more than all else here
-        if not self._measuring:
-            return
         # Copies: an activation that works in place is about to overwrite z, and autograd dL/dz.
         layer = _Layer(self._sample(z), activation)
         self._layers[name] = layer
@@ -245,6 +256,12 @@ class LayerWatch:
             z.register_hook(backward)  # type: ignore[no-untyped-call]
             if self._compiled.repeating:
                 self._edges.append(get_gradient_edge(z))
+
+    def _called(self, name: str) -> str:
+        """One module that is called several times is several layers."""
+        if name not in self._passed:
+            return name
+        return f"{name}#{sum(known.partition('#')[0] == name for known in self._passed) + 1}"
 
     def _sample(self, x: Tensor) -> Tensor:
         if self.images is None or x.ndim == 0:

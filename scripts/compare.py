@@ -89,14 +89,15 @@ def main() -> None:
 
 def _folders(name: str) -> list[Path]:
     """Return where the runs are that `name` means, after fetching them if they are on W&B."""
+    if Path(name).is_dir():
+        return [Path(name)]
+    # Seconds of imports that only runs on W&B should pay.
     from gradflow.comparison.fetch import fetch_runs, is_address
     from gradflow.config import ConfigError
 
     if is_address(name):
         return fetch_runs(name, FETCHED)
-    if not Path(name).is_dir():
-        raise ConfigError(f"{name}: is no folder of a run or a study")
-    return [Path(name)]
+    raise ConfigError(f"{name}: is no folder of a run or a study")
 
 
 if __name__ == "__main__":

@@ -187,3 +187,10 @@ def test_half_written_runs_of_two_studies_are_two_rows() -> None:
     words, rows = configurations(broken)
     assert [row.name for row in rows] == ["a/seed=0", "b/seed=0"]
     assert words == ["run"]
+
+
+@pytest.mark.parametrize("study", [None, "demo", {}, ["x"]])
+def test_a_study_of_another_version_is_called_by_its_folder(study: Any) -> None:
+    runs = [of("relu", seed, f"mine/{seed}", config={"study": study}) for seed in (0, 1)]
+    words, (row,) = configurations(runs)
+    assert (words, row.name) == (["study"], "mine")

@@ -123,7 +123,10 @@ def configurations(runs: Sequence[Run]) -> tuple[list[str], list[Configuration]]
 def value_of(run: Run, word: str) -> str:
     """Return a run's setting as text, or what its `study` or its folder (`run`) is called."""
     if word == "study":
-        return str((run.config.get("study") or {}).get("name", run.folder.parent))
+        study = run.config.get("study")  # of another version, it may be anything
+        return str(
+            study["name"] if isinstance(study, dict) and "name" in study else run.folder.parent
+        )
     if word == "run":
         return str(run.folder)
     return text(run.settings.get(word))

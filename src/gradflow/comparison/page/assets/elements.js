@@ -20,6 +20,21 @@ const svg = (tag, attributes = {}, ...children) =>
 
 const byId = (id) => document.getElementById(id);
 
+// A table that scrolls by itself, also by keyboard; a screen reader is told `label`.
+function scrollingTable(label, heads, rows) {
+  const titles = heads.map((head) => html("th", { scope: "col" }, head));
+  return html(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
+    html(
+      "table",
+      { class: "plain" },
+      html("thead", {}, html("tr", {}, titles)),
+      html("tbody", {}, rows),
+    ),
+  );
+}
+
 // A labelled choice; calls `onchange` with the value.
 function choice(label, options, value, onchange) {
   return html("label", {}, `${label} `, bareChoice(null, options, value, onchange));

@@ -23,43 +23,25 @@ function drawDifferences() {
     .map((configuration) => [configuration, configuration.runs.filter((run) => runs.includes(run))])
     .filter(([, of]) => of.length);
   body.replaceChildren(
-    html(
-      "div",
-      { class: "scroll", tabindex: "0", role: "region", "aria-label": "Settings that differ" },
-      html(
-        "table",
-        { class: "plain" },
+    scrollingTable(
+      "Settings that differ",
+      ["configuration", ...differing],
+      rows.map(([configuration, of]) =>
         html(
-          "thead",
-          {},
+          "tr",
+          { "data-configuration": configuration.index },
           html(
-            "tr",
-            {},
-            html("th", { scope: "col" }, "configuration"),
-            differing.map((key) => html("th", { scope: "col" }, key)),
-          ),
-        ),
-        html(
-          "tbody",
-          {},
-          rows.map(([configuration, of]) =>
+            "th",
+            { scope: "row" },
             html(
-              "tr",
-              { "data-configuration": configuration.index },
-              html(
-                "th",
-                { scope: "row" },
-                html(
-                  "span",
-                  { class: "label" },
-                  swatch(configuration),
-                  html("span", { class: "text" }, configuration.label),
-                ),
-              ),
-              differing.map((key) =>
-                html("td", {}, [...new Set(of.map((run) => run.settings[key] ?? "–"))].join(", ")),
-              ),
+              "span",
+              { class: "label" },
+              swatch(configuration),
+              html("span", { class: "text" }, configuration.label),
             ),
+          ),
+          differing.map((key) =>
+            html("td", {}, [...new Set(of.map((run) => run.settings[key] ?? "–"))].join(", ")),
           ),
         ),
       ),

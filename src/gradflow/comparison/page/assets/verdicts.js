@@ -7,30 +7,10 @@ function drawVerdicts() {
   );
   const body = byId("verdicts").querySelector(".body");
   body.replaceChildren(
-    html(
-      "div",
-      {
-        class: "scroll",
-        tabindex: "0",
-        role: "region",
-        "aria-label": "Verdicts of the selected runs",
-      },
-      html(
-        "table",
-        { class: "plain" },
-        html(
-          "thead",
-          {},
-          html(
-            "tr",
-            {},
-            ["run", "verdict", "evidence", "try", "files"].map((head) =>
-              html("th", { scope: "col" }, head),
-            ),
-          ),
-        ),
-        html("tbody", {}, rows.map(verdictRow)),
-      ),
+    scrollingTable(
+      "Verdicts of the selected runs",
+      ["run", "verdict", "evidence", "try", "files"],
+      rows.map(verdictRow),
     ),
   );
 }

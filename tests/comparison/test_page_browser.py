@@ -412,7 +412,8 @@ def test_a_study_that_was_trained_is_shown_with_its_theory_at_step_0_alone(
     assert page.evaluate("gradflow.steps") == [0, 4, 8, 11]
     theory = page.locator("#profile-gradient g.theory")
     assert theory.count() == 1
-    measured = page.locator("#profile-gradient g.series:not(.theory)").first
+    of = attribute(theory, "configuration")
+    measured = page.locator(f"#profile-gradient g.series:not(.theory)[data-configuration='{of}']")
     predicted = [float(word) for word in attribute(theory, "values").split()]
     shown = [float(word) for word in attribute(measured, "values").split()]
     assert len(predicted) == len(shown) == 8

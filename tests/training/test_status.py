@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,12 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     status.write(tmp_path)
     assert Status.read(tmp_path) == status
     assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
+
+
+def test_runs_that_begin_within_one_second_know_which_was_first() -> None:
+    before = datetime.now(UTC)
+    begun = datetime.fromisoformat(Status("running").start)
+    assert before <= begun <= datetime.now(UTC)
 
 
 def test_a_status_of_an_earlier_version_has_the_defaults_of_what_it_lacks(tmp_path: Path) -> None:

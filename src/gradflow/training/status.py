@@ -107,8 +107,8 @@ def write_refusal(folder: Path, error: str) -> None:
 
 
 def now() -> str:
-    """Return the time, in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    """Return the time, in UTC, so finely that runs of one second sort in the order they began."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def git_state() -> dict[str, str | bool | None]:

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -31,7 +32,7 @@ from gradflow.comparison.page.record import Shown, read_shown
 from gradflow.comparison.page.theory import Line, lines
 from gradflow.comparison.runs import Run
 from gradflow.comparison.settings import text
-from gradflow.training.status import CONFIG, now
+from gradflow.training.status import CONFIG
 from gradflow.training.status import FILE as STATUS
 
 # 100 runs of 60 tensors, 40 records and 64 bins: 4.5 MB on the page.
@@ -52,7 +53,7 @@ def pack(runs: Sequence[Run], *, beside: Path, title: str, theory_seconds: float
     return packer.arrays.compress(
         {
             "title": title,
-            "made": now(),
+            "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
             "levels": LEVELS,
             "decades": {
                 "per": PER_DECADE,

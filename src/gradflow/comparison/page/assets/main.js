@@ -9,7 +9,7 @@ function summarize() {
   byId("summary").textContent =
     `${study.runs.length} runs of ${study.configurations.length} configurations; ${states}`;
   byId("notes").textContent =
-    `Made ${study.made.replace("T", " ").replace("+00:00", " UTC")}. ` +
+    `Made ${study.made}. ` +
     "A run is shown by its latest record at or before the slider's step. " +
     (thinned
       ? `Of ${thinned} runs with more records than a page can hold, evenly spread ones are here. `

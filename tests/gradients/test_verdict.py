@@ -91,6 +91,16 @@ def test_a_net_that_learns_is_healthy_whatever_its_layers_show(kind: str) -> Non
     assert diagnose(learning).kind == "healthy"
 
 
+@pytest.mark.parametrize("kind", [kind for kind in CAUSES if kind != "untrained"])
+def test_of_a_net_that_hardly_learns_the_cause_that_its_layers_show_is_told(kind: str) -> None:
+    """Such as a plain net of 56 layers, whose loss falls by 1 % in 200 steps."""
+    hardly = with_loss(run(**CAUSES[kind]), lambda step: CHANCE * (1 - 0.02 * step / 100))
+    verdict = diagnose(hardly)
+    assert verdict.kind == kind
+    assert "the loss is 2.26" in verdict.evidence
+    assert diagnose(with_loss(run(), lambda step: hardly[step // 10].loss or 0)).kind == "healthy"
+
+
 def test_a_loss_that_falls_to_chance_and_no_further_is_not_learning() -> None:
     """What a net with large initial logits does: it learns to say nothing."""
     falling = with_loss(run(), lambda step: CHANCE + max(0.0, 3 - step / 10))
@@ -158,6 +168,16 @@ def test_units_that_die_later_are_dead_but_what_was_so_at_the_start_comes_first(
     assert diagnose(dying).kind == "dead"
     frozen = [replace(f, pre_activation=np.array([0, -2, -4, -5.0])) for f in dying]
     assert diagnose(frozen).kind == "frozen"
+
+
+@pytest.mark.parametrize("kind", ["dead", "saturated"])
+def test_against_units_that_training_killed_the_first_advice_is_a_lower_rate(kind: str) -> None:
+    worse = [replace(f, **{kind: np.array([0, f.step / 90, 0, np.nan])}) for f in run()]
+    assert diagnose(worse).kind == kind
+    assert diagnose(worse).remedies[0] == "remedy=lower_lr"
+    from_the_start = diagnose(run(**CAUSES[kind]))
+    assert from_the_start.remedies == REMEDIES[kind]  # type: ignore[index]
+    assert from_the_start.remedies[0] != "remedy=lower_lr"
 
 
 def test_units_that_are_silent_because_the_signal_fades_are_not_the_cause() -> None:

@@ -37,6 +37,7 @@ _SIGNAL = 2.0  # decades that z may lose from the first to the last nonlinearity
 _FADING = 0.6  # decades of z whose loss points to small weights as the cause
 _UNITS = 0.75  # share of a layer's units that are dead, or saturated
 _LEARNED = 0.002  # of the chance level's loss: what a net must gain to have learned anything
+_CLEARLY = 0.03  # the same, below which it hardly learns: what its layers show is then the cause
 _FALLEN = 0.05  # of the first loss: the same where no logits tell the chance level
 _STEP = 0.075  # of its size, for half of the weights: nothing is left of how they were initialized
 _BLOWN_UP = 2.0  # times the chance level: a loss that far above it is worse than no answer at all
@@ -55,7 +56,13 @@ REMEDIES: Mapping[Kind, tuple[str, ...]] = {
         "remedy=[resnet,batch_norm]",
         "remedy=[relu,kaiming]",
     ),
-    "exploding": ("remedy=kaiming", "remedy=batch_norm", "remedy=clip", "remedy=lower_lr"),
+    "exploding": (
+        "remedy=kaiming",
+        "remedy=batch_norm",
+        "remedy=[resnet,batch_norm]",
+        "remedy=clip",
+        "remedy=lower_lr",
+    ),
     "frozen": ("remedy=selu", "remedy=batch_norm", "remedy=kaiming"),
     "dead": ("remedy=batch_norm", "remedy=lower_lr", "remedy=kaiming"),
     "saturated": ("remedy=batch_norm", "remedy=xavier", "remedy=[relu,kaiming]"),
@@ -65,6 +72,8 @@ REMEDIES: Mapping[Kind, tuple[str, ...]] = {
 
 # Where z shrinks along with the gradient, weights that are too small are the cause of both.
 _SMALL_WEIGHTS = ("remedy=xavier", "remedy=kaiming", "remedy=batch_norm", "remedy=selu")
+# Where units were alive at the start, it was training's steps that killed or saturated them.
+_TRAINED_SO = ("remedy=lower_lr", "remedy=batch_norm")
 
 
 @dataclass(frozen=True)
@@ -144,27 +153,31 @@ def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = N
     gained = (chance - present) / chance if chance else 0.0
     against = f"{present:.4g}, {'chance' if known else 'at first'} {chance:.4g}"
     needed = _LEARNED if known else _FALLEN
-    if not young and gained > needed:
-        return _verdict("healthy", f"the loss is {against}", gained / needed - 1, step, None)
+    learns = not young and gained > needed
+    healthy = _verdict("healthy", f"the loss is {against}", gained / needed - 1, step, None)
+    if learns and gained > _CLEARLY:
+        return healthy
 
+    vanishing = _SMALL_WEIGHTS if _lost(start) > _FADING else REMEDIES["vanishing"]
     # What initialization did comes first: what training did is its consequence.
-    causes: tuple[tuple[Kind, _Cause | None], ...] = (
-        ("dead", _units(start, start.dead, "dead")),
-        ("saturated", _units(start, start.saturated, "saturated")),
-        ("frozen", _frozen(start)),
-        ("vanishing", _vanishing(start)),
-        ("exploding", _exploding(start)),
-        ("diverged", _blown_up(finite, chance)),
-        ("diverged", _steps_too_large(finite)),
-        ("dead", _units(now, now.dead, "dead")),
-        ("saturated", _units(now, now.saturated, "saturated")),
+    causes: tuple[tuple[Kind, _Cause | None, tuple[str, ...]], ...] = (
+        ("dead", _units(start, start.dead, "dead"), REMEDIES["dead"]),
+        ("saturated", _units(start, start.saturated, "saturated"), REMEDIES["saturated"]),
+        ("frozen", _frozen(start), REMEDIES["frozen"]),
+        ("vanishing", _vanishing(start), vanishing),
+        ("exploding", _exploding(start), REMEDIES["exploding"]),
+        ("diverged", _blown_up(finite, chance), REMEDIES["diverged"]),
+        ("diverged", _steps_too_large(finite), REMEDIES["diverged"]),
+        ("dead", _units(now, now.dead, "dead"), _TRAINED_SO),
+        ("saturated", _units(now, now.saturated, "saturated"), _TRAINED_SO),
     )
-    for kind, cause in causes:
+    for kind, cause, remedies in causes:
         if cause is not None:
-            verdict = _verdict(kind, cause[0], cause[1], step, cause[2])
-            if kind == "vanishing" and _lost(start) > _FADING:
-                return replace(verdict, remedies=_SMALL_WEIGHTS)
-            return verdict
+            said, beyond, layer = cause
+            said += f"; the loss is {against}" if learns else ""
+            return replace(_verdict(kind, said, beyond, step, layer), remedies=remedies)
+    if learns:
+        return healthy
     blind = _unjudged(start)
     if young or step < _PATIENCE:
         said = blind or "no layer shows anything amiss so far"

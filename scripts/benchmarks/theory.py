@@ -1,8 +1,8 @@
 """The mean-field prediction of gradient profiles against what nets do at initialization.
 
-First plain nets without a norm: the largest difference between predicted and measured log10 RMS
-over the layers, of z and of dL/dz, with the absolute level and with nothing fitted. Then plain nets
-with batch norm, by how much the gradient grows per layer.
+First nets without a norm: the largest difference between predicted and measured log10 RMS over the
+layers, of z and of dL/dz, with the absolute level and with nothing fitted. Then, if they are plain,
+the same nets with batch norm: by how much the gradient grows per layer.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def measure(net: nn.Module, images: Tensor, labels: Tensor) -> tuple[list[str], 
 
 
 def config_of(words: str, data: str, batch_size: int, seed: int) -> Config:
-    """Compose the configuration of a plain net from what one would type."""
-    common = f"data={data} data.batch_size={batch_size} seed={seed} model=plain_cnn"
+    """Compose a configuration from what one would type."""
+    common = f"data={data} data.batch_size={batch_size} seed={seed}"
     return compose([*common.split(), *words.split()])
 
 
@@ -90,10 +90,12 @@ def row(*cells: object) -> str:
     )
 
 
-def without_norm(depths: list[int], width: int, seeds: int, data: str, batch_size: int) -> None:
+def without_norm(
+    model: str, depths: list[int], width: int, seeds: int, data: str, batch_size: int
+) -> None:
     """Print the first table."""
     print(
-        f"Plain nets of width {width}, norm=none, init=gaussian, {data}, batch {batch_size}, "
+        f"model={model} of width {width}, norm=none, init=gaussian, {data}, batch {batch_size}, "
         f"{seeds} seeds; all in decades.\nslope: of dL/dz per layer, at the fixed point, without "
         "borders. first/last: of dL/dz, mean over seeds.\nz and dL/dz: the largest error over the "
         "layers, of the mean over seeds, and of the worst seed.\n"
@@ -105,7 +107,8 @@ def without_norm(depths: list[int], width: int, seeds: int, data: str, batch_siz
         for activation, points in POINTS.items():
             for weight_variance, bias_variance in points:
                 words = (
-                    f"model.depth={depth} model.width={width} norm=none activation={activation} "
+                    f"model={model} model.depth={depth} model.width={width} norm=none "
+                    f"activation={activation} "
                     f"init=gaussian init.weight_variance={weight_variance} "
                     f"init.bias_variance={bias_variance}"
                 )
@@ -113,9 +116,10 @@ def without_norm(depths: list[int], width: int, seeds: int, data: str, batch_siz
                 profiles, spans = zip(*(differences(config) for config in configs), strict=True)
                 moments = Moments(instantiate(configs[0].activation, key="activation"))
                 theory = mean_field(moments, weight_variance, bias_variance)
+                slope = theory.slope if model == "plain_cnn" else math.nan
                 span = (statistics.fmean(column) for column in zip(*spans, strict=True))
                 errors = [largest(profile) for profile in zip(*profiles, strict=True)]
-                decades = (theory.slope, *span, *errors[0], *errors[1])
+                decades = (slope, *span, *errors[0], *errors[1])
                 cells = (depth, activation.split()[0], weight_variance, bias_variance)
                 print(row(*cells, *(f"{x:z.3f}" for x in decades)), flush=True)
 
@@ -130,8 +134,8 @@ def with_batch_norm(depth: int, width: int, seeds: int, data: str, batch_size: i
     print(f"{'activation':13} predicted  measured")
     for activation in POINTS:
         words = (
-            f"model.depth={depth} model.width={width} model.padding=circular norm=batch "
-            f"activation={activation} init=gaussian"
+            f"model=plain_cnn model.depth={depth} model.width={width} model.padding=circular "
+            f"norm=batch activation={activation} init=gaussian"
         )
         slopes = []
         for seed in range(seeds):
@@ -156,6 +160,7 @@ def with_batch_norm(depth: int, width: int, seeds: int, data: str, batch_size: i
 def main(argv: Sequence[str]) -> None:
     """Run the benchmark with command-line arguments `argv`, and print both tables."""
     parser = argparse.ArgumentParser(prog="benchmark.py theory", description=__doc__)
+    parser.add_argument("--model", choices=("plain_cnn", "resnet"), default="plain_cnn")
     parser.add_argument("--depths", type=int, nargs="+", default=[20, 56])
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=3)
@@ -163,5 +168,6 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--data", default="cifar10", help="a file of conf/data")
     given = parser.parse_args(argv)
     rest = (given.width, given.seeds, given.data, given.batch_size)
-    without_norm(given.depths, *rest)
-    with_batch_norm(max(given.depths), *rest)
+    without_norm(given.model, given.depths, *rest)
+    if given.model == "plain_cnn":
+        with_batch_norm(max(given.depths), *rest)

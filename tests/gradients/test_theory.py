@@ -111,6 +111,52 @@ def test_rectifiers_follow_matrices_of_pixel_sums_exactly(
     np.testing.assert_allclose(prediction.gradient, 0.5 * np.log10(gradients), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("padding", ["zeros", "circular"])
+def test_linear_residual_nets_follow_matrices_of_pixel_sums(padding: str) -> None:
+    """Squares of a branch and of what goes around it add up, forth and back; a stage's new channels
+    have nothing that goes around. Samples are left, and a relative error of about 1 / sqrt(10000).
+    """
+    torch.manual_seed(0)
+    net = plain_net(partial(nn.LeakyReLU, 1.0), skip=True, padding=padding, depth=14)
+    init.gaussian(net, nn.ReLU, weight_variance=0.7, bias_variance=0.3)
+    images, labels = batch(side=12)
+    strides = [1, *[1, 1] * 2, *[2, 1, 1, 1] * 2]
+    convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
+    entering = images.double().square().mean(1).flatten(1).numpy().T  # pixels by images
+    sums, around, q, block = [], [], [], entering
+    for i, (conv, stride) in enumerate(zip(convs, strides, strict=True)):
+        side = math.isqrt(len(entering))
+        sums.append(sums_over_pixels(side, stride, padding))
+        w, b = conv.weight.detach().double().numpy(), conv.bias.detach().double().numpy()
+        q.append(w.shape[1] * (w**2).mean() * (sums[-1] @ entering) + (b**2).mean())
+        if i and i % 2 == 0:
+            kept = np.arange(math.isqrt(len(block)) ** 2).reshape(2 * [math.isqrt(len(block))])
+            around.append(np.eye(len(block))[kept[:: strides[i - 1], :: strides[i - 1]].ravel()])
+            q[-1] = q[-1] + around[-1] @ block / strides[i - 1]  # the stride doubles the channels
+        entering = q[-1]
+        if i % 2 == 0:
+            block = entering
+    p = net(images).detach().double().softmax(1)
+    logits_gradient = ((p - F.one_hot(labels, 10)) / len(labels)).numpy()
+    w = net.head.weight.detach().double().numpy()
+    backward = (logits_gradient**2).sum(1) * (w**2).mean() / len(entering) ** 2
+    back = np.broadcast_to(backward, entering.shape)
+    gradients = [(logits_gradient**2).mean()]
+    for i in reversed(range(len(convs))):
+        gradients.insert(0, back.mean())
+        if i and i % 2 == 0:
+            beside = around.pop().T @ back
+        w = convs[i].weight.detach().double().numpy()
+        back = len(w) * (w**2).mean() * (sums[i].T @ back)
+        if i % 2 == 1:
+            back = back + beside
+
+    prediction = predict(net, images, labels)
+    expected = 0.5 * np.log10([values.mean() for values in q])
+    np.testing.assert_allclose(prediction.pre_activation, expected, rtol=0, atol=0.01)
+    np.testing.assert_allclose(prediction.gradient, 0.5 * np.log10(gradients), rtol=0, atol=1e-6)
+
+
 def test_corners_see_four_pixels_and_edges_six() -> None:
     net = plain_net()
     nn.init.constant_(net.stem.get_submodule("conv").weight, 1.0)  # type: ignore[arg-type]
@@ -157,13 +203,29 @@ CASES: dict[str, tuple[Activation, dict[str, object], Callable[..., None]]] = {
     "gelu": (nn.GELU, {}, partial(init.orthogonal, gain=None)),
     "rrelu": (nn.RReLU, {}, partial(init.kaiming_uniform, gain=None, mode="fan_out")),
     "default": (nn.ELU, {}, init.default),
+    "residual relu": (
+        nn.ReLU,
+        {"skip": True},
+        partial(init.kaiming_normal, gain=None, mode="fan_in"),
+    ),
+    "residual tanh": (
+        nn.Tanh,
+        {"skip": True, "padding": "circular"},
+        partial(init.gaussian, weight_variance=3.0, bias_variance=0.1),
+    ),
+    "residual sigmoid": (nn.Sigmoid, {"skip": True}, partial(init.xavier_uniform, gain=1.0)),
+    "residual gelu": (
+        nn.GELU,
+        {"skip": True, "stem_stride": 2, "depth": 20},
+        partial(init.gaussian, weight_variance=1.5, bias_variance=0.0),
+    ),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_wide_nets_are_as_predicted_absolute_level_included(case: str) -> None:
-    """Of 8 layers and 64 to 256 channels, mean over 3 nets; the first and the last layer may differ
-    by 10 decades. What is left is chance: it falls with the width."""
+    """Of 8 or 20 layers and 64 to 256 channels, mean over 3 nets; the first and the last layer may
+    differ by 10 decades. What is left is chance: it falls with the width."""
     activation, changes, initializer = CASES[case]
     errors: list[list[float]] = []
     for seed in range(3):
@@ -184,8 +246,9 @@ def test_wide_nets_are_as_predicted_absolute_level_included(case: str) -> None:
     assert torch.tensor(errors).mean(0).abs().max() < 0.08
 
 
-def test_predicting_leaves_the_net_and_the_random_state_as_they_were() -> None:
-    net = plain_net(nn.RReLU)
+@pytest.mark.parametrize("skip", [False, True])
+def test_predicting_leaves_the_net_and_the_random_state_as_they_were(skip: bool) -> None:
+    net = plain_net(nn.RReLU, skip=skip)
     images, labels = batch()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     state = torch.get_rng_state()
@@ -204,17 +267,23 @@ def test_black_images_and_vanished_gradients_give_no_nan() -> None:
     assert not any(math.isnan(value) for value in predict(net, images, labels).gradient)
 
 
+def net_with_a_weight_in_its_shortcut() -> ConvNet:
+    net = plain_net(skip=True)
+    net.get_submodule("stages.1.0").register_module("shortcut", nn.Conv2d(4, 8, 1, stride=2))
+    return net
+
+
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("make", "message"),
     [
-        ({"skip": True}, "plain nets, and stages.0.0.shortcut is a skip connection$"),
-        ({"norm": nn.BatchNorm2d}, "without a norm, and stem.norm is a BatchNorm2d$"),
+        (net_with_a_weight_in_its_shortcut, "without weights, and stages.1.0.shortcut is a Conv2d"),
+        (partial(plain_net, norm=nn.BatchNorm2d), "without a norm, and stem.norm is a BatchNorm2d"),
     ],
 )
 def test_nets_beyond_the_theory_are_named_and_refused(
-    changes: dict[str, object], message: str
+    make: Callable[[], ConvNet], message: str
 ) -> None:
-    net = plain_net(**changes)
+    net = make()
     with pytest.raises(ValueError, match=message) as refusal:
         predict(net, *batch())
     assert applies(net) == str(refusal.value)

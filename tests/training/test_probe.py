@@ -51,7 +51,7 @@ def test_the_probe_is_the_first_record_of_the_run(tmp_path: Path, words: tuple[s
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("norm=none", "model=resnet"), "skip connection"),
+        (("norm=batch", "model=resnet"), "without a norm"),
         (("norm=batch", "model=plain_cnn"), "without a norm"),
         (("norm=none", "model=plain_cnn", "init=delta_orthogonal"), "independent weights"),
     ],
@@ -62,6 +62,14 @@ def test_where_theory_does_not_apply_there_is_no_line(words: tuple[str, ...], wh
     assert found.mean_field is None
     assert found.no_theory is not None
     assert why in found.no_theory
+
+
+def test_residual_nets_have_a_line_and_no_depth_scale_of_plain_ones() -> None:
+    found = probe(small("norm=none", "model=resnet"))
+    assert found.prediction is not None
+    assert found.prediction.layers == found.flow.layers
+    assert found.mean_field is None
+    assert found.no_theory is None
 
 
 def test_plain_nets_with_batch_norm_have_a_rate_and_residual_ones_have_not() -> None:

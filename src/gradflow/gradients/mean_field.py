@@ -44,7 +44,7 @@ def gaussian_moments(activation: nn.Module, q: Tensor) -> Tensor:
     Raises:
         ValueError: the activation is not elementwise.
     """
-    phi = _single_function(activation)
+    phi = single_function(activation)
     t, weights = _quadrature()
     moments = []
     for part in torch.split(q.double().cpu(), 16):
@@ -60,7 +60,8 @@ def gaussian_moments(activation: nn.Module, q: Tensor) -> Tensor:
     return torch.cat(moments, dim=1)
 
 
-def _single_function(activation: nn.Module) -> nn.Module:
+def single_function(activation: nn.Module) -> nn.Module:
+    """Return `activation` as `gaussian_moments` takes it: in evaluation, float64, on the CPU."""
     if isinstance(activation, nn.PReLU):
         return nn.LeakyReLU(float(activation.weight.detach().double().square().mean().sqrt()))
     if isinstance(activation, nn.RReLU) and activation.training:

@@ -1,8 +1,14 @@
-"""The gradient profile of a plain net as mean-field theory predicts it, with nothing fitted.
+"""The gradient profile of a net without norms as mean-field theory predicts it, nothing fitted.
 
 Every weight is taken as independent, of its layer's own second moment; then the variance of z, and
 of dL/dz, at one pixel is a weighted sum over pixels of the layer before, or after. So one channel
 stands for all of them (Xiao et al. 2018, arXiv:1806.05393), with borders and strides as they are.
+
+Where a skip connection is added to a branch, z is the sum of a normal number and of what earlier
+layers have made, which no variance describes. (Without the nonlinearity after the addition it does:
+Yang & Schoenholz 2017, arXiv:1712.08969.) There z is sampled, at each pixel in channels of their
+own; a branch's weights, which nothing else has, make its part independent of the rest, forth and
+back.
 
 It holds for wide nets. In a narrow and deep one each layer multiplies the signal by a factor with a
 spread of its own, and the typical product lies below the mean one (Hanin & Nica 2018,
@@ -13,8 +19,9 @@ than a large one, as with GELU and sigma_w^2 = 2, such deviations feed on themse
 
 Knows `ConvNet`; the integrals over an activation are `mean_field.py`'s.
 
-Shapes: B images, H by W pixels, K classes. Maps of variances are float64 (B, 1, H, W): each image
-and each pixel has its own, since no nonlinearity treats a mixture of variances as their mean.
+Shapes: B images, S channels, H by W pixels, K classes. Maps of squares are float64 (B, S, H, W):
+each image and each pixel has its own, since no nonlinearity treats a mixture of variances as their
+mean. S is 1 where one channel stands for all.
 """
 
 from __future__ import annotations
@@ -25,8 +32,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradflow.gradients.mean_field import Moments
+from gradflow.gradients.mean_field import Moments, single_function
 from gradflow.models import ConvNet
+from gradflow.models.blocks import BasicBlock, SubsampleAndPad
+
+# Channels that are sampled in the first stage of a ResNet, and more in later ones, as they have.
+_CHANNELS = 16
 
 
 @dataclass(frozen=True)
@@ -46,14 +57,31 @@ class Prediction:
 
 @dataclass(frozen=True)
 class _Layer:
-    """One convolution and the nonlinearity after it, for one channel."""
+    """One convolution and the nonlinearity after it."""
 
     name: str  # of the nonlinearity
+    conv: nn.Conv2d
     taps: nn.Conv2d  # one channel, every weight 1: sums over the pixels that a kernel sees
-    forward_weight: float  # C_in E[w^2]: what a pixel's E[a^2] adds to E[z^2]
-    backward_weight: float  # C_out E[w^2]: what a pixel's E[(dL/dz)^2] adds to E[(dL/da)^2]
+    second_moment: float  # E[w^2]
     bias: float  # E[b^2]
+    activation: nn.Module
     moments: Moments
+    skip: int | None  # stride of the skip connection that is added to z, if one is
+    sampled: bool  # whether z is, since a skip connection takes up what phi makes of it
+
+    def forward(self, squared: Tensor) -> Tensor:
+        """Return E[z^2] of the convolution's z, one channel for all, from E[a^2]."""
+        summed: Tensor = self.taps(squared.mean(dim=1, keepdim=True))
+        return self.conv.in_channels * self.second_moment * summed + self.bias
+
+    def backward(self, gradient: Tensor, entering: Tensor) -> Tensor:
+        """Return E[(dL/da)^2], one channel for all, from E[(dL/dz)^2]; a^2 is `entering`."""
+        # The transpose of the sums, for any padding.
+        x = torch.zeros_like(entering[:, :1], requires_grad=True)
+        with torch.enable_grad():
+            summed = self.taps(x)
+        (back,) = torch.autograd.grad(summed, x, gradient.mean(dim=1, keepdim=True))
+        return self.conv.out_channels * self.second_moment * back
 
 
 def applies(net: ConvNet) -> str | None:
@@ -63,13 +91,11 @@ def applies(net: ConvNet) -> str | None:
     is 0 throughout.
     """
     for name, module in net.named_modules():
-        own_name = name.rpartition(".")[2]
-        if own_name == "shortcut":
-            return f"the theory is one of plain nets, and {name} is a skip connection"
+        own_name, kind = name.rpartition(".")[2], type(module).__name__
+        if own_name == "shortcut" and not isinstance(module, nn.Identity | SubsampleAndPad):
+            return f"the theory is one of skip connections without weights, and {name} is a {kind}"
         if own_name.startswith("norm") and not isinstance(module, nn.Identity):
-            return (
-                f"the theory is one of nets without a norm, and {name} is a {type(module).__name__}"
-            )
+            return f"the theory is one of nets without a norm, and {name} is a {kind}"
         if isinstance(module, nn.Conv2d) and bool((module.weight == 0).all(dim=(0, 1)).any()):
             return f"the theory needs independent weights, and {name} has taps that are all 0"
     return None
@@ -94,30 +120,55 @@ def predict(net: ConvNet, images: Tensor, labels: Tensor) -> Prediction:
         raise ValueError(reason)
     layers = _layers(net)
 
-    images_64 = images.cpu().double()  # maps are small, and not every accelerator has float64
-    squared = images_64.square().mean(dim=1, keepdim=True)  # E[a^2] of what enters a layer
-    variances = []  # of z
+    generator = torch.Generator().manual_seed(0)  # of its own: nobody else's numbers are used up
+    # Maps are small, and not every accelerator has float64.
+    squared = images.cpu().double().square()  # E[a^2] of what enters a layer
+    a = torch.empty(0)  # itself, sampled, where a skip connection takes it up
+    entering, slopes, pre_activation = [], [], []  # E[a^2], E[phi'(z)^2], log10 RMS of z
     for layer in layers:
-        squared_sum = _taps_sum(layer, squared)
-        variances.append(layer.forward_weight * squared_sum + layer.bias)
-        squared = layer.moments.squared(variances[-1])
-    inputs = [images_64, *variances[:-1]]  # in the shapes that the layers take
+        entering.append(squared)
+        squared_z = layer.forward(squared)
+        if layer.sampled:
+            channels = _CHANNELS * layer.conv.out_channels // layers[0].conv.out_channels
+            size = (len(images), channels, *squared_z.shape[2:])
+            normal = torch.randn(size, generator=generator, dtype=squared_z.dtype)
+            # Of mean square 1 in each image: bright ones, most of E[z^2], leave less to chance.
+            normal /= normal.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+            z = squared_z.sqrt() * normal
+            if layer.skip is not None:
+                a = a[:, :, :: layer.skip, :: layer.skip]
+                a = F.pad(a, (0, 0, 0, 0, 0, channels - a.shape[1]))
+                z, squared_z = z + a, squared_z + a.square()
+            a, slope = _value_and_slope(layer.activation, z)
+            squared, squared_slope = a.square(), slope.square()
+        else:
+            squared = layer.moments.squared(squared_z)
+            squared_slope = layer.moments.squared_slope(squared_z)
+        pre_activation.append(_log10_rms(squared_z))
+        slopes.append(squared_slope)
 
-    gradient = _squared_logit_gradient(net, images, labels)  # (B, K)
-    gradients = [gradient]  # E[(dL/dz)^2], from the logits back
+    of_logits = _squared_logit_gradient(net, images, labels)  # (B, K)
+    gradients = [_log10_rms(of_logits)]  # from the logits back
     # Each pixel has a share of 1 / HW in the average that the head takes.
     squared_weights = len(net.head.weight) * _second_moment(net.head.weight)
-    pixels = squared[0].numel()
-    squared = (squared_weights * gradient.mean(dim=1) / pixels**2).view(-1, 1, 1, 1)
-    for layer, variance, entering in zip(
-        reversed(layers), reversed(variances), reversed(inputs), strict=True
+    pixels = squared[0, 0].numel()
+    of_a = (squared_weights * of_logits.mean(dim=1) / pixels**2).view(-1, 1, 1, 1)
+    beside: tuple[Tensor, int] | None = None  # E[(dL/dz)^2] that goes around a block, its stride
+    for layer, squared_slope, squared in zip(
+        reversed(layers), reversed(slopes), reversed(entering), strict=True
     ):
-        gradients.append(squared * layer.moments.squared_slope(variance))
-        squared = layer.backward_weight * _taps_sum_back(layer, gradients[-1], entering)
+        of_z = of_a * squared_slope
+        gradients.append(_log10_rms(of_z))
+        of_a = layer.backward(of_z, squared)
+        if beside is not None:
+            around, stride = beside
+            of_a = of_a.expand_as(squared).clone()
+            of_a[:, :, ::stride, ::stride] += around[:, : squared.shape[1]]
+        beside = None if layer.skip is None else (of_z, layer.skip)
     return Prediction(
         layers=[layer.name for layer in layers] + ["head"],
-        pre_activation=[_log10_rms(variance) for variance in variances],
-        gradient=[_log10_rms(gradient) for gradient in reversed(gradients)],
+        pre_activation=pre_activation,
+        gradient=gradients[::-1],
     )
 
 
@@ -126,23 +177,33 @@ def _layers(net: ConvNet) -> list[_Layer]:
     layers: list[_Layer] = []
     tables: dict[object, Moments] = {}  # activations that are one function share a table
     conv: nn.Conv2d | None = None
+    block: BasicBlock | None = None
+    residual = any(b.shortcut is not None for b in net.modules() if isinstance(b, BasicBlock))
     for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, BasicBlock):
+            block = module
+        elif isinstance(module, nn.Conv2d):
             conv = module
         elif conv is not None and name.rpartition(".")[2].startswith("activation"):
             parameters = [tuple(p.flatten().tolist()) for p in module.parameters()]
             function = (type(module), str(module), module.training, *parameters)
             if function not in tables:
                 tables[function] = Moments(module)
-            second_moment = _second_moment(conv.weight)
+            ends = block is None or module is block.activation2  # the stem, or a block
+            skip = None
+            if block is not None and ends and block.shortcut is not None:
+                skip = block.conv1.stride[0]
             layers.append(
                 _Layer(
                     name=name,
+                    conv=conv,
                     taps=_one_channel(conv),
-                    forward_weight=conv.in_channels * second_moment,
-                    backward_weight=conv.out_channels * second_moment,
+                    second_moment=_second_moment(conv.weight),
                     bias=0.0 if conv.bias is None else _second_moment(conv.bias),
+                    activation=single_function(module),
                     moments=tables[function],
+                    skip=skip,
+                    sampled=residual and ends,
                 )
             )
     return layers
@@ -165,17 +226,13 @@ def _one_channel(conv: nn.Conv2d) -> nn.Conv2d:
     return taps
 
 
-def _taps_sum(layer: _Layer, x: Tensor) -> Tensor:
-    out: Tensor = layer.taps(x)
-    return out
-
-
-def _taps_sum_back(layer: _Layer, gradient: Tensor, entering: Tensor) -> Tensor:
-    """The transpose of `_taps_sum`, for any padding; `entering` has the shape it is to have."""
+def _value_and_slope(phi: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
+    """phi(z) and phi'(z)."""
     with torch.enable_grad():
-        x = torch.zeros_like(entering[:, :1], dtype=torch.float64, requires_grad=True)
-        (back,) = torch.autograd.grad(layer.taps(x), x, gradient)
-    return back
+        z = z.detach().requires_grad_()
+        value: Tensor = phi.forward(z * 1)  # a copy, for an activation in place
+        (slope,) = torch.autograd.grad(value.sum(), z)
+    return value.detach(), slope
 
 
 def _squared_logit_gradient(net: ConvNet, images: Tensor, labels: Tensor) -> Tensor:

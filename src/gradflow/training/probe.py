@@ -32,7 +32,7 @@ class Probe:
     flow: Flow
     verdict: Verdict  # of the layers alone: nothing has been learned yet
     prediction: Prediction | None
-    mean_field: MeanField | None  # of the layers between the first and the last
+    mean_field: MeanField | None  # of a plain net's layers between the first and the last
     batch_norm_slope: float | None  # decades a layer, for plain nets with batch norm
     no_theory: str | None  # why there is no prediction
 
@@ -55,7 +55,7 @@ def probe(config: Config) -> Probe:
         flow=flow,
         verdict=verdict,
         prediction=predict(net, images, labels) if reason is None else None,
-        mean_field=_mean_field(net) if reason is None else None,
+        mean_field=_mean_field(net) if reason is None and _is_plain(net) else None,
         batch_norm_slope=_batch_norm_slope(net),
         no_theory=reason,
     )
@@ -99,9 +99,12 @@ def _mean_field(net: ConvNet) -> MeanField:
 
 
 def _batch_norm_slope(net: ConvNet) -> float | None:
-    plain = not any(name.endswith("shortcut") for name, _ in net.named_modules())
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
-    return batch_norm_growth(_activation(net)) if plain and norms else None
+    return batch_norm_growth(_activation(net)) if _is_plain(net) and norms else None
+
+
+def _is_plain(net: ConvNet) -> bool:
+    return not any(name.endswith("shortcut") for name, _ in net.named_modules())
 
 
 def _activation(net: ConvNet) -> nn.Module:

@@ -74,6 +74,17 @@ def sums_over_pixels(side: int, stride: int, padding: str) -> NDArray[np.float64
     return matrix.reshape(outputs**2, side**2)
 
 
+def way_back(
+    net: ConvNet, images: Tensor, labels: Tensor, pixels: int
+) -> tuple[NDArray[np.float64], float]:
+    """E[(dL/da)^2] of what the average takes, pixels by images, and E[(dL/dlogits)^2]."""
+    p = net(images).detach().double().softmax(1)
+    squared = ((p - F.one_hot(labels, 10)) / len(labels)).square().numpy()
+    w = net.head.weight.detach().double().numpy()
+    of_image = squared.sum(1) * (w**2).mean() / pixels**2
+    return np.broadcast_to(of_image, (pixels, len(images))), float(squared.mean())
+
+
 @pytest.mark.parametrize("padding", ["zeros", "circular"])
 @pytest.mark.parametrize("side", [8, 11])
 @pytest.mark.parametrize("slope", [1.0, 0.2])
@@ -94,12 +105,8 @@ def test_rectifiers_follow_matrices_of_pixel_sums_exactly(
         w, b = conv.weight.detach().double().numpy(), conv.bias.detach().double().numpy()
         q.append(w.shape[1] * (w**2).mean() * (matrices[-1] @ entering) + (b**2).mean())
         entering = c * q[-1]
-    p = net(images).detach().double().softmax(1)
-    logits_gradient = ((p - F.one_hot(labels, 10)) / len(labels)).numpy()
-    w = net.head.weight.detach().double().numpy()
-    backward = (logits_gradient**2).sum(1) * (w**2).mean() / len(entering) ** 2
-    back = np.broadcast_to(backward, entering.shape)
-    gradients = [(logits_gradient**2).mean()]
+    back, of_logits = way_back(net, images, labels, pixels=len(entering))
+    gradients = [of_logits]
     for conv, matrix in zip(convs[::-1], matrices[::-1], strict=True):
         gradients.insert(0, (c * back).mean())
         w = conv.weight.detach().double().numpy()
@@ -136,12 +143,8 @@ def test_linear_residual_nets_follow_matrices_of_pixel_sums(padding: str) -> Non
         entering = q[-1]
         if i % 2 == 0:
             block = entering
-    p = net(images).detach().double().softmax(1)
-    logits_gradient = ((p - F.one_hot(labels, 10)) / len(labels)).numpy()
-    w = net.head.weight.detach().double().numpy()
-    backward = (logits_gradient**2).sum(1) * (w**2).mean() / len(entering) ** 2
-    back = np.broadcast_to(backward, entering.shape)
-    gradients = [(logits_gradient**2).mean()]
+    back, of_logits = way_back(net, images, labels, pixels=len(entering))
+    gradients = [of_logits]
     for i in reversed(range(len(convs))):
         gradients.insert(0, back.mean())
         if i and i % 2 == 0:

@@ -114,9 +114,10 @@ def without_norm(
                 )
                 configs = [config_of(words, data, batch_size, seed) for seed in range(seeds)]
                 profiles, spans = zip(*(differences(config) for config in configs), strict=True)
-                moments = Moments(instantiate(configs[0].activation, key="activation"))
-                theory = mean_field(moments, weight_variance, bias_variance)
-                slope = theory.slope if model == "plain_cnn" else math.nan
+                slope = math.nan  # a ResNet has none that is the same in every layer
+                if model == "plain_cnn":
+                    moments = Moments(instantiate(configs[0].activation, key="activation"))
+                    slope = mean_field(moments, weight_variance, bias_variance).slope
                 span = (statistics.fmean(column) for column in zip(*spans, strict=True))
                 errors = [largest(profile) for profile in zip(*profiles, strict=True)]
                 decades = (slope, *span, *errors[0], *errors[1])

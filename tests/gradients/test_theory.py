@@ -213,10 +213,14 @@ CASES: dict[str, tuple[Activation, dict[str, object], Callable[..., None]]] = {
     ),
     "residual tanh": (
         nn.Tanh,
-        {"skip": True, "padding": "circular"},
+        {"skip": True, "padding": "circular", "depth": 20},
         partial(init.gaussian, weight_variance=3.0, bias_variance=0.1),
     ),
-    "residual sigmoid": (nn.Sigmoid, {"skip": True}, partial(init.xavier_uniform, gain=1.0)),
+    "residual sigmoid": (
+        nn.Sigmoid,
+        {"skip": True, "depth": 20},
+        partial(init.xavier_uniform, gain=1.0),
+    ),
     "residual gelu": (
         nn.GELU,
         {"skip": True, "stem_stride": 2, "depth": 20},

@@ -101,6 +101,24 @@ def test_of_a_net_that_hardly_learns_the_cause_that_its_layers_show_is_told(kind
     assert diagnose(with_loss(run(), lambda step: hardly[step // 10].loss or 0)).kind == "healthy"
 
 
+@pytest.mark.parametrize("kind", [kind for kind in CAUSES if kind != "untrained"])
+def test_between_hardly_learning_and_learning_neither_verdict_is_sure(kind: str) -> None:
+    def at(gain: float) -> Verdict:
+        return diagnose(with_loss(run(**CAUSES[kind]), lambda step: CHANCE * (1 - gain)))
+
+    below, above = at(0.0299), at(0.0301)
+    assert (below.kind, above.kind) == (kind, "healthy")
+    assert below.confidence == above.confidence == pytest.approx(0.5, abs=0.01)
+    assert at(0.01).confidence > below.confidence
+    assert at(0.1).confidence > above.confidence
+
+
+def test_a_net_that_learns_a_little_has_got_over_a_loss_that_blew_up() -> None:
+    learning = with_loss(run(), lambda step: 6.0 if step == 10 else CHANCE * 0.98)
+    assert diagnose(learning).kind == "healthy"
+    assert diagnose(with_loss(learning, lambda s: 6.0 if s == 10 else CHANCE)).kind == "diverged"
+
+
 def test_a_loss_that_falls_to_chance_and_no_further_is_not_learning() -> None:
     """What a net with large initial logits does: it learns to say nothing."""
     falling = with_loss(run(), lambda step: CHANCE + max(0.0, 3 - step / 10))

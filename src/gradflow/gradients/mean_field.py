@@ -61,8 +61,13 @@ def gaussian_moments(activation: nn.Module, q: Tensor) -> Tensor:
 
 
 def single_function(activation: nn.Module) -> nn.Module:
-    """Return `activation` as `gaussian_moments` takes it: in evaluation, float64, on the CPU."""
+    """Return `activation` as `gaussian_moments` takes it: in evaluation, float64, on the CPU.
+
+    Of many slopes the root mean square, without their sign, stands for all.
+    """
     if isinstance(activation, nn.PReLU):
+        if activation.weight.numel() == 1:
+            return nn.LeakyReLU(float(activation.weight))
         return nn.LeakyReLU(float(activation.weight.detach().double().square().mean().sqrt()))
     if isinstance(activation, nn.RReLU) and activation.training:
         a, b = activation.lower, activation.upper

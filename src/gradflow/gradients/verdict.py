@@ -1,9 +1,10 @@
 """The verdict: what a run's gradients do, the evidence for it, and the words to try against it.
 
 It is taken from the record alone, by the rules of `diagnose`, in two questions. Did the loss become
-useless (diverged, exploding), or does the net learn (healthy)? And if neither: which of the known
-causes do its layers show, or are they well (untrained)? While a run is young the second question
-alone is asked, since learning cannot be seen yet, and a net whose layers are well is given time.
+useless (diverged, exploding), or does the net learn (healthy)? And if neither, or hardly: which of
+the known causes do its layers show, or are they well (untrained)? While a run is young the second
+question alone is asked, since learning cannot be seen yet, and a net whose layers are well is given
+time.
 
 How often it is right is measured by the fault suite, scripts/fault_suite.py. It knows flows,
 and neither torch nor Hydra; the overrides it names are words for a person.
@@ -37,7 +38,7 @@ _SIGNAL = 2.0  # decades that z may lose from the first to the last nonlinearity
 _FADING = 0.6  # decades of z whose loss points to small weights as the cause
 _UNITS = 0.75  # share of a layer's units that are dead, or saturated
 _LEARNED = 0.002  # of the chance level's loss: what a net must gain to have learned anything
-_CLEARLY = 0.03  # the same, below which it hardly learns: what its layers show is then the cause
+_CLEARLY = 0.03  # the same, where its layers show a cause: with less it hardly learns
 _FALLEN = 0.05  # of the first loss: the same where no logits tell the chance level
 _STEP = 0.075  # of its size, for half of the weights: nothing is left of how they were initialized
 _BLOWN_UP = 2.0  # times the chance level: a loss that far above it is worse than no answer at all
@@ -154,10 +155,6 @@ def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = N
     against = f"{present:.4g}, {'chance' if known else 'at first'} {chance:.4g}"
     needed = _LEARNED if known else _FALLEN
     learns = not young and gained > needed
-    healthy = _verdict("healthy", f"the loss is {against}", gained / needed - 1, step, None)
-    if learns and gained > _CLEARLY:
-        return healthy
-
     vanishing = _SMALL_WEIGHTS if _lost(start) > _FADING else REMEDIES["vanishing"]
     # What initialization did comes first: what training did is its consequence.
     causes: tuple[tuple[Kind, _Cause | None, tuple[str, ...]], ...] = (
@@ -171,13 +168,18 @@ def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = N
         ("dead", _units(now, now.dead, "dead"), _TRAINED_SO),
         ("saturated", _units(now, now.saturated, "saturated"), _TRAINED_SO),
     )
-    for kind, cause, remedies in causes:
-        if cause is not None:
-            said, beyond, layer = cause
-            said += f"; the loss is {against}" if learns else ""
-            return replace(_verdict(kind, said, beyond, step, layer), remedies=remedies)
-    if learns:
-        return healthy
+    # A net that learns has got over what training did in between.
+    told = (cause for cause in causes if cause[1] and not (learns and cause[0] == "diverged"))
+    kind, cause, remedies = next(told, ("healthy", None, ()))
+    if cause is not None:
+        needed = max(needed, _CLEARLY)
+    if not young and gained > needed:
+        return _verdict("healthy", f"the loss is {against}", gained / needed - 1, step, None)
+    if cause is not None:
+        said, beyond, layer = cause
+        if learns:
+            said, beyond = f"{said}; the loss is {against}", min(beyond, 1 - gained / needed)
+        return replace(_verdict(kind, said, beyond, step, layer), remedies=remedies)
     blind = _unjudged(start)
     if young or step < _PATIENCE:
         said = blind or "no layer shows anything amiss so far"

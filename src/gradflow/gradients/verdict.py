@@ -146,16 +146,18 @@ def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = N
             return _verdict("exploding", f"{grown[0]}; {said}", grown[1], step, grown[2])
         return _verdict("diverged", said, math.inf, step, None if where == "loss" else where)
 
-    losses = [flow.known_loss for flow in seen if flow.known_loss is not None]
     known = start.outputs > 1
-    chance = math.log(start.outputs) if known else losses[0][0] if losses else math.inf
-    present, batches = _mean_of_latest(losses) or (chance, 0)
+    first = next((flow.known_loss[0] for flow in seen if flow.known_loss), math.inf)
+    chance = math.log(start.outputs) if known else first
+    present, batches = _mean_of_latest(seen) or (chance, 0)
     young = step < _EARLY or batches < _BATCHES  # or the loss is not known at all
     gained = (chance - present) / chance if chance else 0.0
     against = f"{present:.4g}, {'chance' if known else 'at first'} {chance:.4g}"
     needed = _LEARNED if known else _FALLEN
     learns = not young and gained > needed
     vanishing = _SMALL_WEIGHTS if _lost(start) > _FADING else REMEDIES["vanishing"]
+    # A net that learns has got over what its training did in between.
+    divergence = () if learns else (_blown_up(finite, chance), _steps_too_large(finite))
     # What initialization did comes first: what training did is its consequence.
     causes: tuple[tuple[Kind, _Cause | None, tuple[str, ...]], ...] = (
         ("dead", _units(start, start.dead, "dead"), REMEDIES["dead"]),
@@ -163,14 +165,11 @@ def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = N
         ("frozen", _frozen(start), REMEDIES["frozen"]),
         ("vanishing", _vanishing(start), vanishing),
         ("exploding", _exploding(start), REMEDIES["exploding"]),
-        ("diverged", _blown_up(finite, chance), REMEDIES["diverged"]),
-        ("diverged", _steps_too_large(finite), REMEDIES["diverged"]),
+        *(("diverged", cause, REMEDIES["diverged"]) for cause in divergence),
         ("dead", _units(now, now.dead, "dead"), _TRAINED_SO),
         ("saturated", _units(now, now.saturated, "saturated"), _TRAINED_SO),
     )
-    # A net that learns has got over what training did in between.
-    told = (cause for cause in causes if cause[1] and not (learns and cause[0] == "diverged"))
-    kind, cause, remedies = next(told, ("healthy", None, ()))
+    kind, cause, remedies = next((cause for cause in causes if cause[1]), ("healthy", None, ()))
     if cause is not None:
         needed = max(needed, _CLEARLY)
     if not young and gained > needed:
@@ -189,13 +188,15 @@ def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = N
     return _verdict("untrained", said, 1 - gained / needed, step, None)
 
 
-def _mean_of_latest(losses: Sequence[tuple[float, int]]) -> tuple[float, int] | None:
+def _mean_of_latest(flows: Sequence[Flow]) -> tuple[float, int] | None:
     """Return the mean loss over the latest records that hold enough batches, and how many."""
     total, batches = 0.0, 0
-    for loss, of_loss in reversed(losses):
+    for flow in reversed(flows):
         if batches >= _BATCHES:
             break
-        total, batches = total + loss * of_loss, batches + of_loss
+        if flow.known_loss is not None:
+            loss, of_loss = flow.known_loss
+            total, batches = total + loss * of_loss, batches + of_loss
     return (total / batches, batches) if batches else None
 
 

@@ -14,14 +14,13 @@ import statistics
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradflow.config import Config, compose, instantiate
-from gradflow.gradients.layers import LayerWatch
 from gradflow.gradients.mean_field import Moments, batch_norm_growth, mean_field
 from gradflow.gradients.theory import predict
 from gradflow.training.build import build_data, build_net
+from gradflow.training.probe import measure
 
 # sigma_w^2 and sigma_b^2: mostly one that vanishes, the critical one or near it, and one with bias.
 POINTS: dict[str, list[tuple[float, float]]] = {
@@ -33,19 +32,6 @@ POINTS: dict[str, list[tuple[float, float]]] = {
     "gelu": [(1, 0), (2, 0), (2, 0.2)],
 }
 Profile = tuple[list[float], list[float]]  # log10 RMS of z (without the logits), and of dL/dz
-
-
-def measure(net: nn.Module, images: Tensor, labels: Tensor) -> tuple[list[str], Profile]:
-    """Give the layers' names and their profile, from one pass forward and back."""
-    watch = LayerWatch(net, images=None)
-    watch.start(measuring=True)
-    F.cross_entropy(net(images), labels).backward()
-    found = watch.collect()
-    watch.close()
-    assert found is not None
-    elements = torch.tensor(found.elements, dtype=torch.float64)[:, None]
-    log10_rms = (found.values[:, [0, 2]] / elements.sqrt()).log10()
-    return found.names, (log10_rms[:-1, 0].tolist(), log10_rms[:, 1].tolist())
 
 
 def config_of(words: str, data: str, batch_size: int, seed: int) -> Config:
@@ -66,8 +52,9 @@ def differences(config: Config) -> tuple[Profile, tuple[float, float]]:
     """Predicted minus measured by layer; the first layer's gradient over the last's, both ways."""
     net, images, labels = net_and_batch(config)
     prediction = predict(net, images, labels)  # type: ignore[arg-type]
-    names, (z, gradient) = measure(net, images, labels)
-    assert prediction.layers == names
+    flow = measure(net, images, labels)
+    assert prediction.layers == flow.layers
+    z, gradient = flow.pre_activation.tolist()[:-1], flow.gradient.tolist()
     pairs = ((prediction.pre_activation, z), (prediction.gradient, gradient))
     errors = tuple([p - m for p, m in zip(*pair, strict=True)] for pair in pairs)
     spans = (prediction.gradient[0] - prediction.gradient[-1], gradient[0] - gradient[-1])
@@ -122,7 +109,10 @@ def without_norm(
                 errors = [largest(profile) for profile in zip(*profiles, strict=True)]
                 decades = (slope, *span, *errors[0], *errors[1])
                 cells = (depth, activation.split()[0], weight_variance, bias_variance)
-                print(row(*cells, *(f"{x:z.3f}" for x in decades)), flush=True)
+                print(
+                    row(*cells, *("-" if math.isnan(x) else f"{x:z.3f}" for x in decades)),
+                    flush=True,
+                )
 
 
 def with_batch_norm(depth: int, width: int, seeds: int, data: str, batch_size: int) -> None:
@@ -141,8 +131,8 @@ def with_batch_norm(depth: int, width: int, seeds: int, data: str, batch_size: i
         slopes = []
         for seed in range(seeds):
             config = config_of(words, data, batch_size, seed)
-            names, (_, gradient) = measure(*net_and_batch(config))
-            layers = list(zip(names, gradient, strict=True))
+            flow = measure(*net_and_batch(config))
+            layers = list(zip(flow.layers, flow.gradient.tolist(), strict=True))
             growth = [
                 value - next_value
                 for (name, value), (next_name, next_value) in itertools.pairwise(layers)

@@ -32,6 +32,7 @@ from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.service import settled_cpu_seconds
 from gradflow.config import Config, compose
 from gradflow.gradients.monitor import GradientMonitor
 from gradflow.gradients.record import FOLDER
@@ -170,10 +171,10 @@ class Watched:
     def take(self, steps: int) -> Cost:
         """Take a turn."""
         wandb.run = self.run  # to which the hooks of wandb.watch log
-        service, cpu, wall = _settled_service(), time.process_time(), time.perf_counter()
+        service, cpu, wall = settled_cpu_seconds(), time.process_time(), time.perf_counter()
         self.turns.take(steps)
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        return Cost(cpu, wall, _settled_service() - service)
+        return Cost(cpu, wall, settled_cpu_seconds() - service)
 
     def finish(self) -> None:
         """Take the last step, and close the files."""
@@ -200,36 +201,6 @@ class Watched:
 
 def _wandb_run(config: Config, folder: Path) -> Any:
     return start_run("offline", config, folder, folder.name, Status("running"))
-
-
-def _settled_service() -> float:
-    """CPU seconds of all processes below this one, once they have nothing left to do."""
-    before = _service()
-    while True:
-        time.sleep(0.03)  # the system counts in units of 0.01 s
-        now = _service()
-        if now == before:
-            return now
-        before = now
-
-
-def _service() -> float:
-    """CPU seconds of all processes below this one; 0 where there is no /proc."""
-    below, ticks = {os.getpid()}, 0
-    stats = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = path.read_text()
-        except OSError:  # it has just ended
-            continue
-        # The name, in brackets, may hold blanks. After it: state, parent, …, utime, stime.
-        words = text.rpartition(")")[2].split()
-        stats.append((int(path.parent.name), int(words[1]), int(words[11]) + int(words[12])))
-    for pid, parent, used in sorted(stats):  # a parent is older than its children
-        if parent in below:
-            below.add(pid)
-            ticks += used
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def measure(case: Case, threads: int, rounds: int, cadence: int, folder: Path) -> list[Watched]:

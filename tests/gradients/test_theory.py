@@ -121,7 +121,7 @@ def test_rectifiers_follow_matrices_of_pixel_sums_exactly(
 @pytest.mark.parametrize("padding", ["zeros", "circular"])
 def test_linear_residual_nets_follow_matrices_of_pixel_sums(padding: str) -> None:
     """Squares of a branch and of what goes around it add up, forth and back; a stage's new channels
-    have nothing that goes around. Samples are left, and a relative error of about 1 / sqrt(10000).
+    have nothing that goes around. What is left for z is that it is sampled: of a million numbers, most weight is on few images.
     """
     torch.manual_seed(0)
     net = plain_net(partial(nn.LeakyReLU, 1.0), skip=True, padding=padding, depth=14)
@@ -156,7 +156,7 @@ def test_linear_residual_nets_follow_matrices_of_pixel_sums(padding: str) -> Non
 
     prediction = predict(net, images, labels)
     expected = 0.5 * np.log10([values.mean() for values in q])
-    np.testing.assert_allclose(prediction.pre_activation, expected, rtol=0, atol=0.01)
+    np.testing.assert_allclose(prediction.pre_activation, expected, rtol=0, atol=0.002)
     np.testing.assert_allclose(prediction.gradient, 0.5 * np.log10(gradients), rtol=0, atol=1e-6)
 
 

@@ -121,7 +121,8 @@ def test_rectifiers_follow_matrices_of_pixel_sums_exactly(
 @pytest.mark.parametrize("padding", ["zeros", "circular"])
 def test_linear_residual_nets_follow_matrices_of_pixel_sums(padding: str) -> None:
     """Squares of a branch and of what goes around it add up, forth and back; a stage's new channels
-    have nothing that goes around. What is left for z is that it is sampled: of a million numbers, most weight is on few images.
+    have nothing that goes around. What is left is that z is sampled: of a million numbers, and most
+    weight is on few images.
     """
     torch.manual_seed(0)
     net = plain_net(partial(nn.LeakyReLU, 1.0), skip=True, padding=padding, depth=14)

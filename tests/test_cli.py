@@ -49,6 +49,19 @@ def test_other_errors_keep_their_traceback(error: Exception) -> None:
         cli.run(main)
 
 
+def test_a_value_error_of_a_project_below_a_folder_called_hydra_keeps_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "hydra" / "project"
+    folder.mkdir(parents=True)
+    (folder / "own_net.py").write_text("def main():\n    raise ValueError('a bug')\n")
+    monkeypatch.syspath_prepend(str(folder))
+    import own_net
+
+    with pytest.raises(ValueError, match="a bug"):
+        cli.run(own_net.main)
+
+
 def test_an_interrupt_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     def main() -> None:
         raise KeyboardInterrupt

@@ -165,8 +165,7 @@ class Watched:
             logger.watch(classifier, log="gradients", log_freq=self.every, log_graph=False)
             self.callbacks.append(_WriteWatched(logger, self.every))
         trainer.callbacks = [*self.callbacks, self.turns]  # type: ignore[attr-defined]
-        batches = data.batches(data.load(), seed=0, channels_last=config.channels_last).train
-        self.turns.start(trainer, classifier, batches)
+        self.turns.start(trainer, classifier, data.train_dataloader())
 
     def take(self, steps: int) -> Cost:
         """Take a turn."""

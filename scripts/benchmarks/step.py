@@ -93,11 +93,9 @@ def main(argv: Sequence[str]) -> None:
         common = ["data=synthetic", "clip=norm", "logger=none", "monitor=none", "trainer=cpu"]
         config = compose([*common, *words, f"steps={steps + _WARM_UP}", "validate_every=1000000"])
         data = build_data(config)
-        splits = data.load()
-
         pairs = []
         for number in range(rounds):
-            batches = data.batches(splits, seed=number, channels_last=True).train
+            batches = data.train_dataloader()
             sides = [template_seconds, bare_seconds]
             order = sides if number % 2 else sides[::-1]  # neither side always goes first
             took = {side: side(config, batches) for side in order}

@@ -43,7 +43,7 @@ def config_of(words: str, data: str, batch_size: int, seed: int) -> Config:
 def net_and_batch(config: Config) -> tuple[nn.Module, Tensor, Tensor]:
     """Build the net and the first batch that a run of `config` would begin with."""
     data = build_data(config)
-    images, labels = next(iter(data.batches(data.load(), seed=config.seed).train))
+    images, labels = next(iter(data.train_dataloader()))
     torch.manual_seed(config.seed)
     return build_net(config, data.num_classes), images, labels
 

@@ -27,6 +27,7 @@ from gradflow.gradients.record import read_gradients
 from gradflow.gradients.verdict import diagnose_record
 from gradflow.training.build import build_classifier, build_data
 from gradflow.training.quiet import quieten
+from gradflow.training.seeding import SeedBatches
 
 RESULTS = Path(__file__).with_name("results.csv")
 _OUTCOME = "outcome.json"  # in a run's folder: what is measured apart from the record
@@ -74,11 +75,9 @@ def _train(task: tuple[Case, Path]) -> str:
     config = compose([*case.words, "logger=none", "threads=1"])
     seed_everything(config.seed, verbose=False)
     data = build_data(config)
-    splits = data.load()
     classifier = build_classifier(config, data.num_classes)
     if case.bias is not None:
         _shift(classifier.net, case.bias, case.random_sign)
-    batches = data.batches(splits, seed=config.seed, channels_last=True)
     peers = PeerWatch(_EVERY)
     trainer = Trainer(
         max_steps=config.steps,
@@ -91,10 +90,10 @@ def _train(task: tuple[Case, Path]) -> str:
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        callbacks=[GradientMonitor(_EVERY), peers],
+        callbacks=[GradientMonitor(_EVERY), SeedBatches(config.seed), peers],
     )
-    trainer.fit(classifier, batches.train)
-    accuracy = _accuracy(classifier.net, batches.validation)
+    trainer.fit(classifier, data.train_dataloader())
+    accuracy = _accuracy(classifier.net, data.val_dataloader())
     outcome = {"accuracy": round(accuracy, 4), **answers(peers.steps, accuracy)}
     (folder / _OUTCOME).write_text(json.dumps(outcome))
     return case.name

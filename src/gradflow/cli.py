@@ -80,8 +80,9 @@ def _run(main: Callable[[], object]) -> None:
 
 def _is_raised_in_hydra(error: BaseException) -> bool:
     """Some of Hydra's own refusals, such as of `model=null`, are no HydraException."""
-    where = traceback.extract_tb(error.__traceback__)[-1].filename
-    return f"{os.sep}hydra{os.sep}" in where
+    frames = list(traceback.walk_tb(error.__traceback__))
+    module: str = frames[-1][0].f_globals.get("__name__", "")
+    return module.partition(".")[0] == "hydra"
 
 
 def _reader_has_left() -> bool:

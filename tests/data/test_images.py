@@ -41,14 +41,12 @@ def test_nothing_is_held_out_when_nothing_is_asked_for() -> None:
     assert len(train.labels) == 100
     assert len(validation.labels) == 0
     data = Synthetic(validation=0)
-    assert len(data.batches(data.load(), seed=0).validation) == 0
+    assert data.val_dataloader() == []
 
 
 def test_the_held_out_images_are_the_same_for_every_seed() -> None:
-    data = Synthetic()
-    splits = data.load()
-    first, second = (data.batches(splits, seed=seed) for seed in (0, 1))
-    for (x, y), (u, v) in zip(first.validation, second.validation, strict=True):
+    first, second = (Synthetic(seed=seed).val_dataloader() for seed in (0, 1))
+    for (x, y), (u, v) in zip(first, second, strict=True):
         assert torch.equal(x, u)
         assert torch.equal(y, v)
 
@@ -58,8 +56,8 @@ def test_batches_of_all_splits_are_normalized_by_the_training_split() -> None:
     splits = data.load()
     pixels = splits.train.images.double() / 255
     mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3), correction=0)
-    batches = data.batches(splits, seed=0)
-    for split, made in ((splits.validation, batches.validation), (splits.test, batches.test)):
+    made_of = ((splits.validation, data.val_dataloader()), (splits.test, data.test_dataloader()))
+    for split, made in made_of:
         expected = (split.images.double() / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
         values = torch.cat([images for images, _ in made]).double()
         torch.testing.assert_close(values, expected, rtol=0, atol=1e-6)

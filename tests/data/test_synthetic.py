@@ -40,8 +40,7 @@ def test_shapes_are_those_of_cifar10_and_classes_are_equal_in_number() -> None:
 
 def test_a_linear_classifier_learns_the_classes_from_augmented_batches() -> None:
     data = Synthetic(train_images=1200, test_images=300, validation=200, batch_size=50)
-    batches = data.batches(data.load(), seed=0)
-    train, test = gathered(batches.train), gathered(batches.test)
+    train, test = gathered(data.train_dataloader()), gathered(data.test_dataloader())
     assert linear_accuracy(train, test) > 0.7
     shuffled = train[1][torch.randperm(1000, generator=torch.Generator().manual_seed(0))]
     assert linear_accuracy((train[0], shuffled), test) < 0.2

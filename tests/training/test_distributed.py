@@ -14,6 +14,7 @@ from gradflow.gradients.record import read_gradients
 pytestmark = pytest.mark.distributed
 # Without batch statistics and random crops, two shares of a batch are one batch.
 EXACT = [*SMALL, "norm=none", "data.pad=0", "data.flip=false", "monitor.every_n_steps=1"]
+HERE = Path(__file__).parent
 DYING = "tests/training/dying_run.py"
 DDP = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 
@@ -51,6 +52,27 @@ def test_two_processes_have_the_gradient_of_one_with_the_doubled_batch(tmp_path:
     assert [job.name for job in jobs] == ["seed_0", "seed_1"]
     assert [status(job)["state"] for job in jobs] == ["finished", "finished"]
     assert_same_gradients(jobs[1], single)
+    assert_same_curves(jobs[1], single)
+
+
+def assert_same_curves(one: Path, other: Path) -> None:
+    """Figures are those of all processes, not of the first."""
+    a, b = (pl.read_csv(folder / "metrics.csv").drop_nulls("train/loss") for folder in (one, other))
+    assert a["step"].to_list() == b["step"].to_list() == [3, 7]
+    for name in ("train/loss", "train/accuracy"):
+        torch.testing.assert_close(a[name].to_torch(), b[name].to_torch(), rtol=1e-4, atol=1e-5)
+    assert status(one)["metrics"] == pytest.approx(status(other)["metrics"], rel=1e-4, abs=1e-5)
+
+
+def test_a_loss_that_is_not_finite_in_one_process_ends_the_run_in_all(tmp_path: Path) -> None:
+    (tmp_path / "unequal_nets.py").write_text((HERE / "unequal_nets.py").read_text())
+    folder = tmp_path / "run"
+    net = "model._target_=unequal_nets.NotFiniteOnRankOne"
+    words = [*SMALL, *DDP, net, "init=default", "test=false"]
+    done = run(tmp_path, *words, f"hydra.run.dir={folder}")
+    assert done.returncode == 0, done.stderr
+    assert status(folder)["state"] == "finished"
+    assert status(folder)["diverged_at"] == 4
 
 
 @pytest.mark.slow

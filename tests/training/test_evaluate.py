@@ -30,6 +30,26 @@ def test_an_evaluated_checkpoint_has_the_figures_of_its_run(tmp_path: Path, conf
     assert again == {name: recorded[name] for name in again}
 
 
+@pytest.mark.parametrize(
+    "callback",
+    [
+        "{_target_: ending.HalveAtEnd}",
+        "{_target_: ending.ValidateOthers}",
+        "{_target_: lightning.pytorch.callbacks.EMAWeightAveraging, decay: 0.9}",
+        "{_target_: ending.EndAt, step: 25}",
+    ],
+)
+def test_the_figures_of_the_end_are_of_the_weights_of_the_end(
+    tmp_path: Path, conf: Path, monkeypatch: pytest.MonkeyPatch, callback: str
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    words = [*WORDS, "lr=0.02", f"+callbacks.exchange={callback}"]
+    recorded = train(compose(words, conf), tmp_path)
+    again = evaluate(tmp_path)
+    assert len(again) == 4
+    assert again == {name: recorded[name] for name in again}
+
+
 def test_the_best_checkpoint_is_at_least_as_accurate_as_every_validation(
     tmp_path: Path, conf: Path
 ) -> None:

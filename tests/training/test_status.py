@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gradflow.training.status import Status, claimed
+from gradflow.training.status import Status, claimed, git_state
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -66,3 +67,31 @@ def test_no_file_beside_it_survives_a_failure_or_the_next_claim(
     (tmp_path / ".status.json.123").touch()
     with claimed(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_the_commit_is_that_of_the_code_wherever_a_run_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Path(__file__).parent
+    expected = git(here, "rev-parse", "HEAD")
+    git(tmp_path, "init", "-q")
+    git(
+        tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--allow-empty", "-qm", "x"
+    )
+    other = git(tmp_path, "rev-parse", "HEAD")
+    monkeypatch.chdir(tmp_path)
+    assert git_state()["commit"] == expected != other
+
+
+@pytest.mark.parametrize("name", ["data", "outputs", "multirun", ".venv"])
+def test_a_link_where_a_folder_is_ignored_is_ignored_too(tmp_path: Path, name: str) -> None:
+    repository = Path(__file__).parents[2]
+    (tmp_path / ".gitignore").write_text((repository / ".gitignore").read_text())
+    git(tmp_path, "init", "-q")
+    (tmp_path / name).symlink_to(repository / "src")
+    assert git(tmp_path, "status", "--porcelain") == "?? .gitignore"
+
+
+def git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

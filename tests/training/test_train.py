@@ -269,13 +269,105 @@ def test_accumulating_two_batches_is_one_batch_of_twice_the_size(tmp_path: Path)
     )
 
 
+def test_a_group_of_accumulated_batches_is_whole_wherever_an_epoch_ends(tmp_path: Path) -> None:
+    """An epoch has 5 batches of 40 images, so that its last one would be a group by itself."""
+    words = ["norm=none", "data.pad=0", "data.flip=false", "steps=7", "precision=64-true"]
+    words += ["monitor.every_n_steps=1", "validate_every=2"]
+    fit(tmp_path / "two", *words, "accumulate=2", "data.batch_size=40")
+    fit(tmp_path / "one", *words, "data.batch_size=80")
+    two, one = (
+        read_gradients(tmp_path / name).filter(pl.col("kind") == "gradient")
+        for name in ("two", "one")
+    )
+    assert one["step"].unique().sort().to_list() == list(range(7))
+    torch.testing.assert_close(two["norm"].to_torch(), one["norm"].to_torch(), rtol=1e-5, atol=0)
+    for name in ("two", "one"):
+        validated = [row for row in rows_of(tmp_path / name) if row["validation/loss"]]
+        assert [int(row["step"]) for row in validated] == [1, 3, 5, 7]
+
+
+def test_a_run_cut_off_inside_a_group_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    words = ["accumulate=2", "data.batch_size=40", "validate_every=3"]
+    fit(tmp_path / "whole", *words)
+    patch, original = pytest.MonkeyPatch(), Classifier.training_step
+
+    def crashing(self: Classifier, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.global_step == 5 and batch_idx % 2 == 1:  # the second batch of step 5
+            raise ArithmeticError
+        return original(self, batch, batch_idx)
+
+    patch.setattr(Classifier, "training_step", crashing)
+    with pytest.raises(ArithmeticError):
+        fit(tmp_path / "cut", *words)
+    patch.undo()
+    assert checkpoint(tmp_path / "cut")["global_step"] == 3
+    fit(tmp_path / "cut", *words)
+    assert same_weights(tmp_path / "cut", tmp_path / "whole")
+    assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_steps_after_the_last_full_window_are_logged_too(tmp_path: Path) -> None:
+    fit(tmp_path, "steps=10", "log_every=4")
+    logged = [row for row in rows_of(tmp_path) if row["train/loss"]]
+    assert [int(row["step"]) for row in logged] == [3, 7, 9]
+    assert all(row["gradient_norm/total_before_clipping"] for row in logged)
+
+
+def test_a_divergence_after_the_last_full_window_is_seen(tmp_path: Path) -> None:
+    calls, original = [0], torch.nn.functional.cross_entropy
+
+    def nan_at_the_tenth_step(*args: Any, **more: Any) -> torch.Tensor:
+        calls[0] += 1
+        return original(*args, **more) * (math.nan if calls[0] == 10 else 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.functional, "cross_entropy", nan_at_the_tenth_step)
+        fit(tmp_path, "steps=10", "log_every=4", "data.validation=0", "test=false")
+    status = Status.read(tmp_path)
+    assert status is not None
+    assert status.diverged_at == 10
+    assert not math.isfinite(status.metrics["train/loss"])
+
+
+def test_a_run_that_a_callback_ends_early_logs_its_last_steps(tmp_path: Path) -> None:
+    early = "+callbacks.early={_target_: ending.EndAt, step: 6}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        fit(tmp_path, "steps=20", "log_every=4", early)
+    logged = [row for row in rows_of(tmp_path) if row["train/loss"]]
+    assert [int(row["step"]) for row in logged] == [3, 5]
+
+
+def test_the_norm_before_clipping_is_that_of_the_gradients_and_after_it_the_threshold(
+    tmp_path: Path,
+) -> None:
+    fit(tmp_path, "clip=norm", "clip.max_norm=0.01", "monitor.every_n_steps=1")
+    record = read_gradients(tmp_path).filter(pl.col("kind") == "gradient")
+    squares = record.group_by("step").agg(pl.col("norm").pow(2).sum())
+    expected = {step: math.sqrt(total) for step, total in squares.iter_rows()}
+    logged = [row for row in rows_of(tmp_path) if row["train/loss"]]
+    assert len(logged) == 2
+    for row in logged:
+        before, after = (
+            float(row[f"gradient_norm/total_{when}_clipping"]) for when in ("before", "after")
+        )
+        assert before == pytest.approx(expected[int(row["step"])], rel=1e-5)
+        assert before > 0.1
+        assert after == pytest.approx(0.01, rel=1e-4)
+
+
 def crash(where: str, step: int) -> pytest.MonkeyPatch:
     """Make the Classifier's method `where` raise at `step`, until `.undo()`."""
     patch = pytest.MonkeyPatch()
     original = getattr(Classifier, where)
 
     def crashing(self: Classifier, *args: Any) -> Any:
-        if self.global_step == step:
+        if where == "test_step" or self.global_step == step:  # the test has a trainer of its own
             raise ArithmeticError("crash")
         return original(self, *args)
 

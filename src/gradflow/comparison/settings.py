@@ -8,11 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-# What changes no number of a run, or is said in other words.
-_SILENT = (
-    *("axes", "logger", "study", "threads"),
-    *("data.root", "data.source", "data.min_rate", "data.stall_timeout"),
-)
+# Keys that no run differs in: where it is logged, what it belongs to, and what is said again.
+_NOT_SETTINGS = ("axes", "ignored_keys", "logger", "study")
 # In this order, before all else: what a run is called by.
 _FIRST = ("case", "pathology", "remedy")
 
@@ -26,25 +23,38 @@ class HasSettings(Protocol):
     def typed(self) -> tuple[str, ...]: ...  # noqa: D102
 
 
-def flatten(config: Mapping[str, Any], axes: Mapping[str, str]) -> dict[str, Any]:
-    """Return every value by the word that sets it: `activation`, `model.depth`, `seed` …
+def numbers(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return by dotted key every value that may change a number of the run.
 
-    An axis stands for its choice; what the choice holds follows under dotted words.
+    The others are `logger`, `study`, and those that the configuration's own `ignored_keys` name.
     """
-    flat: dict[str, Any] = {key: config.get(key, axes.get(key)) for key in _FIRST}
-    flat |= {key: value for key, value in axes.items() if key != "logger"}
+    ignored = (*_NOT_SETTINGS, *(config.get("ignored_keys") or ()))
+    flat: dict[str, Any] = {}
 
     def walk(prefix: str, values: Mapping[str, Any]) -> None:
         for key, value in values.items():
             word = f"{prefix}.{key}" if prefix else str(key)
-            if word in _SILENT or word in _FIRST:
+            if word in ignored:
                 continue
-            if isinstance(value, Mapping):
+            if isinstance(value, Mapping) and value:
                 walk(word, value)
-            elif word not in axes:
+            else:
                 flat[word] = value
 
     walk("", config)
+    return flat
+
+
+def flatten(config: Mapping[str, Any], axes: Mapping[str, str]) -> dict[str, Any]:
+    """Return every setting by the word that sets it: `activation`, `model.depth`, `seed` …
+
+    An axis stands for its choice; what the choice holds follows under dotted words.
+    """
+    flat: dict[str, Any] = {key: config.get(key, axes.get(key)) for key in _FIRST}
+    flat |= {axis: choice for axis, choice in axes.items() if axis not in _NOT_SETTINGS}
+    for word, value in numbers(config).items():
+        if word not in axes and word.partition(".")[0] not in _FIRST:
+            flat[word] = value
     return flat | {key: axes[key] for key in _FIRST if key in axes}
 
 

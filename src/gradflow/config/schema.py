@@ -115,6 +115,7 @@ class Config(_Closed):
     remedy: dict[str, str]
     case: str | None
     study: Study | None
+    ignored_keys: list[str]
     axes: dict[str, str]
 
     def save(self, path: Path) -> None:

@@ -6,7 +6,7 @@ Knows nothing of Lightning, Weights & Biases or Hydra; everything comes in as an
 from gradflow.data.batches import Batches, EvaluationBatches, TrainingBatches
 from gradflow.data.cifar10 import CIFAR10
 from gradflow.data.errors import DataError
-from gradflow.data.images import ImageData, Images, SplitBatches, Splits
+from gradflow.data.images import ImageData, Images, Splits
 from gradflow.data.synthetic import Synthetic
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "EvaluationBatches",
     "ImageData",
     "Images",
-    "SplitBatches",
     "Splits",
     "Synthetic",
     "TrainingBatches",

@@ -176,9 +176,10 @@ class TrainingBatches(Batches):
     `state_dict`, in another: no image is seen twice in an epoch, or never. Whoever only wants to
     look takes the state before and loads it after.
 
-    An epoch is N images less the last incomplete batch. Of several ranks, each takes its
-    interleaved share of the same order, so that the k-th batches of all ranks together are the
-    k-th batch of one process with batch_size * world_size.
+    An epoch is N images less the last incomplete group of `group` batches, whose gradients one
+    step accumulates. Of several ranks, each takes its interleaved share of the same order, so that
+    the k-th batches of all ranks together are the k-th batch of one process with
+    batch_size * world_size.
     """
 
     def __init__(
@@ -194,29 +195,32 @@ class TrainingBatches(Batches):
         channels_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        group: int = 1,
     ) -> None:
-        """Take the images of all ranks. ValueError when they do not fill one batch on each."""
+        """Take the images of all ranks. ValueError when they do not fill one group on each."""
         super().__init__(
             images, labels, statistics, batch_size=batch_size, channels_last=channels_last
         )
         if seed < 0:
             raise ValueError(f"seed={seed}: must be at least 0")
-        if batch_size * world_size > len(labels):
+        if batch_size * world_size * group > len(labels):
             raise ValueError(
-                f"batch_size={batch_size}: must be at most {len(labels) // world_size}, "
-                f"with {len(labels)} training images on {world_size} process(es)"
+                f"batch_size={batch_size}: must be at most {len(labels) // world_size // group}, "
+                f"with {len(labels)} training images on {world_size} process(es) and {group} "
+                "batch(es) a step"
             )
         self._seed = seed
         self._pad = pad
         self._flip = flip
         self._rank = rank
         self._world_size = world_size
+        self._length = len(labels) // (batch_size * world_size) // group * group
         self._epoch = 0
         self._position = 0
         self._drawn: tuple[int, _Draws] | None = None
 
     def __len__(self) -> int:
-        return len(self._labels) // (self.batch_size * self._world_size)
+        return self._length
 
     def to(self, device: torch.device | str) -> Self:
         """Move the images to `device`; the batches stay the same."""

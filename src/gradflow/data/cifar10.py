@@ -33,6 +33,8 @@ class CIFAR10(ImageData):
         validation: int = 5000,
         pad: int = 4,
         flip: bool = True,
+        seed: int = 0,
+        channels_last: bool = False,
     ) -> None:
         """Take where the data is kept and fetched from; the rest as in ImageData.
 
@@ -48,6 +50,8 @@ class CIFAR10(ImageData):
             validation=validation,
             pad=pad,
             flip=flip,
+            seed=seed,
+            channels_last=channels_last,
         )
         self.root = Path(root).expanduser()
         self.source = [source] if isinstance(source, str) else list(source)

@@ -6,12 +6,18 @@ cut (`batches.py`).
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
+from lightning import LightningDataModule
 from torch import Tensor
 
-from gradflow.data.batches import Batches, EvaluationBatches, TrainingBatches, channel_statistics
+from gradflow.data.batches import (
+    EvaluationBatches,
+    Statistics,
+    TrainingBatches,
+    channel_statistics,
+)
 
 
 class Images(NamedTuple):
@@ -29,31 +35,38 @@ class Splits(NamedTuple):
     test: Images
 
 
-class SplitBatches(NamedTuple):
-    """One sequence of batches for each split."""
+class ImageData(LightningDataModule, ABC):
+    """A data set as a config describes it. Building one is cheap and touches no disk.
 
-    train: Batches
-    validation: Batches
-    test: Batches
-
-
-class ImageData(ABC):
-    """A data set as a config describes it. Building one is cheap and touches no disk."""
+    Under a trainer, each of its processes gets its own share of every batch, on its own device, and
+    an epoch has a whole number of the trainer's groups of accumulated batches. Without one, there
+    is one process, and the batches are on the CPU.
+    """
 
     num_classes: ClassVar[int] = 10
     # One process may run many jobs on the same data: it is read once.
-    _loaded: ClassVar[dict[Hashable, Splits]] = {}
+    _loaded: ClassVar[dict[Hashable, tuple[Splits, Statistics]]] = {}
 
     def __init__(
-        self, *, train_images: int, batch_size: int, validation: int, pad: int, flip: bool
+        self,
+        *,
+        train_images: int,
+        batch_size: int,
+        validation: int,
+        pad: int,
+        flip: bool,
+        seed: int,
+        channels_last: bool,
     ) -> None:
         """Check the arguments; ValueError names the first that is out of range.
 
         train_images: images outside the test split. batch_size: images of a batch, on each
         process. validation: images held out of the training ones, as many of each class, the same
         ones for every seed. pad: black pixels around an image before a random crop; 0 for no
-        crop. flip: whether every second image, at random, is mirrored left to right.
+        crop. flip: whether every second image, at random, is mirrored left to right. seed: order,
+        crops and mirror images follow from it. channels_last: the memory layout of a batch.
         """
+        super().__init__()
         check_integer("validation", validation, 0, train_images - self.num_classes)
         if validation % self.num_classes:
             raise ValueError(
@@ -68,52 +81,67 @@ class ImageData(ABC):
         self.validation = validation
         self.pad = pad
         self.flip = flip
+        self.seed = seed
+        self.channels_last = channels_last
+
+    def prepare_data(self) -> None:
+        """Fetch the data, in one process of each machine, if it is not there yet. DataError."""
+        self.load()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the data into memory."""
+        self.load()
 
     def load(self) -> Splits:
         """Read the data, or fetch it first; once in a process. DataError if it cannot be had."""
-        key = (type(self), self.validation, self._identity())
-        if key not in self._loaded:
-            train, test = self._read()
-            self._loaded[key] = Splits(*hold_out(train, self.validation, self.num_classes), test)
-        return self._loaded[key]
+        return self._load()[0]
 
-    def batches(
-        self,
-        splits: Splits,
-        *,
-        seed: int,
-        channels_last: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> SplitBatches:
-        """Make the batches of the three splits, for one of `world_size` processes.
-
-        All are normalized with the statistics of the training split. Move each with `.to(device)`.
-        """
-        statistics = channel_statistics(splits.train.images)
-        train = TrainingBatches(
+    def train_dataloader(self) -> TrainingBatches:
+        """Return the endless sequence of training batches, at its beginning."""
+        (splits, statistics), trainer = self._load(), self.trainer
+        batches = TrainingBatches(
             *splits.train,
             statistics,
-            batch_size=self.batch_size,
-            seed=seed,
+            seed=self.seed,
             pad=self.pad,
             flip=self.flip,
-            channels_last=channels_last,
-            rank=rank,
-            world_size=world_size,
+            group=trainer.accumulate_grad_batches if trainer else 1,
+            **self._share(),
         )
-        validation, test = (
-            EvaluationBatches(
-                *split,
-                statistics,
-                batch_size=self.batch_size,
-                channels_last=channels_last,
-                rank=rank,
-                world_size=world_size,
-            )
-            for split in (splits.validation, splits.test)
-        )
-        return SplitBatches(train, validation, test)
+        return batches.to(self._device())
+
+    def val_dataloader(self) -> EvaluationBatches | list[Any]:
+        """Return the validation split; an empty list, for no validation, if it has no images."""
+        return self._evaluation(self.load().validation) if self.validation else []
+
+    def test_dataloader(self) -> EvaluationBatches:
+        """Return the test split."""
+        return self._evaluation(self.load().test)
+
+    def _load(self) -> tuple[Splits, Statistics]:
+        key = (type(self), self.validation, self._identity())
+        if key not in self._loaded:
+            images, test = self._read()
+            train, validation = hold_out(images, self.validation, self.num_classes)
+            statistics = channel_statistics(train.images)
+            self._loaded[key] = Splits(train, validation, test), statistics
+        return self._loaded[key]
+
+    def _evaluation(self, split: Images) -> EvaluationBatches:
+        batches = EvaluationBatches(*split, self._load()[1], **self._share())
+        return batches.to(self._device())
+
+    def _share(self) -> dict[str, Any]:
+        trainer = self.trainer
+        return {
+            "batch_size": self.batch_size,
+            "channels_last": self.channels_last,
+            "rank": trainer.global_rank if trainer else 0,
+            "world_size": trainer.world_size if trainer else 1,
+        }
+
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
     @abstractmethod
     def _identity(self) -> Hashable:

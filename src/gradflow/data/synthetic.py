@@ -27,6 +27,8 @@ class Synthetic(ImageData):
         validation: int = 500,
         pad: int = 4,
         flip: bool = True,
+        seed: int = 0,
+        channels_last: bool = False,
     ) -> None:
         """Take the numbers of images, each a multiple of 10; the rest as in ImageData."""
         for name, value in (("train_images", train_images), ("test_images", test_images)):
@@ -39,6 +41,8 @@ class Synthetic(ImageData):
             validation=validation,
             pad=pad,
             flip=flip,
+            seed=seed,
+            channels_last=channels_last,
         )
         self.train_images = train_images
         self.test_images = test_images

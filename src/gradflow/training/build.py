@@ -17,11 +17,16 @@ from gradflow.training.classifier import Classifier
 from gradflow.training.distributed import strategy
 from gradflow.training.metrics_file import MetricsFile
 from gradflow.training.progress import Progress
+from gradflow.training.seeding import SeedBatches
+from gradflow.training.steps import WholeGroups
+from gradflow.training.weights import ValidatedWeights
 
 
 def build_data(config: Config) -> ImageData:
     """Build the data set's description; nothing is read yet."""
-    data = instantiate(config.data, key="data")
+    data = instantiate(
+        config.data, key="data", seed=config.seed, channels_last=config.channels_last
+    )
     if not isinstance(data, ImageData):
         raise ConfigError(f"data._target_={config.data['_target_']}: must be an ImageData")
     return data
@@ -54,7 +59,7 @@ def build_classifier(config: Config, num_classes: int) -> Classifier:
         ),
         scheduler=instantiate(config.scheduler, key="scheduler", partial=True),
         clip=instantiate(config.clip, key="clip"),
-        seed=config.seed,
+        num_classes=num_classes,
         log_every=min(config.log_every, config.steps),
     )
     try:
@@ -78,6 +83,7 @@ def build_trainer(
     callbacks = [instantiate(node, key=f"callbacks.{k}") for k, node in config.callbacks.items()]
     if config.monitor:
         callbacks.append(instantiate(config.monitor, key="monitor"))
+    callbacks += [SeedBatches(config.seed), WholeGroups(), ValidatedWeights()]
     callbacks += checkpoint_callbacks(folder, validates=validates)
     callbacks.append(Progress(config.steps, title))
     every = min(config.validate_every, config.steps)

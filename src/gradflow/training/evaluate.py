@@ -1,4 +1,9 @@
-"""A finished run, evaluated again from its folder alone."""
+"""A net's figures on the validation and the test split, from its weights alone.
+
+A run's final figures and those of `scripts/evaluate.py` are made here, by the same lines: in one
+process, so that each image counts once, and without the run's callbacks, so that they are figures
+of the weights that the checkpoint holds.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 from gradflow.config import Config, ConfigError
 from gradflow.training.build import build_classifier, build_data
@@ -28,14 +33,22 @@ def evaluate(folder: Path, which: Literal["last", "best"] = "last") -> dict[str,
     config = Config.load(folder / CONFIG)
     weights = read_checkpoint(path)["state_dict"]
     with as_found():
-        return _figures(config, weights)
+        torch.set_num_threads(config.threads or torch.get_num_threads())
+        data = build_data(config)
+        classifier = build_classifier(config, data.num_classes)
+        classifier.load_state_dict(weights)
+        return figures(config, classifier, data, validation=data.validation > 0, test=True)
 
 
-def _figures(config: Config, weights: dict[str, torch.Tensor]) -> dict[str, float]:
-    torch.set_num_threads(config.threads or torch.get_num_threads())
-    data = build_data(config)
-    classifier = build_classifier(config, data.num_classes)
-    classifier.load_state_dict(weights)
+def figures(
+    config: Config,
+    module: LightningModule,
+    data: LightningDataModule,
+    *,
+    validation: bool,
+    test: bool,
+) -> dict[str, float]:
+    """Return what the module logs on the splits that are asked for, with its present weights."""
     trainer = Trainer(
         accelerator=config.trainer.accelerator,
         devices=1,
@@ -45,11 +58,9 @@ def _figures(config: Config, weights: dict[str, torch.Tensor]) -> dict[str, floa
         enable_model_summary=False,
         enable_checkpointing=False,
     )
-    batches = data.batches(data.load(), seed=config.seed, channels_last=config.channels_last)
-    for split in batches:
-        split.to(trainer.strategy.root_device)
-    figures: dict[str, float] = {}
-    if len(batches.validation):
-        figures.update(trainer.validate(classifier, batches.validation, verbose=False)[0])
-    figures.update(trainer.test(classifier, batches.test, verbose=False)[0])
-    return figures
+    found: dict[str, float] = {}
+    if validation:
+        found.update(trainer.validate(module, datamodule=data, verbose=False)[0])
+    if test:
+        found.update(trainer.test(module, datamodule=data, verbose=False)[0])
+    return found

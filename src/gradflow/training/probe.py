@@ -68,8 +68,7 @@ def first_batch(config: Config) -> tuple[Tensor, Tensor]:
         torch.set_num_threads(config.threads)
     data = build_data(config)
     build_net(config, data.num_classes)  # a net that cannot be built is refused before a download
-    batches = data.batches(data.load(), seed=config.seed, channels_last=config.channels_last)
-    images, labels = next(iter(batches.train))
+    images, labels = next(iter(data.train_dataloader()))
     return images, labels
 
 

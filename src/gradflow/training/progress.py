@@ -76,7 +76,7 @@ class Progress(Callback):
         """Move the bar; the figures are those logged last."""
         if self._bar is None and time.monotonic() - self._said < _QUIET_SECONDS:
             return
-        logged = trainer.logged_metrics
+        logged = trainer.callback_metrics
         figures = ""
         if "train/loss" in logged:
             figures = f"loss {logged['train/loss']:.3f}  accuracy {logged['train/accuracy']:.1%}"

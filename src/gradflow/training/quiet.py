@@ -12,6 +12,7 @@ _REMARKS = (
     ".*fp16 is not supported on CPU.*",  # refused here, not replaced
     ".*but have no `val_dataloader`.*",  # data.validation=0
     ".*is smaller than the logging interval.*",  # steps are counted across epochs
+    ".*Total length of `list` across ranks is zero.*",  # the same
     ".*LeafSpec.*",  # Lightning's own use of torch
 )
 

@@ -112,12 +112,16 @@ def now() -> str:
 
 
 def git_state() -> dict[str, str | bool | None]:
-    """Return the commit of the working directory and whether files differ from it."""
+    """Return the commit of the code that runs, wherever it was started, and whether it is dirty.
+
+    Dirty means that files differ from the commit. Both are None outside of a git repository.
+    """
 
     def git(*words: str) -> str | None:
+        command = ["git", "-C", str(Path(__file__).parent), *words]
         try:
             return subprocess.run(
-                ["git", *words], capture_output=True, text=True, check=True, timeout=10
+                command, capture_output=True, text=True, check=True, timeout=10
             ).stdout.strip()
         except (OSError, subprocess.SubprocessError):
             return None

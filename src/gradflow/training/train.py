@@ -18,12 +18,15 @@ import torch
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from gradflow.comparison.settings import numbers
 from gradflow.config import Config, ConfigError
+from gradflow.data import ImageData
 from gradflow.training import wandb_run
 from gradflow.training.build import build_classifier, build_data, build_trainer
 from gradflow.training.checkpoints import LAST, read_checkpoint
 from gradflow.training.classifier import Classifier
 from gradflow.training.distributed import is_first_process, leave_process_group
+from gradflow.training.evaluate import figures
 from gradflow.training.log_again import log_again
 from gradflow.training.memory import keep_freed_memory
 from gradflow.training.metrics import last_values
@@ -31,13 +34,9 @@ from gradflow.training.metrics_file import MetricsFile
 from gradflow.training.process import as_found
 from gradflow.training.quiet import quieten
 from gradflow.training.status import CONFIG, FILE, Status, claimed, now
+from gradflow.training.weights import ValidatedWeights
 
 log = logging.getLogger(__name__)
-
-# What may differ when a run is continued: none of it changes a number. `threads` would: a sum that
-# is split otherwise is rounded otherwise. `threads=null` on a machine with more or fewer cores does
-# the same, which this comparison cannot see; status.json has the count used.
-_FREE = {"logger": True, "study": True, "data": {"root", "source"}}
 
 
 def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, float]:
@@ -78,9 +77,8 @@ def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, fl
             if mode != "none":
                 run = wandb_run.start_run(mode, config, folder, name, status)
                 loggers.append(WandbLogger(experiment=run))
-            classifier, status.metrics = fit(config, folder, loggers, resume=resume, title=name)
-            status.diverged_at = classifier.diverged_at
-            status.steps = classifier.trainer.global_step
+            fitted = fit(config, folder, loggers, resume=resume, title=name)
+            status.steps, status.diverged_at, status.metrics = fitted
             status.state = "finished"
             return status.metrics
         except BaseException as error:
@@ -108,8 +106,8 @@ def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, fl
 
 def fit(
     config: Config, folder: Path, loggers: list[Any], *, resume: bool, title: str
-) -> tuple[Classifier, dict[str, float]]:
-    """Train, validate and test in this process; return the module and the final metrics."""
+) -> tuple[int, int | None, dict[str, float]]:
+    """Train, validate and test; return the steps, the one of divergence, and the metrics."""
     quieten()
     keep_freed_memory()
     # Set even where it is torch's own choice: MKL would else use fewer threads where it sees fit.
@@ -118,31 +116,32 @@ def fit(
     data = build_data(config)
     classifier = build_classifier(config, data.num_classes)
     trainer = build_trainer(config, folder, loggers, title, validates=data.validation > 0)
-    splits = data.load()
-    batches = data.batches(
-        splits,
-        seed=config.seed,
-        channels_last=config.channels_last,
-        rank=trainer.global_rank,
-        world_size=trainer.world_size,
-    )
-    for split in batches:
-        split.to(trainer.strategy.root_device)
-    validation = batches.validation if len(batches.validation) else None
-    checkpoint = str(folder / LAST) if resume else None
+    checkpoint = folder / LAST if resume else None
     if is_first_process():  # rows that are about to be repeated; all, where nothing can be resumed
-        step = 0
-        if checkpoint is not None:
-            step = read_checkpoint(folder / LAST)["global_step"]
+        step = 0 if checkpoint is None else read_checkpoint(checkpoint)["global_step"]
         MetricsFile(folder).drop_from(step)
         log_again(loggers, folder, step)
-    trainer.fit(classifier, batches.train, validation, ckpt_path=checkpoint, weights_only=True)
+    trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     trainer.save_checkpoint(folder / LAST)
-    if validation is not None and classifier.validated_at != trainer.global_step:
-        trainer.validate(classifier, validation, verbose=False)
-    if config.test:
-        trainer.test(classifier, batches.test, verbose=False)
-    return classifier, last_values(folder)
+    _log_final_figures(config, trainer, classifier, data)
+    return trainer.global_step, classifier.diverged_at, last_values(folder)
+
+
+def _log_final_figures(
+    config: Config, trainer: L.Trainer, classifier: Classifier, data: ImageData
+) -> None:
+    """Log figures of the weights that training ended with, as `evaluate` gives them again."""
+    (validated,) = (c for c in trainer.callbacks if isinstance(c, ValidatedWeights))  # type: ignore[attr-defined]
+    # In several processes each has validated its share; the mean over them differs by rounding.
+    known = trainer.world_size == 1 and validated.are_those_of(classifier)
+    step, epoch = trainer.global_step, trainer.current_epoch
+    loggers, first = trainer.loggers, trainer.is_global_zero
+    leave_process_group()
+    if first:
+        validation = data.validation > 0 and not known
+        found = figures(config, classifier, data, validation=validation, test=config.test)
+        for logger in loggers if found else ():
+            logger.log_metrics(found | {"epoch": epoch}, step=step)
 
 
 def _check(config: Config, folder: Path, *, resume: bool) -> None:
@@ -163,8 +162,8 @@ def _earlier(config: Config, folder: Path) -> Status | None:
         if status is not None and status.state == "finished":
             raise ConfigError(f"{folder / CONFIG}: missing; remove the folder or choose another")
         return None
-    held = _numbers_of(Config.load(folder / CONFIG))
-    wanted = _numbers_of(config)
+    held = numbers(Config.load(folder / CONFIG).model_dump())
+    wanted = numbers(config.model_dump())
     for key, value in wanted.items():
         if held.get(key) != value:
             raise ConfigError(
@@ -172,20 +171,3 @@ def _earlier(config: Config, folder: Path) -> Status | None:
                 "choose another study.name or hydra.run.dir, or remove the folder"
             )
     return status
-
-
-def _numbers_of(config: Config) -> dict[str, Any]:
-    """Return the part of a configuration that decides a run's numbers, with dotted keys."""
-    flat: dict[str, Any] = {}
-
-    def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict) and value:
-            for key, inner in value.items():
-                walk(f"{prefix}.{key}" if prefix else key, inner)
-        else:
-            flat[prefix] = value
-
-    values = config.model_dump(exclude=_FREE)  # type: ignore[arg-type]
-    values.pop("axes")
-    walk("", values)
-    return flat

@@ -19,7 +19,7 @@ def compared(config: Config) -> dict[str, Any]:
     Each axis and each single value is a word at the top: `remedy`, `activation`, `lr`, `seed`. What
     the choices stand for, such as an optimizer's own arguments, is below `settings`.
     """
-    values = config.model_dump(exclude={"axes", "logger"})
+    values = config.model_dump(exclude={"axes", "logger", "ignored_keys"})
     chosen = {axis: choice for axis, choice in config.axes.items() if axis in values}
     settings = {axis: values.pop(axis) for axis in chosen}
     for axis in _WORDS:

@@ -28,7 +28,7 @@ test-browser: setup ## the comparison page in a real Chromium (Debian: apt insta
 
 # The server is a program of its own, which uv fetches for the tests (46 MB unpacked).
 test-server: setup ## the real client against a W&B server on this machine
-	@$(BIN)/python -m pytest tests/server -m server -n auto --dist loadgroup
+	@$(BIN)/python -m pytest tests/project/server -m server -n auto --dist loadgroup
 
 lint: setup ## ruff: rules and format
 	@$(BIN)/ruff check .

@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from gradflow import cli
+from gradflow.launch import cli
 
 FETCHED = Path("wandb_runs")
 _SILENT = ("markdown", "csv", "json")  # nothing but the table itself goes to standard output
@@ -49,9 +49,9 @@ def main() -> None:
     from gradflow.comparison.choose import sort, where
     from gradflow.comparison.configurations import configurations
     from gradflow.comparison.export import FORMATS
-    from gradflow.comparison.runs import read_runs
     from gradflow.comparison.table import print_table
-    from gradflow.config import ConfigError
+    from gradflow.errors import ConfigError
+    from gradflow.runs.read import read_runs
 
     page: Path | None = arguments.page
     if page is not None and page.suffix != ".html":
@@ -93,7 +93,7 @@ def _folders(name: str) -> list[Path]:
         return [Path(name)]
     # Seconds of imports that only runs on W&B should pay.
     from gradflow.comparison.fetch import fetch_runs, is_address
-    from gradflow.config import ConfigError
+    from gradflow.errors import ConfigError
 
     if is_address(name):
         return fetch_runs(name, FETCHED)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from gradflow import cli
+from gradflow.launch import cli
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from gradflow import cli
+from gradflow.launch import cli
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from gradflow.comparison.report import definition, make_report, read_study, send
-    from gradflow.config import ConfigError
+    from gradflow.errors import ConfigError
 
     study = read_study(arguments.study)
     if arguments.definition is None:

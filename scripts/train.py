@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradflow import cli
+from gradflow.launch import cli
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -14,7 +14,7 @@ def job(config: DictConfig) -> None:
     """Run one job."""
 
     def run() -> None:
-        from gradflow.training.job import run_job  # seconds of imports, which --help can do without
+        from gradflow.launch.job import run_job  # seconds of imports, which --help can do without
 
         run_job(config)
 
@@ -26,6 +26,9 @@ def main() -> None:
     """Let Hydra compose, and call `job` for each job."""
     import hydra
 
+    from gradflow.launch.plugins import register
+
+    register()
     hydra.main(version_base="1.3", config_path="../conf", config_name="train")(job)()
 
 

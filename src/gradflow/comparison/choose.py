@@ -15,9 +15,9 @@ from hydra.core.override_parser.types import QuotedString
 from hydra.errors import HydraException
 
 from gradflow.comparison.configurations import COLUMNS, Configuration, metric, value_of
-from gradflow.comparison.runs import Run
-from gradflow.comparison.settings import text
-from gradflow.config import ConfigError
+from gradflow.errors import ConfigError
+from gradflow.runs.read import Run
+from gradflow.runs.settings import text
 
 # What can be asked for that is no setting.
 _OUTCOMES: dict[str, Callable[[Run], str]] = {

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from gradflow.comparison.runs import Run
-from gradflow.comparison.settings import differing, text
+from gradflow.runs.read import Run
+from gradflow.runs.settings import differing, text
 
 
 @dataclass(frozen=True)

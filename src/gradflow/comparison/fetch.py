@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from gradflow.comparison.wandb_server import asked
-from gradflow.config import ConfigError
+from gradflow.errors import ConfigError
 from gradflow.gradients.verdict import Verdict
-from gradflow.training.metrics_file import MetricsFile
-from gradflow.training.status import CONFIG, State, Status
-from gradflow.training.wandb_config import restored
-from gradflow.training.wandb_run import RECORD
+from gradflow.runs.metrics_file import MetricsFile
+from gradflow.runs.status import CONFIG, State, Status
+from gradflow.runs.wandb_config import restored
+from gradflow.runs.wandb_run import RECORD
 
 if TYPE_CHECKING:
     from wandb.apis.public import Run

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradflow.comparison.runs import Run, read_runs
-from gradflow.comparison.settings import differing
 from gradflow.comparison.wandb_server import asked, runs_on_server
-from gradflow.config.errors import ConfigError
+from gradflow.errors import ConfigError
+from gradflow.runs.read import Run, read_runs
+from gradflow.runs.settings import differing
 
 try:
     import wandb_workspaces.reports.v2 as wr

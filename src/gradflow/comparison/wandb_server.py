@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from gradflow.config import ConfigError
+from gradflow.errors import ConfigError
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from gradflow.gradients.flow import Flow
-from gradflow.weights_and_biases import EXPONENTS, exponent_counts
+from gradflow.gradients.weights_and_biases import EXPONENTS, exponent_counts
 
 # W&B advises against more than 10000 points in a chart, and one has two lines of each run.
 MOST_LAYERS = 500

@@ -34,7 +34,7 @@ from gradflow.gradients.record import (
 )
 from gradflow.gradients.snapshot import Rows, Snapshot, flow_of_rows
 from gradflow.gradients.verdict import Verdict, diagnose
-from gradflow.weights_and_biases import log_charts, log_picture, log_record, log_verdict
+from gradflow.gradients.weights_and_biases import log_charts, log_picture, log_record, log_verdict
 
 HISTOGRAMS = ("weight", "pre_activation", "activation")
 

@@ -6,7 +6,7 @@ the known causes do its layers show, or are they well (untrained)? While a run i
 question alone is asked, since learning cannot be seen yet, and a net whose layers are well is given
 time.
 
-How often it is right is measured by the fault suite, scripts/fault_suite.py. It knows flows,
+How often it is right is measured by the fault suite, scripts/lab/fault_suite.py. It knows flows,
 and neither torch nor Hydra; the overrides it names are words for a person.
 """
 

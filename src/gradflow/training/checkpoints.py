@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from gradflow.config import ConfigError
+from gradflow.errors import ConfigError
 
 FOLDER = "checkpoints"
 LAST = f"{FOLDER}/last.ckpt"

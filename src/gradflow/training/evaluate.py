@@ -13,11 +13,12 @@ from typing import Literal
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
-from gradflow.config import Config, ConfigError
-from gradflow.training.build import build_classifier, build_data
+from gradflow.errors import ConfigError
+from gradflow.runs.status import CONFIG
 from gradflow.training.checkpoints import FOLDER, read_checkpoint
 from gradflow.training.process import as_found
-from gradflow.training.status import CONFIG
+from project.build import build_classifier, build_data
+from project.config import Config
 
 
 def evaluate(folder: Path, which: Literal["last", "best"] = "last") -> dict[str, float]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from gradflow.config import Config
-from gradflow.training.status import CONFIG, Status
-from gradflow.training.train import fit
+from gradflow.runs.status import CONFIG, Status
+from project.config import Config
+from project.train import fit
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])

@@ -13,9 +13,9 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from gradflow.comparison.configurations import Configuration
 from gradflow.comparison.figures.style import Floats
-from gradflow.comparison.runs import Run
 from gradflow.gradients.histogram import BINS, FIRST_EXPONENT
 from gradflow.gradients.record import scan_gradients
+from gradflow.runs.read import Run
 
 _HEIGHT = 6.0  # lines' distances that a share of 1 takes: the same in every panel
 _INK, _AREA = "#1b1b1b", "#8fc3e0"

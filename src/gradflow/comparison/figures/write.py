@@ -12,7 +12,7 @@ from gradflow.comparison.figures.curves import draw_curves
 from gradflow.comparison.figures.flows import draw_flows
 from gradflow.comparison.figures.histograms import draw_across, draw_layers
 from gradflow.comparison.figures.profiles import draw_profiles
-from gradflow.config import ConfigError
+from gradflow.errors import ConfigError
 
 _DPI = 200  # of the PNG
 

@@ -16,8 +16,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from gradflow.comparison.page.pack import pack
-from gradflow.comparison.runs import Run
-from gradflow.config import ConfigError
+from gradflow.errors import ConfigError
+from gradflow.runs.read import Run
 
 # In the order in which they build on each other; they share one scope.
 SCRIPTS = (

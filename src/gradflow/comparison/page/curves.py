@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gradflow.training.metrics import read_rows
+from gradflow.runs.metrics import read_rows
 
 POINTS = 400  # a curve on the page is about as many pixels wide
 

@@ -29,11 +29,11 @@ from gradflow.comparison.page.profiles import (
     pack_decades,
 )
 from gradflow.comparison.page.record import Shown, read_shown
-from gradflow.comparison.page.theory import Line, lines
-from gradflow.comparison.runs import Run
-from gradflow.comparison.settings import text
-from gradflow.training.status import CONFIG
-from gradflow.training.status import FILE as STATUS
+from gradflow.runs.read import Run
+from gradflow.runs.settings import text
+from gradflow.runs.status import CONFIG
+from gradflow.runs.status import FILE as STATUS
+from lab.theory_line import Line, lines
 
 # 100 runs of 60 tensors, 40 records and 64 bins: 4.5 MB on the page.
 _CELLS = 100 * 60 * 40 * 64

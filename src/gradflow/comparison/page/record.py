@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gradflow.comparison.page.curves import Curve, read_curves
 from gradflow.comparison.page.histograms import SPECIALS, Histograms, histograms
 from gradflow.comparison.page.profiles import Profile, profile
-from gradflow.config import ConfigError
+from gradflow.errors import ConfigError
 from gradflow.gradients.record import FOLDER, scan_gradients
 
 PROFILES = ("pre_activation_gradient", "pre_activation")

@@ -1,0 +1,26 @@
+"""Measure what the README claims: `python scripts/lab/benchmark.py data`, `... step` and so on."""
+
+import sys
+
+from gradflow.errors import ConfigError
+from gradflow.launch import cli
+from lab.benchmarks import data, gradients, step, theory
+
+BENCHMARKS = {
+    "data": data.main,
+    "gradients": gradients.main,
+    "step": step.main,
+    "theory": theory.main,
+}
+
+
+def main() -> None:
+    """Run the benchmark that the command line names, with the arguments that follow."""
+    name, arguments = (sys.argv[1] if len(sys.argv) > 1 else ""), sys.argv[2:]
+    if name not in BENCHMARKS:
+        raise ConfigError(f"benchmark={name or 'none given'}: allowed: {', '.join(BENCHMARKS)}")
+    BENCHMARKS[name](arguments)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,40 @@
+"""How far the verdict can be trusted: runs with a known cause of failure, and what is said of them.
+
+python scripts/lab/fault_suite.py         the tables, from src/lab/faults/results.csv
+python scripts/lab/fault_suite.py --run   train all the runs again first
+"""
+
+import argparse
+import csv
+import tempfile
+from pathlib import Path
+
+from gradflow.launch import cli
+from lab.faults.table import print_tables
+
+
+def main() -> None:
+    """Print the tables, after running the suite if asked to."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", action="store_true", help="train all runs again")
+    parser.add_argument("--processes", type=int, default=2, help="runs at a time, a thread each")
+    parser.add_argument(
+        "--records",
+        type=Path,
+        help="keep the runs in this folder; what is trained there is judged again only",
+    )
+    arguments = parser.parse_args()
+
+    from lab.faults.run import RESULTS, run_all
+
+    if arguments.run:
+        with tempfile.TemporaryDirectory() as scratch:
+            run_all(arguments.processes, arguments.records or Path(scratch))
+    with RESULTS.open(newline="") as file:
+        print_tables(list(csv.DictReader(file)))
+
+
+if __name__ == "__main__":
+    cli.run(main)

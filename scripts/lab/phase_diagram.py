@@ -1,0 +1,60 @@
+"""Where the gradients of a plain net vanish and where they explode, by theory and by measurement.
+
+python scripts/lab/phase_diagram.py activation=tanh
+"""
+
+import argparse
+from pathlib import Path
+
+from gradflow.errors import ConfigError
+from gradflow.launch import cli
+from gradflow.launch.compose import compose
+
+
+def main() -> None:
+    """Draw the phase diagram of the activation that the overrides name."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("overrides", nargs="*", help="the words of scripts/train.py")
+    for name, meant, values in (
+        ("--weight-variances", "sigma_w^2", [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]),
+        ("--bias-variances", "sigma_b^2", [0.0, 0.1, 0.2, 0.3]),
+    ):
+        parser.add_argument(
+            name, nargs="+", type=float, default=values, help=f"{meant} of the nets to measure"
+        )
+    parser.add_argument(
+        "--figure",
+        type=Path,
+        default=Path("outputs/phase_diagram.png"),
+        help="where to draw it: .png, .svg or .pdf (outputs/phase_diagram.png unless given)",
+    )
+    arguments = parser.parse_args()
+    figure: Path = arguments.figure
+    if figure.suffix not in (".png", ".svg", ".pdf"):
+        raise ConfigError(f"--figure={figure}: must end in .png, .svg or .pdf")
+    # Circular padding, since the theory knows no border, at which zeros would be added.
+    plain = ("model=plain_cnn", "model.padding=circular", "model.stem_stride=2", "norm=none")
+    config = compose([*plain, "data.batch_size=64", *arguments.overrides])
+
+    from gradflow.launch.instantiate import instantiate
+    from lab.phase_diagram import draw_phase_diagram, measure_points
+
+    points = measure_points(config, arguments.weight_variances, arguments.bias_variances)
+    for point in points:
+        print(
+            f"sigma_w^2 {point.weight_variance:g}, sigma_b^2 {point.bias_variance:g}: "
+            f"{point.slope:+.3f} decades a layer"
+        )
+    title = f"{config.axes['activation']}, {config.model['depth']} layers"
+    try:
+        figure.parent.mkdir(parents=True, exist_ok=True)
+        draw_phase_diagram(instantiate(config.activation, key="activation"), points, title, figure)
+    except OSError as error:
+        raise ConfigError(f"--figure={figure}: {error.strerror}") from error
+    print(f"figure: {figure}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,96 @@
+"""What every script's command line shares: a user's mistake is one line, not a traceback.
+
+Nothing is imported here before `run` is: imports take seconds, in which a user may press Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import select
+import sys
+import traceback
+from collections.abc import Callable
+
+# What a disk or its owner refuses: a user can mend it.
+_STORAGE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+}
+
+
+def run(main: Callable[[], object]) -> None:
+    """Call `main`; exit with 2 after one line for what the user can mend, 130 when interrupted.
+
+    Any other error keeps its traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without ± is no reason to end
+            stream.reconfigure(errors="replace")
+    try:
+        try:
+            _run(main)
+        finally:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        if not _reader_has_left():
+            raise
+        # Nobody reads on, as in `--help | head`. Python's own flush at its end shall not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _run(main: Callable[[], object]) -> None:
+    # Hydra would otherwise print its errors itself, over several lines, and exit.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from gradflow.errors import ConfigError, one_line
+    from gradflow.runs.status import RunBusyError
+    from project.data import DataError
+
+    try:
+        main()
+    except (ConfigError, DataError, RunBusyError) as error:
+        _leave(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        _leave(one_line(error))
+    except ValueError as error:
+        if not _is_raised_in_hydra(error):
+            raise
+        _leave(one_line(error))
+    except OSError as error:
+        if error.errno not in _STORAGE:
+            raise
+        # A write to a full disk does not say to which file.
+        _leave(f"{error.filename or 'writing a file'}: {error.strerror}")
+
+
+def _is_raised_in_hydra(error: BaseException) -> bool:
+    """Some of Hydra's own refusals, such as of `model=null`, are no HydraException."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    module: str = frames[-1][0].f_globals.get("__name__", "")
+    return module.partition(".")[0] == "hydra"
+
+
+def _reader_has_left() -> bool:
+    standard_output = select.poll()
+    standard_output.register(sys.stdout.fileno(), select.POLLERR)
+    return bool(standard_output.poll(0))
+
+
+def _leave(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,88 @@
+"""The one place where a config node becomes an object.
+
+Hydra is about to require an explicit list of what a `_target_` may name; one helper is where such a
+list would go, and where its errors become one line.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
+
+import hydra.utils
+from hydra.errors import InstantiationException
+
+from gradflow.errors import ConfigError, one_line
+
+
+def instantiate(
+    node: Mapping[str, Any], *args: Any, key: str, partial: bool = False, **more: Any
+) -> Any:
+    """Call what `node["_target_"]` names with the node's other keys, `args` and `more`.
+
+    `key` is where the node stands in the config, for messages. With `partial`, a factory that
+    still awaits arguments is returned.
+
+    Raises:
+        ConfigError: if the target does not exist, does not take a key, or refuses a value.
+    """
+    if "_target_" not in node:
+        raise ConfigError(f"{key}={dict(node)}: has no _target_, which names what to build")
+    _check_keys(node, key, more)
+    try:
+        return hydra.utils.instantiate(
+            dict(node), *args, _partial_=partial, _convert_="all", **more
+        )
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, ValueError | TypeError):
+            message = one_line(cause)
+            names_key = message.partition("=")[0] in node  # "clip_factor=0: must be > 0"
+            raise ConfigError(f"{key}{'.' if names_key else ': '}{message}") from error
+        if cause is not None and not isinstance(cause, ImportError | AttributeError):
+            raise cause from error
+        raise ConfigError(f"{key}._target_={node['_target_']}: {one_line(error)}") from error
+
+
+def _check_keys(node: Mapping[str, Any], key: str, given: Mapping[str, Any]) -> None:
+    """Refuse keys that the target does not take, values of a wrong type, and infinite ones."""
+    try:
+        target = hydra.utils.get_object(str(node["_target_"]))
+    except Exception as error:
+        raise ConfigError(f"{key}._target_={node['_target_']}: cannot be imported") from error
+    try:
+        parameters = inspect.signature(target).parameters
+    except (TypeError, ValueError):  # some builtins have no signature; the call itself will tell
+        return
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    open_to = [
+        name
+        for name, parameter in parameters.items()
+        # What has no default and no value here is what the code hands over later.
+        if name not in given and (name in node or parameter.default is not parameter.empty)
+    ]
+    for name, value in node.items():
+        if name.startswith("_"):
+            continue
+        if name not in open_to:
+            allowed = ", ".join(known for known in open_to if known != name) or "none"
+            raise ConfigError(f"{key}.{name}={value}: there is no such key; allowed: {allowed}")
+        types = _plain_types(parameters[name].annotation)
+        if types and type(value) not in types and not (type(value) is int and float in types):
+            allowed = " or ".join("null" if kind is NoneType else kind.__name__ for kind in types)
+            raise ConfigError(f"{key}.{name}={value}: must be of type {allowed}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{key}.{name}={value}: must be a finite number")
+
+
+def _plain_types(annotation: Any) -> tuple[type, ...]:
+    """Return the types that an annotation allows, or none where it allows more than plain ones."""
+    options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
+    options = tuple(option for option in options if option is not Path)  # YAML has none
+    plain = (bool, int, float, str, NoneType)
+    return tuple(options) if all(option in plain for option in options) else ()

@@ -1,0 +1,133 @@
+"""One Hydra job: the composed configuration becomes a run in the job's own folder.
+
+In a multirun a job that fails must not take the others along, and Hydra's launchers leave its log
+empty: here its traceback is written, and the failure is left in status.json for the end's table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from gradflow.errors import ConfigError
+from gradflow.gradients.verdict import Verdict
+from gradflow.launch.compose import from_hydra
+from gradflow.launch.resolvers import swept_words
+from gradflow.runs.status import FILE, REFUSAL, RunBusyError, Status, now, write_refusal
+from project.train import train
+
+log = logging.getLogger(__name__)
+
+
+def run_job(composed: DictConfig) -> dict[str, float] | None:
+    """Run one job and return its metrics; None for a job of a multirun that failed."""
+    words = HydraConfig.get()
+    folder = Path(words.runtime.output_dir)
+    in_study = words.mode == RunMode.MULTIRUN
+    name = run_name()
+    if not in_study:
+        with _told_how_to_continue(f"hydra.run.dir={words.run.dir}"):
+            return _run_alone(composed, folder, name)
+    begun = now()
+    try:
+        (folder / REFUSAL).unlink(missing_ok=True)
+        with _told_how_to_continue(f"study.name={composed.study.name}"):
+            metrics = train(from_hydra(composed), folder, name)
+    except RunBusyError as error:
+        log.warning("%s; left to it", error)
+        return None
+    except Exception as error:
+        _record_failure(folder, error, begun)
+        # What the user can mend needs one line, everything else its traceback.
+        log.error("%s failed: %s", name, error, exc_info=not isinstance(error, ConfigError))
+        return None
+    log.info("%s: %s", name, _short(metrics, Verdict.read(folder)))
+    return metrics
+
+
+@contextlib.contextmanager
+def _told_how_to_continue(word: str) -> Iterator[None]:
+    """When the run is stopped, say which word more its command line has to have to continue it."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        print(f"interrupted; the same command line with {word} continues", file=sys.stderr)
+        sys.exit(130 if isinstance(stop, KeyboardInterrupt) else stop.code)
+
+
+def _run_alone(composed: DictConfig, folder: Path, name: str) -> dict[str, float]:
+    try:
+        _refuse_a_study_of_one()
+        metrics = train(from_hydra(composed).model_copy(update={"study": None}), folder, name)
+    except ConfigError:
+        _remove_what_hydra_wrote(folder)
+        raise
+    verdict = Verdict.read(folder)
+    log.info("%s: %s", name, _short(metrics, None))
+    if verdict is not None:
+        log.info("%s (confidence %.0f %%)", verdict, 100 * verdict.confidence)
+        if verdict.remedies:
+            log.info("to try, in this order: %s", "  ".join(map(_quoted, verdict.remedies)))
+    log.info("record: %s", folder)
+    return metrics
+
+
+def _refuse_a_study_of_one() -> None:
+    for word in HydraConfig.get().overrides.task:
+        if word.startswith("study.name="):
+            raise ConfigError(f"{word}: names a study, and this is a single run; add -m")
+
+
+def _record_failure(folder: Path, error: Exception, begun: str) -> None:
+    """Leave the failure in the folder; the record of an earlier run in there stays as it is."""
+    first = f"{type(error).__name__}: {error}".splitlines()[0]
+    status = Status.read(folder)
+    if status is None and not (folder / FILE).exists():
+        Status("failed", end=now(), error=first).write(folder)
+    elif status is None or status.state != "failed" or status.start < begun:
+        write_refusal(folder, first)  # before training began
+
+
+def _remove_what_hydra_wrote(folder: Path) -> None:
+    """Remove the folder that Hydra made for a run that was then refused, if nothing else is in it.
+
+    The user may have named a folder that was there before, so nothing is removed that is not known
+    by its name to be of this launch, and no folder that is not empty by then.
+    """
+    words = folder / ".hydra"
+    written = {words, folder / "train.log", folder / ".lock"}
+    inside = {words / f"{name}.yaml" for name in ("config", "hydra", "overrides")}
+    if not set(folder.iterdir()) <= written or not set(words.glob("*")) <= inside:
+        return
+    for path in (*inside, *(written - {words})):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        words.rmdir()
+        folder.rmdir()
+
+
+def run_name() -> str:
+    """Name the running job by its overrides; in a multirun, by those in which its jobs differ."""
+    words = HydraConfig.get()
+    in_study = words.mode == RunMode.MULTIRUN
+    overrides = swept_words(words) if in_study else list(words.overrides.task)
+    overrides = [word for word in overrides if not word.startswith("study")]
+    return ",".join(overrides) or "default"
+
+
+def _short(metrics: dict[str, float], verdict: Verdict | None) -> str:
+    shown = ("train/loss", "train/accuracy", "validation/accuracy", "test/accuracy")
+    figures = [f"{key} {metrics[key]:.3f}" for key in shown if key in metrics]
+    return ", ".join([*figures, *([verdict.kind] if verdict else [])])
+
+
+def _quoted(override: str) -> str:
+    """As a shell takes it."""
+    return f"'{override}'" if "[" in override else override

@@ -1,0 +1,81 @@
+"""What Hydra calls around a multirun: table and page at its end, and an exit status that tells.
+
+Hydra would say neither which jobs failed nor, once the jobs themselves catch their errors, that any
+did.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from gradflow.comparison.configurations import configurations
+from gradflow.comparison.page import build_page
+from gradflow.comparison.table import print_table
+from gradflow.launch.plugins import register
+from gradflow.runs.read import read_runs
+from gradflow.runs.status import REFUSAL, now
+from project.config import STUDY_NAME, study_name_refusal
+
+register()  # on import: this file is what the worker process of a launcher imports first
+log = logging.getLogger(__name__)
+PAGE = "compare.html"
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Say in a line what could not be shown: it costs no run, and no run's exit status.
+
+    Hydra would turn an exception into a warning, and the status into 0.
+    """
+    try:
+        yield
+    except Exception as error:
+        log.debug("%s", what, exc_info=True)
+        print(f"{what}: {type(error).__name__}: {error}".splitlines()[0], file=sys.stderr)
+
+
+class StudyEnd(Callback):
+    """Print the study's table and write its page; exit with 1 if a job of this launch failed."""
+
+    def __init__(self) -> None:
+        self._start = now()
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check what all jobs share, before the first folder is made."""
+        name = str(config.study.name)
+        if not re.fullmatch(STUDY_NAME, name):
+            # Hydra would turn any other exception into a warning.
+            print(f"error: {study_name_refusal(name)}", file=sys.stderr)
+            sys.exit(2)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Read the study's folder, where every job has left its record."""
+        folder = Path(config.hydra.sweep.dir)
+        runs = read_runs([folder])
+        if not runs:
+            return
+        # A run that another launch of the same study is still computing is not lost.
+        kept = ("finished", "running")
+        lost = [run for run in runs if run.state not in kept and run.start >= self._start]
+        refused = [path for path in sorted(folder.rglob(REFUSAL)) if self._is_of_this(path)]
+        with _told("no table"):
+            print_table(*configurations(runs), title=f"study {config.study.name} in {folder}")
+        with _told("no page"):
+            print(f"page: {build_page(runs, folder / PAGE, title=f'study {folder.name}')}")
+        for path in refused:
+            print(f"refused: {json.loads(path.read_text())['error']}")
+        if lost or refused:
+            sys.exit(1)
+
+    def _is_of_this(self, refusal: Path) -> bool:
+        return bool(json.loads(refusal.read_text())["time"] >= self._start)

@@ -1,0 +1,49 @@
+"""What a resumed run had logged before its checkpoint, logged once more from the run's folder.
+
+The W&B run of a resumed run takes the place of the one that was cut off (see `wandb_run.py`), and
+so has every step once: those before the checkpoint from here, the rest from the training itself.
+Pictures are not drawn again; the last one shows every record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+from lightning.pytorch.loggers import Logger
+
+from gradflow.gradients.flow import read_flows
+from gradflow.gradients.record import Entry, read_gradients
+from gradflow.gradients.snapshot import Rows
+from gradflow.gradients.weights_and_biases import log_record
+from gradflow.runs.metrics import read_rows
+
+
+def log_again(loggers: Sequence[Logger], folder: Path, step: int) -> None:
+    """Log the records and metrics of all steps before `step`, in the order of their steps."""
+    if not loggers or step == 0:
+        return
+    record = read_gradients(folder).filter(pl.col("step") < step)
+    flows = {flow.step: flow for flow in read_flows(record)}
+    histograms = record.filter(pl.col("bins").is_not_null())
+    rows: dict[int, list[Rows]] = {at: [] for at in flows}
+    for (at, kind), group in histograms.partition_by(
+        "step", "kind", as_dict=True, maintain_order=True
+    ).items():
+        rows[at].append(_rows(kind, group))
+    metrics = [row for row in read_rows(folder) if int(row["step"]) < step]
+    for at in sorted({*flows, *(int(row["step"]) for row in metrics)}):
+        if at in flows:
+            log_record(loggers, at, rows[at], flows[at])
+        for row in metrics:
+            if int(row["step"]) == at:
+                values = {k: float(v) for k, v in row.items() if v and k != "step"}
+                for logger in loggers:
+                    logger.log_metrics(values, step=at)
+
+
+def _rows(kind: str, group: pl.DataFrame) -> Rows:
+    entries = [Entry(*whose) for whose in group.select("name", "index", "elements").iter_rows()]
+    counts = ("zeros", "subnormals", "nans", "infs", "bins")
+    return Rows(kind, entries, {column: group[column].to_numpy() for column in counts})

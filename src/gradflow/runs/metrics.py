@@ -1,0 +1,41 @@
+"""Reading metrics.csv, the scalars that a run has logged. `metrics_file.py` writes it.
+
+Without Lightning, whose import takes seconds that a table over finished runs should not pay.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from gradflow.errors import ConfigError
+
+FILE = "metrics.csv"
+
+
+def last_values(folder: Path) -> dict[str, float]:
+    """Return each metric's last value in a run's rows: all that is known when the run ends."""
+    return {
+        name: float(value)
+        for row in read_rows(folder)
+        for name, value in row.items()
+        if name not in ("step", "epoch") and value
+    }
+
+
+def read_rows(folder: Path) -> list[dict[str, str]]:
+    """Read a run's rows; a last row that a killed process left half-written is left out.
+
+    Raises:
+        ConfigError: if the file holds anything but rows.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return []
+    try:
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        rows = list(csv.DictReader(whole.splitlines()))
+        return [row for row in rows if (row["step"] or "").isdecimal() and None not in row]
+    except (UnicodeDecodeError, csv.Error, KeyError) as error:
+        raise ConfigError(f"{path}: is damaged; remove {folder} to train the run anew") from error

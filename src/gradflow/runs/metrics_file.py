@@ -1,0 +1,83 @@
+"""metrics.csv: a Lightning logger that keeps its rows when a run resumes, which CSVLogger does not.
+
+One row a log call, one column a metric, `step` and `epoch` first. An empty field is a metric that
+was not logged then.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from gradflow.runs.metrics import FILE, read_rows
+
+
+class MetricsFile(Logger):
+    """Append scalars to `folder`/metrics.csv; a new metric adds a column to the whole file.
+
+    Raises:
+        ConfigError: if there is such a file, and it is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.path = folder / FILE
+        self._columns = ["step", "epoch"]
+        if self.path.exists():
+            read_rows(folder)  # here, before anything of it is lost
+            with self.path.open(newline="") as file:
+                self._columns = next(csv.reader(file), self._columns)
+
+    @property
+    def name(self) -> str:
+        """The logger has no name of its own: its file lies in the run's folder."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Nor a version."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run's folder."""
+        return str(self.path.parent)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **more: Any) -> None:
+        """Leave them out: config.yaml holds the configuration."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Append one row; values that are no numbers are left to other loggers."""
+        row: dict[str, Any] = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
+        if not row:
+            return
+        row["step"] = step
+        new = [name for name in row if name not in self._columns]
+        if new:
+            self._columns += new
+            self._rewrite(read_rows(self.path.parent) if self.path.exists() else [])
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self._columns).writerow(row)
+
+    @rank_zero_only
+    def drop_from(self, step: int) -> None:
+        """Remove the rows of `step` and later, which a resumed run is about to repeat."""
+        if self.path.exists():
+            self._rewrite([row for row in read_rows(self.path.parent) if int(row["step"]) < step])
+
+    def _rewrite(self, rows: list[dict[str, str]]) -> None:
+        aside = self.path.with_name(f".{FILE}.{os.getpid()}")
+        with aside.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self._columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        aside.replace(self.path)

@@ -1,0 +1,197 @@
+"""Finished, failed and cut-off runs, read from their folders. Nothing here writes.
+
+A folder that is half-written, damaged or of another version is a run with fewer fields, never an
+error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import yaml
+from numpy.typing import NDArray
+
+from gradflow.gradients.flow import Flow, read_flows
+from gradflow.gradients.record import FOLDER as RECORD
+from gradflow.gradients.record import scan_gradients
+from gradflow.gradients.verdict import FILE as VERDICT
+from gradflow.gradients.verdict import Verdict
+from gradflow.runs.metrics import last_values, read_rows
+from gradflow.runs.settings import flatten
+from gradflow.runs.status import CONFIG, REFUSAL, TYPED, Status, is_claimed
+from gradflow.runs.status import FILE as STATUS
+
+# Ten times as fast as the one in Python; PyYAML's wheels have it.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's folder says of it."""
+
+    folder: Path
+    # finished, failed, interrupted, running, cut off, refused, half-written, other version
+    state: str
+    start: str
+    seconds: float
+    steps: int
+    diverged_at: int | None
+    error: str | None
+    metrics: dict[str, float]
+    axes: dict[str, str]
+    verdict: Verdict | None  # None where gradients were not watched, or the run had no end
+    config: dict[str, Any] = field(repr=False)
+    typed: tuple[str, ...] = field(default=(), repr=False)  # keys of the words that were typed
+    wandb_id: str | None = None
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Every value that may make it another run, by its word on the command line."""
+        return flatten(self.config, self.axes)
+
+    @cached_property
+    def first_over_last(self) -> float | None:
+        """Decades between dL/dz of the last nonlinearity and of the first, before the first step.
+
+        -inf where the first is 0, None where nothing was recorded or either is not a number.
+        """
+        flow = self.flow(step=0)
+        if flow is None or flow.first_over_last != flow.first_over_last:
+            return None
+        return flow.first_over_last
+
+    @cached_property
+    def problems(self) -> list[str]:
+        """What of its files is there and cannot be read."""
+        found = []
+        if (self.folder / CONFIG).exists() and not self.config:
+            found.append(CONFIG)
+        if (self.folder / VERDICT).exists() and self.verdict is None:
+            found.append(VERDICT)
+        try:
+            scan_gradients(self.folder).select(pl.len()).collect()
+        except FileNotFoundError:  # the run's folder itself is gone
+            pass
+        except (OSError, TypeError, pl.exceptions.PolarsError):
+            found.append(RECORD)
+        return [f"{name} cannot be read" for name in found]
+
+    def flows(self) -> list[Flow]:
+        """What the gradients did at each record, earliest first; none if they cannot be read."""
+        return self._flows(pl.lit(True))
+
+    def flow(self, step: int = 0) -> Flow | None:
+        """What the gradients did at the record of `step`; None if there is none to be read."""
+        return next(iter(self._flows(pl.col("step") == step)), None)
+
+    def curve(self, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the steps at which a metric was logged, and its values; empty if it was not."""
+        try:
+            rows = [row for row in read_rows(self.folder) if row.get(metric)]
+            steps, values = (
+                [float(row["step"]) for row in rows],
+                [float(row[metric]) for row in rows],
+            )
+        except (OSError, ValueError, TypeError):  # a ConfigError among them
+            steps, values = [], []
+        return np.array(steps), np.array(values)
+
+    def _flows(self, wanted: pl.Expr) -> list[Flow]:
+        try:
+            return read_flows(scan_gradients(self.folder).filter(wanted))
+        except (OSError, TypeError, pl.exceptions.PolarsError):
+            return []
+
+
+def read_runs(paths: Iterable[Path]) -> list[Run]:
+    """Read every run in or below `paths`, oldest first."""
+    folders = [folder for path in paths for folder in _run_folders(Path(path))]
+    once = {folder.resolve(): folder for folder in reversed(folders)}  # whatever paths lead to it
+    runs = (read_run(folder) for folder in once.values())
+    return sorted(runs, key=lambda run: (run.start, run.folder))
+
+
+def read_run(folder: Path) -> Run:
+    """Read one run's folder."""
+    config = _yaml(folder / CONFIG)
+    config = config if _is_whole(config) else {}
+    words = _yaml(folder / TYPED)
+    words = words if isinstance(words, list) else []
+    typed = tuple(str(word).lstrip("+~").partition("=")[0] for word in words)
+    known: dict[str, Any] = {"axes": config.get("axes", {}), "config": config, "typed": typed}
+    status = Status.read(folder)
+    if status is None:
+        state, error = _without_status(folder)
+        return Run(folder, state, "", 0.0, 0, None, error, _latest(folder), verdict=None, **known)
+    state = status.state
+    if state == "running" and not is_claimed(folder):
+        state = "cut off"
+    return Run(
+        folder,
+        state,
+        status.start,
+        status.seconds,
+        status.steps,
+        status.diverged_at,
+        status.error,
+        status.metrics or _latest(folder),
+        verdict=Verdict.read(folder),
+        wandb_id=status.wandb_id,
+        **known,
+    )
+
+
+def _is_whole(config: Any) -> bool:
+    """Say whether a configuration is one: what a file that was cut short lacks is not `None`."""
+    axes = config.get("axes") if isinstance(config, dict) else None
+    return isinstance(axes, dict) and all(isinstance(choice, str) for choice in axes.values())
+
+
+def _run_folders(top: Path) -> Iterator[Path]:
+    """Yield the folders of runs in or below `top`, without a look into what a run holds."""
+    seen: set[str] = set()  # a link may lead back up
+    for folder, below, files in os.walk(top, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:
+            below.clear()
+            continue
+        seen.add(real)
+        if {STATUS, CONFIG, REFUSAL} & set(files):
+            yield Path(folder)
+            below.clear()
+        # Hydra's own copies of a configuration are not runs.
+        below[:] = [name for name in below if not name.startswith(".")]
+
+
+def _without_status(folder: Path) -> tuple[str, str | None]:
+    """Say what a run is that has no status, or none that this version understands."""
+    for name, state in ((STATUS, "other version"), (REFUSAL, "refused")):
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads((folder / name).read_bytes())
+            if isinstance(found, dict):
+                return state, found.get("error")
+    return "half-written", None
+
+
+def _latest(folder: Path) -> dict[str, float]:
+    """Return how far a run came that had no end."""
+    try:
+        return last_values(folder)
+    except (OSError, ValueError, TypeError):  # a ConfigError among them
+        return {}
+
+
+def _yaml(path: Path) -> Any:
+    with contextlib.suppress(OSError, ValueError, yaml.YAMLError):
+        text = path.read_text(encoding="utf-8")
+        # What is written whole ends with a line's end.
+        return yaml.load(text, _Loader) if text.endswith("\n") else None  # a safe loader
+    return None

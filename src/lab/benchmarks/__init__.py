@@ -1,0 +1,1 @@
+"""What scripts/lab/benchmark.py can measure, one file each."""

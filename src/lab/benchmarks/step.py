@@ -1,0 +1,116 @@
+"""The template's training step against a bare PyTorch loop: same net, same batches, interleaved.
+
+Both sides clip by norm. The template's side also logs, through Lightning, as a run does; the
+gradient monitor is off, since its cost is another question. CPU time of this process, one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from gradflow.launch.compose import compose
+from gradflow.training.quiet import quieten
+from project.build import build_classifier, build_data, build_trainer
+from project.config import Config
+from project.data import Batches
+
+_WARM_UP = 5  # steps of each round before its clock starts
+
+CASES = {
+    "ResNet-20, batch 128": (["model.depth=20", "data.batch_size=128"], 15),
+    "tiny net, batch 16": (["model.depth=8", "model.width=4", "data.batch_size=16"], 300),
+}
+
+
+class _Clock(L.Callback):
+    """CPU seconds from the end of the warm-up to the end of training."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.global_step == _WARM_UP:
+            self.start = time.process_time()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.seconds = time.process_time() - self.start
+
+
+def template_seconds(config: Config, batches: Batches) -> float:
+    """CPU seconds of a step in Lightning, as `gradflow.training` sets it up."""
+    torch.manual_seed(0)
+    classifier = build_classifier(config, 10)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = build_trainer(config, Path(folder), [], "", validates=False)
+        # No checkpoint is written within the clock: a bare loop writes none either.
+        clock = _Clock()
+        set_up = trainer.callbacks  # type: ignore[attr-defined]
+        kept = [c for c in set_up if "Checkpoint" not in type(c).__name__]
+        trainer.callbacks = [*kept, clock]  # type: ignore[attr-defined]
+        trainer.fit(classifier, batches)
+    return clock.seconds / (config.steps - _WARM_UP)
+
+
+def bare_seconds(config: Config, batches: Batches) -> float:
+    """CPU seconds of a step in a loop of a dozen lines."""
+    torch.manual_seed(0)
+    classifier = build_classifier(config, 10)
+    net: nn.Module = classifier.net
+    setup: Any = classifier.configure_optimizers()
+    optimizer, scheduler = setup["optimizer"], setup["lr_scheduler"]["scheduler"]
+    net.train()
+    start, step = 0.0, 0
+    while step < config.steps:
+        for images, labels in batches:
+            optimizer.zero_grad()
+            F.cross_entropy(net(images), labels).backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            scheduler.step()
+            step += 1
+            if step == _WARM_UP:
+                start = time.process_time()
+            if step == config.steps:
+                break
+    return (time.process_time() - start) / (config.steps - _WARM_UP)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Print, for each net, milliseconds a step on both sides, their ratio and their difference."""
+    parser = argparse.ArgumentParser(prog="benchmark.py step", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10)
+    rounds: int = parser.parse_args(argv).rounds
+    torch.set_num_threads(1)
+    quieten()
+    for title, (words, steps) in CASES.items():
+        common = ["data=synthetic", "clip=norm", "logger=none", "monitor=none", "trainer=cpu"]
+        config = compose([*common, *words, f"steps={steps + _WARM_UP}", "validate_every=1000000"])
+        data = build_data(config)
+        pairs = []
+        for number in range(rounds):
+            batches = data.train_dataloader()
+            sides = [template_seconds, bare_seconds]
+            order = sides if number % 2 else sides[::-1]  # neither side always goes first
+            took = {side: side(config, batches) for side in order}
+            pairs.append((took[template_seconds] * 1e3, took[bare_seconds] * 1e3))
+        template, bare = (statistics.median(column) for column in zip(*pairs, strict=True))
+        ratios = sorted(a / b for a, b in pairs)
+        differences = sorted(a - b for a, b in pairs)
+        print(f"{title}: {rounds} rounds of {steps} steps, one thread, CPU time")
+        print(f"  template {template:9.3f} ms a step   bare loop {bare:9.3f} ms a step (medians)")
+        print(f"  ratio      median {statistics.median(ratios):.4f}   {_spread(ratios)}")
+        print(
+            f"  difference median {statistics.median(differences):.3f} ms   {_spread(differences)}"
+        )
+
+
+def _spread(values: list[float]) -> str:
+    return f"from {values[0]:.4f} to {values[-1]:.4f}"

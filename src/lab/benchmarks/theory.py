@@ -1,0 +1,166 @@
+"""The mean-field prediction of gradient profiles against what nets do at initialization.
+
+First nets without a norm: the largest difference between predicted and measured log10 RMS over the
+layers, of z and of dL/dz, with the absolute level and with nothing fitted. Then, if they are plain,
+the same nets with batch norm: by how much the gradient grows per layer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import statistics
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gradflow.launch.compose import compose
+from gradflow.launch.instantiate import instantiate
+from lab.mean_field import Moments, batch_norm_growth, mean_field
+from lab.probe import measure
+from lab.theory import predict
+from project.build import build_data, build_net
+from project.config import Config
+
+# sigma_w^2 and sigma_b^2: mostly one that vanishes, the critical one or near it, and one with bias.
+POINTS: dict[str, list[tuple[float, float]]] = {
+    "relu": [(1, 0), (2, 0), (2, 0.1)],
+    "leaky_relu activation.negative_slope=0.2": [(1, 0), (1.923, 0), (2.5, 0.1)],
+    "tanh": [(1, 0), (1.5, 0.05), (3, 0.1)],
+    "sigmoid": [(1, 0), (4, 0.1), (12, 0)],
+    "selu": [(1, 0), (0.8, 0.1), (1.5, 0)],
+    "gelu": [(1, 0), (2, 0), (2, 0.2)],
+}
+Profile = tuple[list[float], list[float]]  # log10 RMS of z (without the logits), and of dL/dz
+
+
+def config_of(words: str, data: str, batch_size: int, seed: int) -> Config:
+    """Compose a configuration from what one would type."""
+    common = f"data={data} data.batch_size={batch_size} seed={seed}"
+    return compose([*common.split(), *words.split()])
+
+
+def net_and_batch(config: Config) -> tuple[nn.Module, Tensor, Tensor]:
+    """Build the net and the first batch that a run of `config` would begin with."""
+    data = build_data(config)
+    images, labels = next(iter(data.train_dataloader()))
+    torch.manual_seed(config.seed)
+    return build_net(config, data.num_classes), images, labels
+
+
+def differences(config: Config) -> tuple[Profile, tuple[float, float]]:
+    """Predicted minus measured by layer; the first layer's gradient over the last's, both ways."""
+    net, images, labels = net_and_batch(config)
+    prediction = predict(net, images, labels)  # type: ignore[arg-type]
+    flow = measure(net, images, labels)
+    assert prediction.layers == flow.layers
+    z, gradient = flow.pre_activation.tolist()[:-1], flow.gradient.tolist()
+    pairs = ((prediction.pre_activation, z), (prediction.gradient, gradient))
+    errors = tuple([p - m for p, m in zip(*pair, strict=True)] for pair in pairs)
+    spans = (prediction.gradient[0] - prediction.gradient[-1], gradient[0] - gradient[-1])
+    return (errors[0], errors[1]), spans
+
+
+def largest(profiles: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Give the largest error of the seeds' mean, and of any single seed."""
+    mean = [statistics.fmean(layer) for layer in zip(*profiles, strict=True)]
+    single = [error for profile in profiles for error in profile]
+    return max(map(abs, mean)), max(map(abs, single))
+
+
+def row(*cells: object) -> str:
+    """Align the cells of the first table."""
+    widths = (5, -12, 9, 9, 9, 11, 10, 9, 9, 9, 9)
+    return " ".join(
+        f"{cell:<{-width}}" if width < 0 else f"{cell:>{width}}"
+        for cell, width in zip(cells, widths, strict=True)
+    )
+
+
+def without_norm(
+    model: str, depths: list[int], width: int, seeds: int, data: str, batch_size: int
+) -> None:
+    """Print the first table."""
+    print(
+        f"model={model} of width {width}, norm=none, init=gaussian, {data}, batch {batch_size}, "
+        f"{seeds} seeds; all in decades.\nslope: of dL/dz per layer, at the fixed point, without "
+        "borders. first/last: of dL/dz, mean over seeds.\nz and dL/dz: the largest error over the "
+        "layers, of the mean over seeds, and of the worst seed.\n"
+    )
+    print(row("", "", "", "", "", "first/last", "first/last", "z", "z", "dL/dz", "dL/dz"))
+    names = ("depth", "activation", "sigma_w^2", "sigma_b^2", "slope", "predicted", "measured")
+    print(row(*names, "mean", "worst", "mean", "worst"))
+    for depth in depths:
+        for activation, points in POINTS.items():
+            for weight_variance, bias_variance in points:
+                words = (
+                    f"model={model} model.depth={depth} model.width={width} norm=none "
+                    f"activation={activation} "
+                    f"init=gaussian init.weight_variance={weight_variance} "
+                    f"init.bias_variance={bias_variance}"
+                )
+                configs = [config_of(words, data, batch_size, seed) for seed in range(seeds)]
+                profiles, spans = zip(*(differences(config) for config in configs), strict=True)
+                slope = math.nan  # a ResNet has none that is the same in every layer
+                if model == "plain_cnn":
+                    moments = Moments(instantiate(configs[0].activation, key="activation"))
+                    slope = mean_field(moments, weight_variance, bias_variance).slope
+                span = (statistics.fmean(column) for column in zip(*spans, strict=True))
+                errors = [largest(profile) for profile in zip(*profiles, strict=True)]
+                decades = (slope, *span, *errors[0], *errors[1])
+                cells = (depth, activation.split()[0], weight_variance, bias_variance)
+                print(
+                    row(*cells, *("-" if math.isnan(x) else f"{x:z.3f}" for x in decades)),
+                    flush=True,
+                )
+
+
+def with_batch_norm(depth: int, width: int, seeds: int, data: str, batch_size: int) -> None:
+    """Print the second table: within stages, since a stride changes the number of pixels."""
+    print(
+        f"\nPlain nets of depth {depth} and width {width} with norm=batch, model.padding=circular, "
+        f"batch {batch_size}:\ndecades by which dL/dz grows per layer; mean and standard deviation "
+        f"of {seeds} seeds.\n"
+    )
+    print(f"{'activation':13} predicted  measured")
+    for activation in POINTS:
+        words = (
+            f"model=plain_cnn model.depth={depth} model.width={width} model.padding=circular "
+            f"norm=batch activation={activation} init=gaussian"
+        )
+        slopes = []
+        for seed in range(seeds):
+            config = config_of(words, data, batch_size, seed)
+            flow = measure(*net_and_batch(config))
+            layers = list(zip(flow.layers, flow.gradient.tolist(), strict=True))
+            growth = [
+                value - next_value
+                for (name, value), (next_name, next_value) in itertools.pairwise(layers)
+                if name.split(".")[:2] == next_name.split(".")[:2]
+            ]
+            slopes.append(statistics.fmean(growth))
+        predicted = batch_norm_growth(instantiate(config.activation, key="activation"))
+        spread = statistics.stdev(slopes) if seeds > 1 else math.nan
+        print(
+            f"{activation.split()[0]:13} {predicted:+9.4f} {statistics.fmean(slopes):+9.4f} "
+            f"± {spread:.4f}",
+            flush=True,
+        )
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the benchmark with command-line arguments `argv`, and print both tables."""
+    parser = argparse.ArgumentParser(prog="benchmark.py theory", description=__doc__)
+    parser.add_argument("--model", choices=("plain_cnn", "resnet"), default="plain_cnn")
+    parser.add_argument("--depths", type=int, nargs="+", default=[20, 56])
+    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--data", default="cifar10", help="a file of conf/data")
+    given = parser.parse_args(argv)
+    rest = (given.width, given.seeds, given.data, given.batch_size)
+    without_norm(given.model, given.depths, *rest)
+    if given.model == "plain_cnn":
+        with_batch_norm(max(given.depths), *rest)

@@ -1,0 +1,114 @@
+"""The probe: what the gradients do at initialization, and what theory says they should do.
+
+One batch through the net as training would begin, forth and back; no step is taken.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gradflow.gradients.flow import Flow
+from gradflow.gradients.layers import LayerWatch
+from gradflow.gradients.snapshot import Snapshot, flow_of_rows
+from gradflow.gradients.verdict import Verdict, diagnose
+from gradflow.training.quiet import quieten
+from lab.mean_field import MeanField, Moments, batch_norm_growth, mean_field
+from lab.theory import Prediction, applies, predict
+from project.build import build_data, build_net
+from project.config import Config
+from project.models import ConvNet
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was measured over the whole of one batch, and what was predicted for it."""
+
+    flow: Flow
+    verdict: Verdict  # of the layers alone: nothing has been learned yet
+    prediction: Prediction | None
+    mean_field: MeanField | None  # of a plain net's layers between the first and the last
+    batch_norm_slope: float | None  # decades a layer, for plain nets with batch norm
+    no_theory: str | None  # why there is no prediction
+
+
+def probe(config: Config) -> Probe:
+    """Build the net of `config`, and take its first training batch forth and back.
+
+    Raises:
+        ConfigError: before anything is downloaded, if the configuration cannot be run.
+        DataError: if the data cannot be had.
+    """
+    images, labels = first_batch(config)
+    net = new_net(config)
+    flow = measure(net, images, labels)
+    verdict = diagnose([flow])
+    if not isinstance(net, ConvNet):
+        return Probe(flow, verdict, None, None, None, "the theory is one of gradflow's ConvNet")
+    reason = applies(net)
+    return Probe(
+        flow=flow,
+        verdict=verdict,
+        prediction=predict(net, images, labels) if reason is None else None,
+        mean_field=_mean_field(net) if reason is None and _is_plain(net) else None,
+        batch_norm_slope=_batch_norm_slope(net),
+        no_theory=reason,
+    )
+
+
+def first_batch(config: Config) -> tuple[Tensor, Tensor]:
+    """Return the images (B, 3, H, W) and labels (B,) with which training would begin."""
+    quieten()
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    data = build_data(config)
+    build_net(config, data.num_classes)  # a net that cannot be built is refused before a download
+    images, labels = next(iter(data.train_dataloader()))
+    return images, labels
+
+
+def new_net(config: Config) -> nn.Module:
+    """Return the net as it is before the first step."""
+    L.seed_everything(config.seed, verbose=False)
+    return build_net(config, build_data(config).num_classes)
+
+
+def measure(net: nn.Module, images: Tensor, labels: Tensor) -> Flow:
+    """Return what one batch, forth and back, does in every layer: over all of its images."""
+    watch = LayerWatch(net, images=None)
+    watch.start(measuring=True)
+    loss = F.cross_entropy(net(images), labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    snapshot = Snapshot(0, net, watch.collect(), loss.detach())
+    watch.close()
+    return flow_of_rows(0, snapshot.read())
+
+
+def _mean_field(net: ConvNet) -> MeanField:
+    """Take sigma_w^2 and sigma_b^2 from the weights between the first and the last layer."""
+    layers = [module for module in net.modules() if isinstance(module, nn.Conv2d)][1:]
+    weight = statistics.median(c.weight[0].numel() * _second_moment(c.weight) for c in layers)
+    bias = statistics.median(0.0 if c.bias is None else _second_moment(c.bias) for c in layers)
+    return mean_field(Moments(_activation(net)), weight, bias)
+
+
+def _batch_norm_slope(net: ConvNet) -> float | None:
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    return batch_norm_growth(_activation(net)) if _is_plain(net) and norms else None
+
+
+def _is_plain(net: ConvNet) -> bool:
+    return not any(name.endswith("shortcut") for name, _ in net.named_modules())
+
+
+def _activation(net: ConvNet) -> nn.Module:
+    return net.stem.get_submodule("activation")
+
+
+def _second_moment(x: Tensor) -> float:
+    return float(x.detach().double().square().mean())

@@ -1,0 +1,71 @@
+"""The probe in the terminal: both profiles as a table, the theory's words, the verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+from rich.console import Console
+from rich.table import Table
+
+from gradflow.gradients.strip import strip
+from lab.probe import Probe
+
+_ROWS = 24  # of a deeper net as many layers, evenly spread
+
+
+def print_probe(probe: Probe, console: Console | None = None) -> None:
+    """Print what was measured and, where there is a theory, what it predicts."""
+    console = console or Console()
+    say = partial(console.print, soft_wrap=True, highlight=False)
+    flow, theory = probe.flow, probe.prediction
+    table = Table(header_style="bold", title="log10 RMS", title_justify="left")
+    table.add_column("layer")
+    kinds = ("measured", "mean field") if theory is not None else ("measured",)
+    for of in ("z", "dL/dz"):
+        for kind in kinds:
+            table.add_column(f"{of}\n{kind}", justify="right")
+    shown = _spread(len(flow.layers))
+    for i in shown:
+        z, g = [flow.pre_activation[i]], [flow.gradient[i]]
+        if theory is not None:
+            z.append(theory.pre_activation[i] if i < len(theory.pre_activation) else math.nan)
+            g.append(theory.gradient[i])
+        table.add_row(flow.layers[i], *map(_number, z), *map(_number, g))
+    console.print(table)
+    if theory is not None:
+        z_error = _largest(flow.pre_activation.tolist()[:-1], theory.pre_activation)
+        g_error = _largest(flow.gradient.tolist(), theory.gradient)
+        say(f"largest error over the layers, decades: z {z_error:.2f}, dL/dz {g_error:.2f}")
+    if (mean_field := probe.mean_field) is not None:
+        say(
+            f"sigma_w^2 = {mean_field.weight_variance:.3g}, "
+            f"sigma_b^2 = {mean_field.bias_variance:.3g}: {mean_field}"
+        )
+        if math.isfinite(mean_field.depth_scale):
+            say(
+                f"depth scale {mean_field.depth_scale:.1f} layers; as a guide, trainable to about "
+                f"{mean_field.trainable_depth:.0f} (six of them, Schoenholz et al. 2017)"
+            )
+    elif probe.no_theory is not None:
+        say(f"no prediction: {probe.no_theory}")
+    if probe.batch_norm_slope is not None:
+        say(
+            f"batch norm in a plain net: dL/dz grows by {probe.batch_norm_slope:.3f} decades a "
+            f"layer in theory, by {flow.decades_per_layer:.3f} as measured"
+        )
+    say(f"gradient {strip(flow.gradient.tolist())} {probe.verdict}")
+
+
+def _spread(n: int) -> list[int]:
+    rows = min(n, _ROWS)
+    return sorted({round(i * (n - 1) / max(rows - 1, 1)) for i in range(rows)})
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:+.2f}"
+
+
+def _largest(measured: Sequence[float], predicted: Sequence[float]) -> float:
+    return max(abs(a - b) for a, b in zip(measured, predicted, strict=True))

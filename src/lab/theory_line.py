@@ -1,0 +1,104 @@
+"""The theory line: one prediction for each configuration that has a theory, while time lasts.
+
+A run does not store what theory says of it. It is computed anew, for the first batch and the net of
+the configuration's first run. Nothing is downloaded for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradflow.runs.read import Run
+
+if TYPE_CHECKING:  # seconds that a page without theory should not pay
+    from torch import Tensor
+
+    from project.config import Config
+
+
+@dataclass(frozen=True)
+class Line:
+    """log10 RMS by layer, input to output; or why there is none."""
+
+    pre_activation: NDArray[np.float64] | None = None
+    gradient: NDArray[np.float64] | None = None
+    reason: str | None = None
+
+
+def lines(runs: Sequence[Run | None], seconds: float) -> list[Line]:
+    """Predict for each run, in order; None, and what `seconds` do not suffice for, have none."""
+    from gradflow.errors import ConfigError
+    from project.data import DataError
+
+    if seconds > 0:
+        import_module("lab.probe")  # slow at first: not counted
+    end = time.monotonic() + seconds
+    predict = _Predictor()
+    found = []
+    for run in runs:
+        if run is None:
+            found.append(Line(reason="no record of step 0, or no configuration"))
+        elif time.monotonic() >= end:
+            found.append(Line(reason="left out to save time"))
+        else:
+            try:
+                found.append(predict(run))
+            except (ConfigError, DataError) as error:
+                found.append(Line(reason=str(error)))
+    return found
+
+
+class _Predictor:
+    """Predicts once for nets that begin alike, whatever the optimizer then does with them."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, Line] = {}
+        self._batches: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, run: Run) -> Line:
+        from project.config import Config
+
+        config = Config.check(run.config)
+        net = (config.model, config.activation, config.norm, config.init)
+        batch = (config.data, config.seed, config.channels_last)
+        key = repr((net, batch))
+        if key not in self._lines:
+            self._lines[key] = self._predict(config, repr(batch))
+        return self._lines[key]
+
+    def _predict(self, config: Config, batch: str) -> Line:
+        from lab.probe import first_batch, new_net
+        from lab.theory import applies, predict
+        from project.models import ConvNet
+
+        net = new_net(config)
+        if not isinstance(net, ConvNet):
+            return Line(reason="the theory is one of gradflow's ConvNet")
+        reason = applies(net) or _missing_data(config)
+        if reason is not None:
+            return Line(reason=reason)
+        if batch not in self._batches:
+            self._batches[batch] = first_batch(config)
+        try:
+            prediction = predict(net, *self._batches[batch])
+        except ValueError as error:  # an activation that is not elementwise
+            return Line(reason=str(error))
+        return Line(np.array(prediction.pre_activation), np.array(prediction.gradient))
+
+
+def _missing_data(config: Config) -> str | None:
+    from project.build import build_data
+    from project.data import CIFAR10
+    from project.data.cifar10.rows import FILE
+
+    data = build_data(config)
+    if isinstance(data, CIFAR10) and not (data.root / FILE).is_file():
+        return f"{data.root / FILE} is not there"
+    return None

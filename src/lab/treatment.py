@@ -1,0 +1,291 @@
+"""Remedies tried on the run they are recommended for, beside as many that were drawn at random.
+
+Every remedy is trained with the seeds and steps of the untreated run, which is trained again with
+them. Which remedies are recommended is the verdict's to say, and what a remedy is, that of
+conf/lab/remedy: nothing is known of either here, and nothing is printed.
+
+The trainings lie in treatments/<the run's path>/<words>/<steps and seed>, away from the run: each
+is a run like any other, which read_runs would find below the run's own folder or its study's.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
+
+from gradflow.errors import ConfigError, one_line
+from gradflow.gradients.verdict import Verdict
+from gradflow.launch.compose import compose
+from gradflow.launch.resolvers import folder_name
+from gradflow.runs.read import read_run
+from gradflow.runs.status import FILE as STATUS
+from gradflow.runs.status import TYPED
+from project.config import Config
+from project.train import train
+
+LONGEST = 200  # steps, unless more are asked for: enough to tell what trains from what does not
+_TREATMENTS = Path("treatments")
+_REMEDIES = Path("conf/lab/remedy")
+_RANKED = ("pathology", "remedy", "case")  # a remedy wins over these; over other words it does not
+# What a configuration says of itself, and what changes no number.
+_NAMES = {"axes", "pathology", "remedy", "case", "logger", "study"}
+
+Origin = Literal["untreated", "recommended", "random"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One treatment over all seeds. What was not run has a reason, and neither of the tuples."""
+
+    words: str  # the override, as it is typed; "" for the untreated run
+    origin: Origin
+    verdicts: tuple[str, ...]  # one for each seed
+    accuracies: tuple[float, ...]  # the last train accuracy, 0 to 1, one for each seed; or NaN
+    not_run: str | None = None
+
+    @property
+    def learns(self) -> int:
+        """The number of seeds whose verdict is healthy because the net learns."""
+        return self.verdicts.count("healthy")
+
+    @property
+    def cured(self) -> bool:
+        """Whether more than half of the seeds learn."""
+        return 2 * self.learns > len(self.verdicts)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A sick run, untreated and treated, with the same seeds and steps."""
+
+    verdict: Verdict  # of the run itself, from which the recommendations are
+    steps: int
+    seeds: tuple[int, ...]
+    untreated: Arm
+    treated: tuple[Arm, ...]  # the recommended in the verdict's order, then those at random
+
+    def count(self, origin: Origin) -> tuple[int, int]:
+        """Return how many arms of this origin are cured, and how many were run."""
+        run = [arm for arm in self.treated if arm.origin == origin and arm.not_run is None]
+        return sum(arm.cured for arm in run), len(run)
+
+    def __str__(self) -> str:
+        """Give the result as one sentence."""
+        k, m = self.count("recommended")
+        j, n = self.count("random")
+        return f"{k} of {m} recommended cured it, {j} of {n} drawn at random"
+
+
+def treat(
+    folder: Path, seeds: int = 2, steps: int | None = None, drawn: int | None = None
+) -> Trial:
+    """Train the sick run in `folder` untreated, with each recommended remedy, and with random ones.
+
+    The seeds are the run's own and those that follow it. `steps` are the run's own, and at most
+    LONGEST, unless given. `drawn` is the number of random remedies: as many as recommended ones
+    were run unless given, fewer where conf/lab/remedy has no more. They are drawn, by the run's
+    seed, from those that no recommendation names and that change something, and never `none`.
+    What is trained already is not trained again. conf/ and treatments/ are those of the working
+    directory, as for `compose`.
+
+    Raises:
+        ConfigError: if the run cannot be treated, a number is out of range, or the run learns
+            untreated with these seeds and steps.
+        RunBusyError: if another process is computing one of the trainings.
+        DataError: if the data cannot be had.
+    """
+    for option, number, least in (("seeds", seeds, 1), ("steps", steps, 1), ("random", drawn, 0)):
+        if number is not None and number < least:
+            raise ConfigError(f"{option}={number}: must be at least {least}")
+    verdict = _verdict_of(folder)
+    sick = _SickRun(_typed(folder), steps, _place(folder))
+    trial_seeds = range(sick.seed, sick.seed + seeds)
+
+    untreated = sick.run("", "untreated", trial_seeds)
+    if untreated.cured:
+        raise ConfigError(
+            f"{folder}: untreated, {untreated.learns} of {seeds} seeds learn in {sick.steps} "
+            "steps, so nothing is left to cure; choose other steps or more seeds"
+        )
+    treated: list[Arm] = []
+    tried: dict[str, dict[str, Any]] = {}  # what each remedy that is run composes to
+    for words in verdict.remedies:
+        reason = sick.why_not(words, tried)
+        if reason is None:
+            treated.append(sick.run(words, "recommended", trial_seeds))
+        else:
+            treated.append(Arm(words, "recommended", (), (), reason))
+    wanted = sum(arm.not_run is None for arm in treated) if drawn is None else drawn
+    for words in _shuffled(verdict.remedies, sick.seed):
+        if wanted == 0:
+            break
+        if sick.why_not(words, tried) is None:
+            arm = sick.run(words, "random", trial_seeds)
+            if arm.not_run is None:
+                treated.append(arm)
+                wanted -= 1
+    return Trial(verdict, sick.steps, tuple(trial_seeds), untreated, tuple(treated))
+
+
+def _verdict_of(folder: Path) -> Verdict:
+    """Return the verdict of the run in `folder`, if it has one with remedies."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: is no folder of a run")
+    if not (folder / STATUS).exists():
+        raise ConfigError(f"{folder}: no run in there (no {STATUS}); name one run's own folder")
+    verdict = read_run(folder).verdict
+    if verdict is None:
+        raise ConfigError(
+            f"{folder}: has no verdict; its gradients were not watched, or it has not ended"
+        )
+    if not verdict.remedies:
+        raise ConfigError(f"{folder}: its verdict is {verdict}; there is nothing to treat")
+    return verdict
+
+
+def _typed(folder: Path) -> list[str]:
+    """Return the overrides of the run in `folder`."""
+    path = folder / TYPED
+    try:
+        words = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{folder}: has no {TYPED}, the words that were typed for it; a run can be "
+            "treated if scripts/train.py has made it"
+        ) from None
+    except (OSError, ValueError, yaml.YAMLError):
+        words = None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ConfigError(f"{path}: is damaged; it must be a list of overrides")
+    return words
+
+
+def _place(folder: Path) -> Path:
+    """Mirror the run's path below treatments/, so that no two runs share a place."""
+    path, here = folder.resolve(), Path.cwd()
+    inside = path.relative_to(here) if path.is_relative_to(here) else path.relative_to(path.anchor)
+    return _TREATMENTS / inside
+
+
+def _shuffled(recommended: Sequence[str], seed: int) -> list[str]:
+    """Return the remedies that no recommendation names, in an order that follows from `seed`."""
+    named = {name for words in recommended for name in _remedies(words)}
+    files = {path.stem for path in _REMEDIES.glob("*.yaml")}
+    names = sorted(files - named - {"none"})
+    random.Random(seed).shuffle(names)
+    return [f"remedy={name}" for name in names]
+
+
+def _remedies(words: str) -> list[str]:
+    """Return the remedies that an override names; none if it is of another key."""
+    override = OverridesParser.create().parse_override(words)
+    if override.key_or_group != "remedy":
+        return []
+    value = override.value()
+    return [str(name) for name in value] if isinstance(value, list) else [str(value)]
+
+
+class _SickRun:
+    """The run as it was typed, to be composed and trained with a remedy's words added."""
+
+    def __init__(self, typed: list[str], steps: int | None, place: Path) -> None:
+        self._place = place
+        untouched = compose(typed)
+        self.seed = untouched.seed
+        self.steps = steps or min(untouched.steps, LONGEST)
+        self._composed: dict[tuple[str, ...], Config] = {}
+        self._had = list(untouched.remedy)
+        self._pathology = f"pathology=[{','.join(untouched.pathology)}]"
+        self._typed = [word for word in typed if not _is_replaced(_key(word))]
+
+    def compose(self, words: str, seed: int | None = None, without: str | None = None) -> Config:
+        """Compose the run with `words` added, or as it was where they are ""."""
+        remedies = _remedies(words) if words else []
+        # Of two remedies for one axis the last wins: a new one over what the run had.
+        remedies = [name for name in self._had if name not in remedies] + remedies
+        overrides = [word for word in self._typed if word != without]
+        # A case stands for its pathology and its remedy; with another remedy it is no longer that.
+        overrides += [self._pathology, f"remedy=[{','.join(remedies)}]", "logger=none"]
+        overrides += ["test=false", f"steps={self.steps}"]
+        overrides.append(f"seed={self.seed if seed is None else seed}")
+        if words and not _remedies(words):
+            overrides.append(words)
+        key = tuple(overrides)
+        if key not in self._composed:  # each takes some tenths of a second
+            self._composed[key] = compose(overrides)
+        return self._composed[key]
+
+    def why_not(self, words: str, tried: dict[str, dict[str, Any]]) -> str | None:
+        """Say why `words` need not be run; if they are to be, add them to `tried`."""
+        try:
+            treated = self._numbers(words)
+        except ConfigError as error:
+            return str(error)
+        if treated == self._numbers(""):
+            rulers = [word for word in self._typed if self._is_overruled(words, word)]
+            return f"overruled by {', '.join(rulers)}" if rulers else "changes nothing here"
+        for other, numbers in tried.items():
+            if treated == numbers:
+                return f"the same as {other} here"
+        tried[words] = treated
+        return None
+
+    def run(self, words: str, origin: Origin, seeds: Sequence[int]) -> Arm:
+        """Train with each seed; an impossible configuration is a reason, if it is a remedy's."""
+        verdicts, accuracies = [], []
+        for seed in seeds:
+            config = self.compose(words, seed)
+            place = self._place / folder_name(words or "untreated")
+            place /= f"steps={config.steps},seed={seed}"
+            try:
+                metrics = train(config, place, f"{words or 'untreated'},seed={seed}")
+            except ConfigError as error:
+                if origin == "untreated":
+                    raise
+                return Arm(words, origin, (), (), str(error))
+            verdicts.append(_said(Verdict.read(place)))
+            accuracies.append(metrics.get("train/accuracy", math.nan))
+        return Arm(words, origin, tuple(verdicts), tuple(accuracies))
+
+    def _numbers(self, words: str, without: str | None = None) -> dict[str, Any]:
+        return self.compose(words, without=without).model_dump(exclude=_NAMES)
+
+    def _is_overruled(self, words: str, by: str) -> bool:
+        """Whether `words` would change something were it not for the typed word `by`.
+
+        A typed word that sets what the remedy sets too is not against it.
+        """
+        try:
+            freed = self._numbers(words, without=by)
+            return freed not in (self._numbers("", without=by), self._numbers(words))
+        except ConfigError:  # other words need this one
+            return False
+
+
+def _key(word: str) -> str:
+    try:
+        return str(OverridesParser.create().parse_override(word).key_or_group)
+    except OverrideParseException as error:
+        raise ConfigError(one_line(error)) from error
+
+
+def _is_replaced(key: str) -> bool:
+    return key in _RANKED or key.split(".")[0] == "logger"
+
+
+def _said(verdict: Verdict | None) -> str:
+    """Give a verdict's kind; that a net is well is no sign of learning while it is young."""
+    if verdict is None:
+        return "not watched"
+    # Only a healthy verdict that rests on the loss has a confidence above that of a threshold.
+    if verdict.kind == "healthy" and verdict.confidence <= 0.5:
+        return "healthy so far"
+    return verdict.kind

@@ -1,0 +1,175 @@
+"""What every data set is here: uint8 images in memory, three splits, and batches of each.
+
+Knows the splits; not where images come from (`cifar10.py`, `synthetic.py`), nor how a batch is
+cut (`batches.py`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+
+from project.data.batches import (
+    EvaluationBatches,
+    Statistics,
+    TrainingBatches,
+    channel_statistics,
+)
+
+
+class Images(NamedTuple):
+    """N labelled images: uint8 (N, 3, 32, 32) and int64 (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+
+class Splits(NamedTuple):
+    """The three disjoint parts of a data set."""
+
+    train: Images
+    validation: Images
+    test: Images
+
+
+class ImageData(LightningDataModule, ABC):
+    """A data set as a config describes it. Building one is cheap and touches no disk.
+
+    Under a trainer, each of its processes gets its own share of every batch, on its own device, and
+    an epoch has a whole number of the trainer's groups of accumulated batches. Without one, there
+    is one process, and the batches are on the CPU.
+    """
+
+    num_classes: ClassVar[int] = 10
+    # One process may run many jobs on the same data: it is read once.
+    _loaded: ClassVar[dict[Hashable, tuple[Splits, Statistics]]] = {}
+
+    def __init__(
+        self,
+        *,
+        train_images: int,
+        batch_size: int,
+        validation: int,
+        pad: int,
+        flip: bool,
+        seed: int,
+        channels_last: bool,
+    ) -> None:
+        """Check the arguments; ValueError names the first that is out of range.
+
+        train_images: images outside the test split. batch_size: images of a batch, on each
+        process. validation: images held out of the training ones, as many of each class, the same
+        ones for every seed. pad: black pixels around an image before a random crop; 0 for no
+        crop. flip: whether every second image, at random, is mirrored left to right. seed: order,
+        crops and mirror images follow from it. channels_last: the memory layout of a batch.
+        """
+        super().__init__()
+        check_integer("validation", validation, 0, train_images - self.num_classes)
+        if validation % self.num_classes:
+            raise ValueError(
+                f"validation={validation}: must be a multiple of the {self.num_classes} classes, "
+                f"from 0 to {train_images - self.num_classes}"
+            )
+        check_integer("batch_size", batch_size, 1, train_images - validation)
+        check_integer("pad", pad, 0, 31)
+        if not isinstance(flip, bool):
+            raise ValueError(f"flip={flip}: must be true or false")
+        self.batch_size = batch_size
+        self.validation = validation
+        self.pad = pad
+        self.flip = flip
+        self.seed = seed
+        self.channels_last = channels_last
+
+    def prepare_data(self) -> None:
+        """Fetch the data, in one process of each machine, if it is not there yet. DataError."""
+        self.load()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the data into memory."""
+        self.load()
+
+    def load(self) -> Splits:
+        """Read the data, or fetch it first; once in a process. DataError if it cannot be had."""
+        return self._load()[0]
+
+    def train_dataloader(self) -> TrainingBatches:
+        """Return the endless sequence of training batches, at its beginning."""
+        (splits, statistics), trainer = self._load(), self.trainer
+        batches = TrainingBatches(
+            *splits.train,
+            statistics,
+            seed=self.seed,
+            pad=self.pad,
+            flip=self.flip,
+            group=trainer.accumulate_grad_batches if trainer else 1,
+            **self._share(),
+        )
+        return batches.to(self._device())
+
+    def val_dataloader(self) -> EvaluationBatches | list[Any]:
+        """Return the validation split; an empty list, for no validation, if it has no images."""
+        return self._evaluation(self.load().validation) if self.validation else []
+
+    def test_dataloader(self) -> EvaluationBatches:
+        """Return the test split."""
+        return self._evaluation(self.load().test)
+
+    def _load(self) -> tuple[Splits, Statistics]:
+        key = (type(self), self.validation, self._identity())
+        if key not in self._loaded:
+            images, test = self._read()
+            train, validation = hold_out(images, self.validation, self.num_classes)
+            statistics = channel_statistics(train.images)
+            self._loaded[key] = Splits(train, validation, test), statistics
+        return self._loaded[key]
+
+    def _evaluation(self, split: Images) -> EvaluationBatches:
+        batches = EvaluationBatches(*split, self._load()[1], **self._share())
+        return batches.to(self._device())
+
+    def _share(self) -> dict[str, Any]:
+        trainer = self.trainer
+        return {
+            "batch_size": self.batch_size,
+            "channels_last": self.channels_last,
+            "rank": trainer.global_rank if trainer else 0,
+            "world_size": trainer.world_size if trainer else 1,
+        }
+
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+    @abstractmethod
+    def _identity(self) -> Hashable:
+        """Return what, beside the class and the validation split, decides the images."""
+
+    @abstractmethod
+    def _read(self) -> tuple[Images, Images]:
+        """Return the images to train and validate on, and those to test on."""
+
+
+def check_integer(name: str, value: int, low: int, high: int) -> None:
+    """Raise ValueError unless `value` is an integer from `low` to `high`."""
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{name}={value}: must be an integer from {low} to {high}")
+
+
+def hold_out(images: Images, count: int, num_classes: int) -> tuple[Images, Images]:
+    """Split off the last count / num_classes images of every class; both parts keep their order.
+
+    No randomness: CIFAR-10 comes in random order, and runs of all seeds validate on one split.
+    """
+    held = torch.zeros(len(images.labels), dtype=torch.bool)
+    for label in range(num_classes):
+        members = (images.labels == label).nonzero().squeeze(1)
+        held[members[len(members) - count // num_classes :]] = True
+    kept, validation = (~held).nonzero().squeeze(1), held.nonzero().squeeze(1)
+    return _select(images, kept), _select(images, validation)
+
+
+def _select(images: Images, chosen: Tensor) -> Images:
+    return Images(images.images.index_select(0, chosen), images.labels.index_select(0, chosen))

@@ -1,0 +1,1 @@
+"""LightningModules: what is lost, and what is measured."""

@@ -1,0 +1,305 @@
+"""The verdict on flows made by hand: each cause alone, and what comes first where there are two."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flows import CHANCE, flow
+
+from gradflow.gradients.flow import Flow
+from gradflow.gradients.verdict import REMEDIES, Verdict, diagnose
+from gradflow.launch.compose import compose
+
+
+def run(**changes: Any) -> list[Flow]:
+    """A run of 101 steps in which every step is the same."""
+    return [flow(step, **changes) for step in range(0, 101, 10)]
+
+
+def with_loss(flows: list[Flow], loss: Callable[[int], float]) -> list[Flow]:
+    """The same run with another loss at each step, its batch's and the mean."""
+    return [replace(f, loss=loss(f.step), mean_loss=loss(f.step)) for f in flows]
+
+
+SHRINKS = [-10.0, -7.0, -4.0, -2.0]  # 6 decades over two layers
+CAUSES: dict[str, dict[str, Any]] = {
+    "vanishing": {"gradient": SHRINKS},
+    "exploding": {"gradient": [0.0, -2.0, -4.0, -2.0]},
+    "frozen": {"pre_activation": [0.0, -2.0, -4.0, -5.0]},
+    "dead": {"dead": [0.0, 0.9, 0.2, math.nan]},
+    "saturated": {"saturated": [0.0, 0.2, 0.9, math.nan]},
+    "untrained": {},
+}
+
+
+@pytest.mark.parametrize("kind", CAUSES)
+def test_each_cause_is_told_by_the_layers_that_show_it(kind: str) -> None:
+    verdict = diagnose(run(**CAUSES[kind]))
+    assert verdict.kind == kind
+    assert verdict.step == 100
+    assert verdict.remedies == REMEDIES[verdict.kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer", "figure"),
+    [
+        ("vanishing", "first", "6.0 decades"),
+        ("exploding", "first", "4.0 decades"),
+        ("frozen", "third", "4.0 decades"),
+        ("dead", "second", "90%"),
+        ("saturated", "third", "90%"),
+    ],
+)
+def test_the_evidence_names_the_layer_and_the_figure(kind: str, layer: str, figure: str) -> None:
+    verdict = diagnose(run(**CAUSES[kind]))
+    assert verdict.layer == layer
+    assert figure in verdict.evidence
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CAUSES if kind != "untrained"])
+def test_a_net_that_learns_is_healthy_whatever_its_layers_show(kind: str) -> None:
+    learning = with_loss(run(**CAUSES[kind]), lambda step: CHANCE - 0.005 * step)
+    assert diagnose(learning).kind == "healthy"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CAUSES if kind != "untrained"])
+def test_of_a_net_that_hardly_learns_the_cause_that_its_layers_show_is_told(kind: str) -> None:
+    """Such as a plain net of 56 layers, whose loss falls by 1 % in 200 steps."""
+    hardly = with_loss(run(**CAUSES[kind]), lambda step: CHANCE * (1 - 0.02 * step / 100))
+    verdict = diagnose(hardly)
+    assert verdict.kind == kind
+    assert "the loss is 2.26" in verdict.evidence
+    assert diagnose(with_loss(run(), lambda step: hardly[step // 10].loss or 0)).kind == "healthy"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CAUSES if kind != "untrained"])
+def test_between_hardly_learning_and_learning_neither_verdict_is_sure(kind: str) -> None:
+    def at(gain: float) -> Verdict:
+        return diagnose(with_loss(run(**CAUSES[kind]), lambda step: CHANCE * (1 - gain)))
+
+    below, above = at(0.0299), at(0.0301)
+    assert (below.kind, above.kind) == (kind, "healthy")
+    assert below.confidence == above.confidence == pytest.approx(0.5, abs=0.01)
+    assert at(0.01).confidence > below.confidence
+    assert at(0.1).confidence > above.confidence
+
+
+def test_a_net_that_learns_a_little_has_got_over_a_loss_that_blew_up() -> None:
+    learning = with_loss(run(), lambda step: 6.0 if step == 10 else CHANCE * 0.98)
+    assert diagnose(learning).kind == "healthy"
+    assert diagnose(with_loss(learning, lambda s: 6.0 if s == 10 else CHANCE)).kind == "diverged"
+
+
+def test_a_loss_that_falls_to_chance_and_no_further_is_not_learning() -> None:
+    """What a net with large initial logits does: it learns to say nothing."""
+    falling = with_loss(run(), lambda step: CHANCE + max(0.0, 3 - step / 10))
+    assert diagnose(falling).kind == "untrained"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CAUSES if kind != "untrained"])
+def test_the_first_record_is_enough_for_a_warning(kind: str) -> None:
+    assert diagnose([flow(**CAUSES[kind])]).kind == kind
+
+
+def test_a_young_run_is_healthy_until_it_could_have_learned() -> None:
+    assert diagnose([flow()]).kind == "healthy"
+    assert diagnose([flow(0), flow(10)]).kind == "healthy"
+
+
+def test_a_net_whose_layers_are_well_is_given_time_to_learn() -> None:
+    assert diagnose(run()[:-1]).kind == "healthy"
+    assert diagnose(run()[:-1]).confidence == 0.5
+    assert diagnose(run()).kind == "untrained"
+
+
+def test_a_loss_that_is_not_finite_is_divergence_at_its_step_and_layer() -> None:
+    flows = [flow(0), flow(10, loss=math.nan, pre_activation=[math.nan] * 4)]
+    verdict = diagnose(flows, (7, "second"))
+    assert verdict.kind == "diverged"
+    assert verdict.layer == "second"
+    assert "step 7" in verdict.evidence
+    assert diagnose(flows).kind == "diverged"
+
+
+def test_divergence_of_a_net_whose_gradient_exploded_from_the_start_is_exploding() -> None:
+    start = flow(**CAUSES["exploding"])
+    assert diagnose([start, flow(10, loss=math.inf)], (7, "second")).kind == "exploding"
+
+
+def test_a_first_step_that_is_not_finite_is_divergence() -> None:
+    nan = flow(loss=math.nan, pre_activation=[math.nan] * 4, gradient=[math.nan] * 4)
+    assert diagnose([nan], (0, "first")).kind == "diverged"
+
+
+def test_steps_as_large_as_the_weights_are_divergence_without_a_nan() -> None:
+    flows = [replace(f, update_to_weight=np.full(3, -0.5)) if f.step < 20 else f for f in run()]
+    assert diagnose(flows).kind == "diverged"
+
+
+def test_large_steps_of_one_weight_alone_are_no_divergence() -> None:
+    """The head's first step often is one, and survived."""
+    early = [flow(step, update_to_weight=[-0.3, -3.0, -3.0]) for step in (0, 10)]
+    assert diagnose(early).kind == "healthy"
+
+
+def test_a_loss_that_blew_up_between_two_records_is_divergence() -> None:
+    flows = [replace(f, mean_loss=100.0) if f.step == 30 else f for f in run()]
+    assert diagnose(flows).kind == "diverged"
+
+
+def test_a_loss_that_blew_up_is_divergence_though_it_came_back() -> None:
+    flows = with_loss(run(), lambda step: 100.0 if step == 30 else CHANCE)
+    assert diagnose(flows).kind == "diverged"
+
+
+def test_units_that_die_later_are_dead_but_what_was_so_at_the_start_comes_first() -> None:
+    dying = [replace(f, dead=np.array([0, f.step / 90, 0, np.nan])) for f in run()]
+    assert diagnose(dying).kind == "dead"
+    frozen = [replace(f, pre_activation=np.array([0, -2, -4, -5.0])) for f in dying]
+    assert diagnose(frozen).kind == "frozen"
+
+
+@pytest.mark.parametrize("kind", ["dead", "saturated"])
+def test_against_units_that_training_killed_the_first_advice_is_a_lower_rate(kind: str) -> None:
+    worse = [replace(f, **{kind: np.array([0, f.step / 90, 0, np.nan])}) for f in run()]
+    assert diagnose(worse).kind == kind
+    assert diagnose(worse).remedies[0] == "remedy=lower_lr"
+    from_the_start = diagnose(run(**CAUSES[kind]))
+    assert from_the_start.remedies == REMEDIES[kind]  # type: ignore[index]
+    assert from_the_start.remedies[0] != "remedy=lower_lr"
+
+
+def test_units_that_are_silent_because_the_signal_fades_are_not_the_cause() -> None:
+    """ReLU with PyTorch's default initialization: the biases decide over more than half of them."""
+    half = {"dead": [0.0, 0.4, 0.62, math.nan], "gradient": SHRINKS}
+    assert diagnose(run(**half)).kind == "vanishing"
+
+
+def test_a_skipped_step_of_the_loss_scaler_is_no_divergence() -> None:
+    """fp16: gradients overflow while the loss is finite, and the scaler skips that step."""
+    flows = [replace(f, non_finite=1.0) if f.step == 0 else f for f in run(loss=1.5)]
+    assert diagnose(flows).kind == "healthy"
+
+
+def test_gradients_that_are_exactly_zero_vanish() -> None:
+    zero = flow(gradient=[-math.inf, -math.inf, -4.0, -2.0])
+    assert diagnose([zero]).kind == "vanishing"
+
+
+def test_confidence_grows_with_the_distance_from_the_threshold() -> None:
+    near = diagnose(run(gradient=[-6.2, -5.0, -4.0, -2.0]))
+    far = diagnose(run(gradient=[-16.0, -10.0, -4.0, -2.0]))
+    assert near.kind == far.kind == "vanishing"
+    assert 0.5 <= near.confidence < 0.7
+    assert far.confidence > 0.95
+
+
+def test_nothing_is_said_of_nothing() -> None:
+    with pytest.raises(ValueError, match=r"^flows=\[\]: there must be at least one record$"):
+        diagnose([])
+
+
+@pytest.mark.parametrize("remedy", sorted({r for tried in REMEDIES.values() for r in tried}))
+def test_every_remedy_is_an_override_that_composes(remedy: str) -> None:
+    compose([remedy])
+
+
+def test_clipping_and_lower_rates_are_not_offered_where_the_gradient_shrinks() -> None:
+    for kind in ("vanishing", "frozen", "saturated"):
+        assert not any("clip" in remedy or "lower_lr" in remedy for remedy in REMEDIES[kind])  # type: ignore[index]
+
+
+def test_where_the_signal_fades_too_the_first_advice_is_another_initialization() -> None:
+    """tanh with weights too small, against a sigmoid, whose z is of one size in all layers."""
+    fading = diagnose(run(gradient=SHRINKS, pre_activation=[0.0, -0.5, -1.0, -1.0]))
+    steady = diagnose(run(gradient=SHRINKS))
+    assert fading.kind == steady.kind == "vanishing"
+    assert fading.remedies[0] == "remedy=xavier"
+    assert "remedy=xavier" not in steady.remedies
+
+
+def test_learning_is_judged_by_the_mean_loss_and_not_by_single_batches() -> None:
+    noisy = [replace(f, loss=CHANCE - 0.5, mean_loss=CHANCE) for f in run()]
+    assert diagnose(noisy).kind == "untrained"
+    learning = [replace(f, loss=CHANCE + 0.5, mean_loss=CHANCE - 0.1) for f in run()]
+    assert diagnose(learning).kind == "healthy"
+
+
+@pytest.mark.parametrize(("every", "steps"), [(1, 100), (10, 100), (100, 200)])
+def test_learning_is_seen_in_as_many_batches_however_often_they_are_recorded(
+    every: int, steps: int
+) -> None:
+    """25 batches back from the latest; what the loss was earlier does not count."""
+
+    def learned_until(step: int) -> list[Flow]:
+        flows = [flow(s, batches=every if s else 1) for s in range(0, steps + 1, every)]
+        return with_loss(flows, lambda s: CHANCE - 0.1 * (s <= step))
+
+    assert diagnose(learned_until(steps)).kind == "healthy"
+    assert diagnose(learned_until(0)).kind == "untrained"
+
+
+def few(layers: int, **changes: Any) -> list[Flow]:
+    """A run of which only that many layers are measured, the last of them the logits."""
+    arrays = ("layers", "pre_activation", "gradient", "dead", "saturated")
+    kept = {name: list(getattr(flow(), name))[4 - layers :] for name in arrays}
+    return run(**(kept | {"outputs": 10 if layers else 0} | changes))
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_of_too_few_layers_learning_is_judged_by_the_loss(layers: int) -> None:
+    learning = with_loss(few(layers), lambda step: CHANCE - 0.005 * step)
+    assert diagnose(learning).kind == "healthy"
+    assert diagnose(learning).confidence > 0.9
+    stuck = diagnose(few(layers))
+    assert stuck.kind == "untrained"
+    assert "measured, too few to tell" in stuck.evidence
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_of_too_few_layers_a_young_run_says_that_they_are(layers: int) -> None:
+    young = diagnose(few(layers)[:1])
+    assert (young.kind, young.confidence) == ("healthy", 0.5)
+    assert "measured, too few to tell" in young.evidence
+    known = diagnose(few(layers, loss=math.nan)[:1], (0, "loss"))
+    assert known.kind == "diverged"
+
+
+def test_units_of_two_layers_are_judged() -> None:
+    assert diagnose(few(2, dead=[0.9, math.nan])).kind == "dead"
+    assert diagnose(few(2, saturated=[0.9, math.nan])).kind == "saturated"
+
+
+def test_without_layers_the_loss_is_held_against_the_first() -> None:
+    learning = diagnose(with_loss(few(0), lambda step: 7.0 - 0.05 * step))
+    assert learning.kind == "healthy"
+    assert "at first 7" in learning.evidence
+    wavering = with_loss(few(0), lambda step: 7.0 if step == 0 else 6.9)  # one batch's chance
+    assert diagnose(wavering).kind == "untrained"
+
+
+def test_pre_activations_that_are_never_finite_leave_the_loss_to_judge_by() -> None:
+    """As of a mask of -inf, which is no divergence."""
+    masked = {"pre_activation": [0.0, math.nan, 0.0, 0.0]}
+    assert diagnose(run(**masked, loss=1.5)).kind == "healthy"
+    stuck = diagnose(run(**masked))
+    assert stuck.kind == "untrained"
+    assert "not finite in every layer" in stuck.evidence
+
+
+def test_a_loss_that_is_not_known_is_neither_divergence_nor_learning() -> None:
+    assert diagnose(run(loss=None)).kind == "healthy"
+    assert diagnose(run(loss=None)).confidence == 0.5
+    assert diagnose(run(loss=None, **CAUSES["vanishing"])).kind == "vanishing"
+    assert diagnose(run(loss=0.0, outputs=1)).kind == "untrained"  # no chance level to gain on
+
+
+def test_a_verdict_is_read_as_it_was_written(tmp_path: Path) -> None:
+    verdict = diagnose(run(**CAUSES["vanishing"]))
+    verdict.write(tmp_path)
+    assert Verdict.read(tmp_path) == verdict
+    assert [path.name for path in tmp_path.iterdir()] == ["verdict.json"]

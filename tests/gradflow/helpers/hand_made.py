@@ -1,0 +1,54 @@
+"""Run folders and records made by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gradflow.gradients.histogram import measure
+from gradflow.gradients.record import Entry, RecordWriter
+from gradflow.gradients.verdict import Verdict
+from gradflow.runs.read import Run
+from gradflow.runs.status import Status
+
+
+def a_run(folder: Path, **changes: Any) -> Run:
+    """A finished run that learned, of a vanishing gradient's remedy, with `changes`."""
+    values: dict[str, Any] = {
+        "folder": folder,
+        "state": "finished",
+        "start": "2026-01-01T00:00:00+00:00",
+        "seconds": 12.0,
+        "steps": 200,
+        "diverged_at": None,
+        "error": None,
+        "metrics": {"train/accuracy": 0.4, "validation/accuracy": 0.35},
+        "axes": {"pathology": "none", "remedy": "none"},
+        "verdict": a_verdict("healthy"),
+        "config": {"seed": 0},
+    }
+    return Run(**(values | changes))
+
+
+def a_verdict(kind: Any) -> Verdict:
+    """A verdict of this kind, whose other fields are of no matter."""
+    return Verdict(kind, "it shows", 0.9, 199, None, ())
+
+
+def record(folder: Path, first: float, last: float) -> None:
+    """A record whose first nonlinearity has dL/dz of RMS `first`, and whose last has `last`."""
+    writer = RecordWriter(folder, 0)
+    entries = [Entry(name, i, 10) for i, name in enumerate(("stem", "block", "head"))]
+    parameter = Entry("stem.weight", 0, 10)
+    writer.append(0, "gradient", [parameter], vars(measure([torch.ones(10)])))
+    writer.append(0, "pre_activation", entries, {"rms": [1.0, 1.0, 1.0], "units": [4, 4, 10]})
+    writer.append(0, "pre_activation_gradient", entries, {"rms": [first, last, 7.0]})
+    writer.flush()
+
+
+def a_folder(folder: Path, state: Any = "finished", **changes: Any) -> Path:
+    """A run's folder as training leaves it, without its checkpoints."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("seed: 0\naxes: {pathology: vanishing, remedy: relu}\n")
+    Status(state, **changes).write(folder)
+    return folder

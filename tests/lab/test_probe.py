@@ -1,0 +1,118 @@
+"""The probe is the first record of the run that it stands for, and says where theory ends."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gradflow.gradients.flow import read_flows
+from gradflow.gradients.record import read_gradients
+from gradflow.launch.compose import compose
+from gradflow.launch.instantiate import instantiate
+from lab.phase_diagram import Point, draw_phase_diagram, measure_points
+from lab.probe import probe
+from lab.probe_figure import draw_probe
+from lab.probe_table import print_probe
+from project.config import Config
+from project.train import train
+
+SMALL = (
+    "data=synthetic",
+    "data.train_images=300",
+    "data.validation=100",
+    "data.batch_size=8",
+    "model.depth=8",
+    "model.width=8",
+    "model.stem_stride=2",
+    "trainer=cpu",
+    "logger=none",
+    "test=false",
+    "steps=1",
+    "threads=1",
+)
+
+
+def small(*words: str) -> Config:
+    return compose([*SMALL, *words])
+
+
+@pytest.mark.parametrize("words", [(), ("pathology=vanishing", "model.depth=8"), ("norm=group",)])
+def test_the_probe_is_the_first_record_of_the_run(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Batches of 8: as many images as the monitor measures."""
+    config = small(*words)
+    train(config, tmp_path)
+    (recorded,) = read_flows(read_gradients(tmp_path))
+    found = probe(config).flow
+    assert [f"net.{name}" for name in found.layers] == recorded.layers
+    np.testing.assert_allclose(found.gradient, recorded.gradient, atol=1e-4)
+    np.testing.assert_allclose(found.pre_activation, recorded.pre_activation, atol=1e-4)
+    assert found.loss == pytest.approx(recorded.loss, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("norm=batch", "model=resnet"), "without a norm"),
+        (("norm=batch", "model=plain_cnn"), "without a norm"),
+        (("norm=none", "model=plain_cnn", "init=delta_orthogonal"), "independent weights"),
+    ],
+)
+def test_where_theory_does_not_apply_there_is_no_line(words: tuple[str, ...], why: str) -> None:
+    found = probe(small(*words))
+    assert found.prediction is None
+    assert found.mean_field is None
+    assert found.no_theory is not None
+    assert why in found.no_theory
+
+
+def test_residual_nets_have_a_line_and_no_depth_scale_of_plain_ones() -> None:
+    found = probe(small("norm=none", "model=resnet"))
+    assert found.prediction is not None
+    assert found.prediction.layers == found.flow.layers
+    assert found.mean_field is None
+    assert found.no_theory is None
+
+
+def test_plain_nets_with_batch_norm_have_a_rate_and_residual_ones_have_not() -> None:
+    plain = probe(small("norm=batch", "model=plain_cnn", "activation=relu"))
+    assert plain.batch_norm_slope == pytest.approx(
+        0.5 * math.log10(math.pi / (math.pi - 1)), abs=1e-4
+    )
+    assert probe(small("norm=batch", "model=resnet")).batch_norm_slope is None
+    assert probe(small("norm=none", "model=plain_cnn")).batch_norm_slope is None
+
+
+def test_theory_and_measurement_of_a_sigmoid_net_agree_to_a_tenth_of_a_decade() -> None:
+    found = probe(small("pathology=vanishing", "model.depth=20", "model.width=16"))
+    assert found.prediction is not None
+    np.testing.assert_allclose(found.flow.gradient, found.prediction.gradient, atol=0.15)
+    assert found.verdict.kind == "vanishing"
+
+
+def test_the_table_and_the_figure_show_both_profiles(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = probe(small("pathology=vanishing", "model.depth=8"))
+    print_probe(found)
+    printed = capsys.readouterr().out
+    assert "stages.0.0.activation1" in printed
+    assert "chi_1" in printed
+    assert f"{found.flow.gradient[0]:+.2f}" in printed
+    draw_probe(found, "title", tmp_path / "probe.svg")
+    assert "mean field" in (tmp_path / "probe.svg").read_text()
+
+
+def test_measured_points_lie_on_the_sides_of_criticality_that_theory_gives_them() -> None:
+    config = small("model=plain_cnn", "norm=none", "model.padding=circular", "activation=tanh")
+    low, high = measure_points(config, [0.5, 8.0], [0.0])
+    assert (low.weight_variance, high.weight_variance) == (0.5, 8.0)
+    assert low.slope < -0.1  # chi_1 = 0.5: -0.15
+    assert high.slope > 0.05
+
+
+def test_the_phase_diagram_is_drawn_with_its_points(tmp_path: Path) -> None:
+    activation = instantiate(compose(["activation=tanh"]).activation, key="activation")
+    points = [Point(0.5, 0.0, -0.15), Point(2.0, 0.1, 0.0)]
+    draw_phase_diagram(activation, points, "tanh", tmp_path / "phase.svg", cells=4)
+    assert "tanh" in (tmp_path / "phase.svg").read_text()

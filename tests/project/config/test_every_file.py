@@ -1,0 +1,41 @@
+"""Every YAML file of every group composes alone, and its run can be built. No list of them here."""
+
+from pathlib import Path
+
+import pytest
+import shipped
+import torch
+
+from gradflow.launch.compose import compose
+from project.build import build_classifier, build_data, build_trainer
+
+# What a choice cannot do without, where the defaults do not give it.
+NEEDS = {("init", "zero_residual"): ["model=resnet", "norm=batch"]}
+
+FILES = [(group, name) for group in shipped.groups() for name in shipped.names(group)]
+
+
+@pytest.mark.parametrize(("group", "name"), FILES, ids=["=".join(file) for file in FILES])
+def test_composes_alone_and_its_run_is_built(
+    group: str, name: str, conf: Path, tmp_path: Path
+) -> None:
+    config = compose([f"{group}={name}", *NEEDS.get((group, name), [])], conf)
+    if group in config.axes:
+        assert config.axes[group] == name
+    torch.manual_seed(config.seed)
+    classifier = build_classifier(config, build_data(config).num_classes)
+    images = torch.zeros(2, 3, 32, 32)
+    assert classifier.net.eval()(images).shape == (2, 10)
+    # One device of the CPU: what a file asks for beyond it, this machine may not have.
+    here = config.trainer.model_copy(update={"accelerator": "cpu", "devices": 1})
+    config = config.model_copy(update={"trainer": here})
+    trainer = build_trainer(config, tmp_path, [], "run", validates=True)
+    assert trainer.max_steps == config.steps
+
+
+def test_every_group_has_a_file_and_every_file_says_what_it_is() -> None:
+    assert len(FILES) > 50
+    for group, name in FILES:
+        text = shipped.file(group, name).read_text()
+        lines = text.removeprefix("# @package _global_\n").splitlines()
+        assert lines[0].startswith("# "), f"{group}/{name}.yaml opens with what it does"

@@ -1,0 +1,180 @@
+"""One run through the real command line: what it says, and what it leaves behind."""
+
+from pathlib import Path
+
+import pytest
+from small_run import SMALL, run
+
+from gradflow.errors import ConfigError
+from gradflow.launch.compose import compose
+from gradflow.runs.metrics import read_rows
+from gradflow.runs.status import CONFIG, Status
+from project.train import train
+
+
+def test_a_single_run_ends_with_its_figures_and_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    done = run(tmp_path, *SMALL, f"hydra.run.dir={folder}")
+    assert done.returncode == 0, done.stderr
+    status = Status.read(folder)
+    assert status is not None
+    assert f"validation/accuracy {status.metrics['validation/accuracy']:.3f}" in done.stdout
+    assert f"record: {folder}" in done.stdout
+
+
+def test_a_refused_run_leaves_no_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "refused"
+    done = run(tmp_path, *SMALL, "clip=agc", "clip.clip_factor=0", f"hydra.run.dir={folder}")
+    assert done.returncode == 2
+    assert done.stderr == "error: clip.clip_factor=0: must be > 0\n"
+    assert not folder.exists()
+
+
+def test_fp16_on_a_cpu_is_refused_rather_than_replaced(tmp_path: Path, conf: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^precision=16-mixed: not on a CPU; allowed there: "):
+        train(compose([*SMALL, "precision=16-mixed"], conf), tmp_path)
+
+
+def test_a_run_cut_off_before_its_first_checkpoint_begins_anew_without_old_rows(
+    tmp_path: Path, conf: Path
+) -> None:
+    config = compose(SMALL, conf)
+    fresh = tmp_path / "fresh"
+    train(config, fresh)
+    cut_off = tmp_path / "cut_off"
+    cut_off.mkdir()
+    config.save(cut_off / CONFIG)
+    Status("running").write(cut_off)
+    (cut_off / "metrics.csv").write_text("step,epoch,train/loss\n3,0,123.0\n")
+    train(config, cut_off)
+    kept = [{k: v for k, v in row.items() if v} for row in read_rows(cut_off)]
+    assert kept == [{k: v for k, v in row.items() if v} for row in read_rows(fresh)]
+
+
+def test_accumulated_batches_are_logged_with_their_step_and_not_before(
+    tmp_path: Path, conf: Path
+) -> None:
+    words = [*SMALL, "accumulate=3", "steps=4", "log_every=2", "data.validation=0", "test=false"]
+    train(compose(words, conf), tmp_path)
+    assert [row["step"] for row in read_rows(tmp_path)] == ["1", "3"]  # counted from 0
+
+
+def test_a_refused_run_removes_nothing_that_was_in_its_folder_before(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "thesis.txt").write_text("years of work")
+    done = run(tmp_path, *SMALL, "clip=agc", "clip.clip_factor=0", f"hydra.run.dir={folder}")
+    assert done.returncode == 2
+    assert (folder / "sub" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_job_refused_in_a_finished_runs_folder_leaves_its_record_and_fails_the_launch(
+    tmp_path: Path,
+) -> None:
+    study = tmp_path / "study"
+    words = ["-m", *SMALL, "seed=0", f"hydra.sweep.dir={study}", "hydra.sweep.subdir=job"]
+    assert run(tmp_path, *words).returncode == 0
+    record = (study / "job" / "status.json").read_bytes()
+    refused = run(tmp_path, *words, "lr_scale=2")
+    assert refused.returncode == 1
+    assert "refused: ConfigError: " in refused.stdout
+    assert "lr_scale=1.0, not 2.0" in refused.stdout
+    assert (study / "job" / "status.json").read_bytes() == record
+    assert run(tmp_path, *words).returncode == 0  # the same words again: finished, skipped
+
+
+def test_a_job_refused_for_an_unreadable_status_leaves_it_as_it_is(tmp_path: Path) -> None:
+    job = tmp_path / "study" / "job"
+    words = ["-m", *SMALL, f"hydra.sweep.dir={job.parent}", "hydra.sweep.subdir=job"]
+    assert run(tmp_path, *words).returncode == 0
+    (job / "status.json").write_text("{")
+    refused = run(tmp_path, *words)
+    assert refused.returncode == 1
+    assert "status.json: unreadable" in refused.stdout
+    assert (job / "status.json").read_text() == "{"
+
+
+def test_a_study_name_without_a_multirun_is_refused(tmp_path: Path) -> None:
+    done = run(tmp_path, *SMALL, "study.name=mine", f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == 2
+    assert "study.name=mine: names a study, and this is a single run; add -m" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["-m"]], ids=["single", "study"])
+def test_a_file_where_the_folder_should_be_is_one_line(tmp_path: Path, words: list[str]) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    done = run(tmp_path, *words, *SMALL, f"hydra.run.dir={file}", f"hydra.sweep.dir={file}")
+    assert done.returncode == 2
+    assert done.stderr == f"error: {file}: File exists\n"
+    assert done.stdout == ""
+
+
+STOPPING = """
+import os, signal
+from torch.nn import ReLU
+
+# A shell starts background jobs, and all below them, with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Stop(ReLU):
+    def forward(self, z):
+        os.kill(os.getpid(), signal.{})
+        return super().forward(z)
+"""
+
+
+@pytest.mark.parametrize(
+    ("signal", "code", "error"), [("SIGINT", 130, "Ctrl-C"), ("SIGTERM", 143, "SIGTERM")]
+)
+@pytest.mark.parametrize("study", [False, True], ids=["single", "study"])
+def test_a_stopped_run_says_by_what_and_how_it_is_continued(
+    tmp_path: Path, signal: str, code: int, error: str, study: bool
+) -> None:
+    (tmp_path / "stopping.py").write_text(STOPPING.format(signal))
+    words = [*SMALL, "init=xavier_uniform", "activation._target_=stopping.Stop"]
+    where = tmp_path / "run"
+    if study:
+        words = ["-m", *words, f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=run"]
+        words += ["study.name=mine"]
+    else:
+        words += [f"hydra.run.dir={where}"]
+    done = run(tmp_path, *words)
+    assert done.returncode == code, done.stderr
+    how = "study.name=mine" if study else f"hydra.run.dir={where}"
+    assert done.stderr == f"interrupted; the same command line with {how} continues\n"
+    status = Status.read(where)
+    assert status is not None
+    assert (status.state, status.error) == ("interrupted", error)
+
+
+def test_of_many_words_a_jobs_folder_shows_those_that_differ_and_stays_when_more_are_swept(
+    tmp_path: Path,
+) -> None:
+    words = ["-m", *SMALL, "remedy=none,relu", f"hydra.sweep.dir={tmp_path / 'study'}"]
+    assert run(tmp_path, *words, "seed=0").returncode == 0
+    folders = sorted((tmp_path / "study").glob("*/"))
+    assert [folder.name.rpartition("-")[0] for folder in folders] == ["remedy=none", "remedy=relu"]
+    records = {folder: (folder / "status.json").read_bytes() for folder in folders}
+    assert run(tmp_path, *words, "seed=0,1").returncode == 0
+    assert {folder: (folder / "status.json").read_bytes() for folder in folders} == records
+    added = [folder for folder in (tmp_path / "study").glob("*/") if folder not in folders]
+    assert sorted(folder.name.rpartition("-")[0] for folder in added) == [
+        "remedy=none,seed=1",
+        "remedy=relu,seed=1",
+    ]
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "../x"])
+def test_a_study_name_that_is_no_folders_is_refused_before_any_folder_is_made(
+    tmp_path: Path, name: str
+) -> None:
+    study = tmp_path / "studies" / "${study.name}"
+    done = run(tmp_path, "-m", *SMALL, f"study.name={name}", f"hydra.sweep.dir={study}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: study.name={name}: must be letters")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "studies").exists()

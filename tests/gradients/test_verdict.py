@@ -223,6 +223,51 @@ def test_confidence_grows_with_the_distance_from_the_threshold() -> None:
     assert far.confidence > 0.95
 
 
+THRESHOLDS: dict[str, tuple[Callable[[float], list[Flow]], float]] = {
+    # A run by how far beyond its threshold it is; and how far beyond it is to be surer.
+    "vanishing": (lambda x: run(gradient=[-6.0 - 2 * x, -5.0, -4.0, -2.0]), 1.0),
+    "exploding": (lambda x: run(gradient=[-2.0 + 2 * x, -3.0, -4.0, -2.0]), 1.0),
+    "exploding z": (lambda x: run(pre_activation=[0.0, 1.0, 2.0 + 2 * x, 2.0]), 1.0),
+    "frozen": (lambda x: run(pre_activation=[0.0, -1.0, -2.0 - 2 * x, -2.0]), 1.0),
+    "dead": (lambda x: run(dead=[0.0, 0.75 + 0.75 * x, 0.0, math.nan]), 0.3),
+    "saturated": (lambda x: run(saturated=[0.0, 0.75 + 0.75 * x, 0.0, math.nan]), 0.3),
+    "blown up, above chance": (lambda x: goes_up(1.0, 2 * CHANCE * (1 + x)), 1.0),
+    "blown up, above its first": (lambda x: goes_up(20.0, 40.0 * (1 + x)), 1.0),
+    "steps": (lambda x: run(update_to_weight=[math.log10(0.075) + x] * 3), 1.0),
+}
+
+
+def goes_up(first: float, worst: float) -> list[Flow]:
+    """A run whose loss begins at `first`, goes up to `worst` and ends at the chance level."""
+    return with_loss(run(), lambda step: {0: first, 10: worst}.get(step, CHANCE))
+
+
+@pytest.mark.parametrize("rule", THRESHOLDS)
+def test_a_verdict_is_as_sure_as_a_coin_at_its_threshold_and_surer_beyond(rule: str) -> None:
+    flows, far = THRESHOLDS[rule]
+    assert diagnose(flows(-0.01)).kind == "untrained"
+    near = diagnose(flows(0.01))
+    assert near.kind == diagnose(flows(far)).kind
+    assert near.kind in (rule.split()[0], "diverged")
+    assert 0.5 <= near.confidence <= 0.52
+    assert diagnose(flows(far)).confidence == pytest.approx(1 - 0.5 * math.exp(-2 * far), abs=0.006)
+
+
+def test_between_divergence_and_getting_over_it_neither_verdict_is_sure() -> None:
+    def at(gain: float) -> Verdict:
+        return diagnose(with_loss(run(), lambda s: 100.0 if s == 10 else CHANCE * (1 - gain)))
+
+    below, above = at(0.00199), at(0.00201)
+    assert (below.kind, above.kind) == ("diverged", "healthy")
+    assert below.confidence == above.confidence == pytest.approx(0.5, abs=0.01)
+    assert at(-1.0).confidence == 1.0
+
+
+def test_a_loss_that_was_0_at_first_and_is_not_later_has_blown_up() -> None:
+    flows = with_loss(run(outputs=1), lambda step: float(step == 10))
+    assert diagnose(flows).kind == "diverged"
+
+
 def test_nothing_is_said_of_nothing() -> None:
     with pytest.raises(ValueError, match=r"^flows=\[\]: there must be at least one record$"):
         diagnose([])

@@ -153,8 +153,8 @@ def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = N
     young = step < _EARLY or batches < _BATCHES  # or the loss is not known at all
     gained = (chance - present) / chance if chance else 0.0
     against = f"{present:.4g}, {'chance' if known else 'at first'} {chance:.4g}"
-    needed = _LEARNED if known else _FALLEN
-    learns = not young and gained > needed
+    least = _LEARNED if known else _FALLEN
+    learns = not young and gained > least
     vanishing = _SMALL_WEIGHTS if _lost(start) > _FADING else REMEDIES["vanishing"]
     # A net that learns has got over what its training did in between.
     divergence = () if learns else (_blown_up(finite, chance), _steps_too_large(finite))
@@ -170,14 +170,15 @@ def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = N
         ("saturated", _units(now, now.saturated, "saturated"), _TRAINED_SO),
     )
     kind, cause, remedies = next((cause for cause in causes if cause[1]), ("healthy", None, ()))
-    if cause is not None:
-        needed = max(needed, _CLEARLY)
+    needed = least if cause is None else max(least, _CLEARLY)
     if not young and gained > needed:
         return _verdict("healthy", f"the loss is {against}", gained / needed - 1, step, None)
     if cause is not None:
         said, beyond, layer = cause
         if learns:
             said, beyond = f"{said}; the loss is {against}", min(beyond, 1 - gained / needed)
+        elif cause in divergence and not young:  # with a little more gained it would be healthy
+            beyond = min(beyond, 1 - gained / least)
         return replace(_verdict(kind, said, beyond, step, layer), remedies=remedies)
     blind = _unjudged(start)
     if young or step < _PATIENCE:
@@ -210,8 +211,8 @@ def _unjudged(start: Flow) -> str | None:
     return f"{which} measured, too few to tell whether gradients vanish or explode"
 
 
-# What a rule finds: the evidence, how far beyond its threshold (0 at it, 1 one threshold further),
-# and the layer.
+# What a rule finds: the evidence, how far beyond its threshold (0 at it, 1 one threshold further;
+# of a step in decades), and the layer.
 _Cause = tuple[str, float, str | None]
 
 
@@ -272,11 +273,13 @@ def _blown_up(flows: Sequence[Flow], chance: float) -> _Cause | None:
     losses = [(flow.known_loss[0], flow.step) for flow in flows if flow.known_loss is not None]
     if len(losses) < 2:
         return None
-    worst, step = max(losses[1:])
-    if worst <= _BLOWN_UP * max(chance, losses[0][0]):
+    first, (worst, step) = losses[0][0], max(losses[1:])
+    threshold = _BLOWN_UP * max(chance, first)
+    if worst <= threshold:
         return None
-    said = f"the loss goes up to {worst:.3g} by step {step}, chance {chance:.3g}"
-    return said, worst / (_BLOWN_UP * chance) - 1, None
+    against = f"chance {chance:.3g}" if chance > first else f"at first {first:.3g}"
+    said = f"the loss goes up to {worst:.3g} by step {step}, {against}"
+    return said, worst / threshold - 1 if threshold else math.inf, None
 
 
 def _steps_too_large(flows: Sequence[Flow]) -> _Cause | None:

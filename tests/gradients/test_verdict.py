@@ -1,6 +1,7 @@
 """The verdict on flows made by hand: each cause alone, and what comes first where there are two."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -210,9 +211,65 @@ def test_a_skipped_step_of_the_loss_scaler_is_no_divergence() -> None:
     assert diagnose(flows).kind == "healthy"
 
 
-def test_gradients_that_are_exactly_zero_vanish() -> None:
-    zero = flow(gradient=[-math.inf, -math.inf, -4.0, -2.0])
-    assert diagnose([zero]).kind == "vanishing"
+INF = math.inf
+ZEROS: dict[str, tuple[dict[str, Any], str, str]] = {
+    # What is 0, the verdict at the first record, and its words.
+    "dL/dz from the middle on": (
+        {"gradient": [-INF, -INF, -4.0, -2.0]},
+        "vanishing",
+        "dL/dz is exactly 0 in first",
+    ),
+    "dL/dz in between, where it shrinks": (
+        {"gradient": [-7.0, -INF, -4.0, -2.0]},
+        "vanishing",
+        "dL/dz shrinks by 3.0 decades from third back to first, and is exactly 0 in second",
+    ),
+    "dL/dz in between, where it grows": (
+        {"gradient": [-1.0, -INF, -4.0, -2.0]},
+        "exploding",
+        "dL/dz grows by 3.0 decades from third back to first, and is exactly 0 in second",
+    ),
+    "dL/dz of the last alone": (
+        {"gradient": [-4.0, -4.0, -INF, -2.0]},
+        "healthy",
+        "dL/dz is exactly 0 in third, so that its change cannot be judged",
+    ),
+    "dL/dz of all but the logits": (  # as of a last layer that begins at 0
+        {"gradient": [-INF, -INF, -INF, -2.0]},
+        "healthy",
+        "dL/dz is exactly 0 in third, so that its change cannot be judged",
+    ),
+    "z from the middle on": (
+        {"pre_activation": [0.0, -INF, -INF, -INF]},
+        "frozen",
+        "z is exactly 0 in third, so that nothing of the image is left",
+    ),
+    "z up to the middle": (
+        {"pre_activation": [-INF, -INF, -2.0, -2.0]},
+        "frozen",
+        "z is exactly 0 in first, so that nothing of the image is left",
+    ),
+    "z everywhere": (
+        {"pre_activation": [-INF, -INF, -INF, -INF], "gradient": [-INF, -INF, -INF, -2.0]},
+        "frozen",
+        "z is exactly 0 in first, so that nothing of the image is left",
+    ),
+}
+
+
+@pytest.mark.parametrize("zeros", ZEROS)
+@pytest.mark.filterwarnings("error")
+def test_what_is_exactly_0_is_told_in_words_and_no_infinity_is(zeros: str) -> None:
+    changes, kind, words = ZEROS[zeros]
+    first = diagnose([flow(**changes)])
+    assert (first.kind, first.evidence) == (kind, words)
+    last = diagnose(run(**changes))
+    assert last.kind == (kind if kind != "healthy" else "untrained")
+    assert words in last.evidence
+    hardly = diagnose(with_loss(run(**changes), lambda step: CHANCE * (1 - 0.02 * step / 100)))
+    for verdict in (first, last, hardly):
+        assert not re.search(r"\b(inf|nan)", verdict.evidence)
+        assert 0.5 <= verdict.confidence <= 1
 
 
 def test_confidence_grows_with_the_distance_from_the_threshold() -> None:

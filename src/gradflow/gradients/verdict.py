@@ -206,7 +206,9 @@ def _unjudged(start: Flow) -> str | None:
     if not start.is_finite:
         return "z is not finite in every layer, so that gradients cannot be judged"
     if len(start.layers) >= _PROFILE:
-        return None
+        zero = np.isneginf(start.gradient[-2])
+        said = f"dL/dz is exactly 0 in {start.layers[-2]}, so that its change cannot be judged"
+        return said if zero else None
     which = "only some layers were" if len(start.layers) else "no layer was"
     return f"{which} measured, too few to tell whether gradients vanish or explode"
 
@@ -232,41 +234,51 @@ def _frozen(start: Flow) -> _Cause | None:
     lost = _lost(start)
     if not lost > _SIGNAL:
         return None
-    last = start.layers[-2]
-    said = f"z shrinks by {lost:.1f} decades up to {last}, so that nothing of the image is left"
-    return said, (lost - _SIGNAL) / _SIGNAL, last
+    layer, said = start.layers[-2], f"z shrinks by {lost:.1f} decades up to {start.layers[-2]}"
+    if math.isinf(lost):
+        layer = start.layers[0 if np.isneginf(start.pre_activation[0]) else -2]
+        said = f"z is exactly 0 in {layer}"
+    return f"{said}, so that nothing of the image is left", (lost - _SIGNAL) / _SIGNAL, layer
 
 
 def _lost(start: Flow) -> float:
+    """Return the decades that z loses up to the last nonlinearity; inf where it is exactly 0."""
     if len(start.layers) < _PROFILE:
         return math.nan
-    return float(start.pre_activation[0] - start.pre_activation[-2])
+    first, last = float(start.pre_activation[0]), float(start.pre_activation[-2])
+    return math.inf if -math.inf in (first, last) else first - last
 
 
 def _vanishing(start: Flow) -> _Cause | None:
     decades = start.first_over_last
     if not decades < -_DECADES:
         return None
-    said = (
-        f"dL/dz shrinks by {-decades:.1f} decades from {start.layers[-2]} back to "
-        f"{start.layers[0]}, {-start.decades_per_layer:.2f} a layer"
-    )
-    return said, (-decades - _DECADES) / _DECADES, start.layers[0]
+    return _change(start), (-decades - _DECADES) / _DECADES, start.layers[0]
 
 
 def _exploding(start: Flow) -> _Cause | None:
     decades = start.first_over_last
     grown = -_lost(start)
-    if decades > _DECADES:
-        said = (
-            f"dL/dz grows by {decades:.1f} decades from {start.layers[-2]} back to "
-            f"{start.layers[0]}, {start.decades_per_layer:.2f} a layer"
-        )
-        return said, (decades - _DECADES) / _DECADES, start.layers[0]
+    if _DECADES < decades < math.inf:  # from exactly 0 nothing grows
+        return _change(start), (decades - _DECADES) / _DECADES, start.layers[0]
     if grown > _DECADES:
         said = f"z grows by {grown:.1f} decades up to {start.layers[-2]}"
         return said, (grown - _DECADES) / _DECADES, start.layers[-2]
     return None
+
+
+def _change(start: Flow) -> str:
+    """Say how dL/dz changes towards the input."""
+    decades, slope = start.first_over_last, start.decades_per_layer
+    if math.isinf(decades):
+        return f"dL/dz is exactly 0 in {start.layers[0]}"
+    word, sign = ("shrinks", -1) if decades < 0 else ("grows", 1)
+    said = f"dL/dz {word} by {sign * decades:.1f} decades from {start.layers[-2]} back to "
+    said += start.layers[0]
+    if math.isinf(slope):
+        zero = start.layers[int(np.isneginf(start.gradient).argmax())]
+        return f"{said}, and is exactly 0 in {zero}"
+    return f"{said}, {sign * slope:.2f} a layer"
 
 
 def _blown_up(flows: Sequence[Flow], chance: float) -> _Cause | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hand_made import a_run, record
 from matplotlib.figure import Figure
 from PIL import Image
@@ -17,6 +18,8 @@ from gradflow.comparison.figures.histograms import draw_across, draw_layers
 from gradflow.comparison.figures.profiles import draw_profiles
 from gradflow.comparison.runs import Run
 from gradflow.config import ConfigError
+from gradflow.gradients.histogram import measure
+from gradflow.gradients.record import Entry, RecordWriter
 
 DRAWINGS = (draw_profiles, draw_flows, draw_curves, draw_layers, draw_across)
 Draw = Callable[[Sequence[str], Sequence[Configuration]], Figure]
@@ -74,6 +77,18 @@ def test_a_ridge_is_the_share_of_elements_in_each_bin(runs: list[Run]) -> None:
     ridge = axes.get_lines()[0]
     x, y = np.asarray(ridge.get_xdata()), np.asarray(ridge.get_ydata())
     assert x[y != 0].tolist() == [0.5]  # `record` writes ones: the bin of 2^0 has all of them
+
+
+def test_a_ridge_is_drawn_for_each_parameter_of_two_dimensions_or_more(tmp_path: Path) -> None:
+    writer = RecordWriter(tmp_path, 0)
+    dimensions = {"stem.weight": 4, "stem.bias": 1, "bn.weight": 1, "mixer.kernel": 2}
+    entries = [Entry(name, i, 10, n) for i, (name, n) in enumerate(dimensions.items())]
+    ones = [torch.full((10,), 2.0**-i) for i in range(4)]
+    writer.append(0, "gradient", entries, vars(measure(ones)))
+    writer.flush()
+    (axes,) = draw_layers(*configurations([a_run(tmp_path)])).axes
+    peaks = [np.asarray(line.get_ydata()).argmin() for line in axes.get_lines()]
+    assert peaks == [126, 126 - 3]
 
 
 def test_all_figures_are_written_as_png_and_svg(runs: list[Run], tmp_path: Path) -> None:

@@ -78,8 +78,9 @@ def test_a_bin_that_holds_one_of_a_million_is_not_empty() -> None:
 
     bins = [0] * 254
     bins[100], bins[120] = 1, 999_999
-    row = {"name": "w", "index": 0, "step": 0, "elements": 1_000_000, "bins": bins}
-    rows = pl.DataFrame([row | dict.fromkeys(SPECIALS, 0)], schema_overrides={"bins": BINS})
+    row = {"name": "w", "index": 0, "step": 0, "elements": 1_000_000, "dimensions": 2}
+    row |= dict.fromkeys(SPECIALS, 0) | {"bins": bins}
+    rows = pl.DataFrame([row], schema_overrides={"bins": BINS})
     of = histograms(rows, np.array([0]))
     assert of is not None
     assert (of.first, of.levels[0, 0, 0], of.levels[0, 0, -1]) == (-26, 1, LEVELS)
@@ -310,7 +311,8 @@ def test_a_hundred_runs_of_sixty_tensors_and_forty_records_fit_in_five_megabytes
         zeros = np.zeros((60, 40), np.int64)
         specials = dict.fromkeys(SPECIALS, zeros)
         elements = np.full(60, 2304)
-        of = Histograms(tuple(map(str, range(60))), -52, elements, levels, peaks, specials)
+        names = tuple(map(str, range(60)))
+        of = Histograms(names, -52, elements, (True,) * 60, levels, peaks, specials)
         runs.append(of.pack(arrays, 0))
     size = len(base64.b64encode(arrays.compress(runs)))
     assert size < 5_000_000, size

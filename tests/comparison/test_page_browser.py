@@ -170,6 +170,25 @@ def test_ridgelines_across_layers_are_those_of_the_chosen_run(page: Page, study:
         compare(hills.nth(i), row)
 
 
+def test_ridgelines_of_weights_are_those_of_two_dimensions_or_more(
+    browser: Browser, tmp_path: Path
+) -> None:
+    (part,) = (a_page_run(tmp_path / "run", "none", 0) / "gradients.parquet").iterdir()
+    place = pl.col("name").replace_strict(TENSORS, [4, 1, 2], default=None)
+    record = pl.read_parquet(part).with_columns(dimensions=place)
+    names = pl.col("name").replace({TENSORS[2]: "head.kernel"})
+    record.with_columns(name=names).write_parquet(part)
+    path = build_page(read_runs([tmp_path]), tmp_path / "page.html", "a run", theory_seconds=0)
+    opened = Opened(browser, path)
+    ridges = opened.page.locator("#ridges-layers")
+    assert ridges.locator("path.hill").count() == 2
+    assert "head.kernel" in ridges.inner_text()
+    assert TENSORS[1] not in ridges.inner_text()
+    ridges.get_by_label("weights only").uncheck()
+    assert ridges.locator("path.hill").count() == 3
+    opened.close()
+
+
 def attribute(element: Any, name: str) -> str:
     return str(element.get_attribute(f"data-{name}"))
 

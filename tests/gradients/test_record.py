@@ -16,6 +16,7 @@ from gradflow.gradients.record import (
     Entry,
     RecordWriter,
     first_non_finite,
+    is_weight,
     read_gradients,
 )
 
@@ -65,7 +66,7 @@ def test_nothing_to_measure_is_a_row_of_nulls(tmp_path: Path) -> None:
     rows = read_gradients(tmp_path)
     assert rows["index"].to_list() == [0, 1]  # from input to output, however appended
     assert rows["elements"].to_list() == [12, 3]
-    assert rows.select(list(SCHEMA)[5:]).null_count().row(0) == (1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 1)
+    assert rows.select(list(SCHEMA)[6:]).null_count().row(0) == (1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 1)
 
 
 def test_statistics_without_a_finite_element_are_null_and_not_nan(tmp_path: Path) -> None:
@@ -168,6 +169,25 @@ def test_parts_from_before_a_column_was_added_are_read_with_nulls(tmp_path: Path
     rows = read_gradients(tmp_path)
     assert rows.schema == SCHEMA
     assert rows["step"].to_list() == [step for step in range(8) for _ in ENTRIES]
+
+
+@pytest.mark.parametrize(
+    ("name", "dimensions", "is_one"),
+    [
+        ("stem.weight", 4, True),
+        ("attention.kernel", 2, True),
+        ("norm.weight", 1, False),
+        ("activation.weight", 1, False),  # of PReLU
+        ("scale", 0, False),
+        ("stem.weight", None, True),  # in a record from before dimensions were written
+        ("stages.0.norm1.weight", None, False),
+        ("attention.kernel", None, False),
+    ],
+)
+def test_a_weight_has_two_dimensions_or_more(
+    name: str, dimensions: int | None, is_one: bool
+) -> None:
+    assert is_weight(name, dimensions) == is_one
 
 
 def test_a_folder_with_brackets_in_its_name_is_read(tmp_path: Path) -> None:

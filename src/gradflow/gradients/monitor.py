@@ -29,6 +29,7 @@ from gradflow.gradients.record import (
     Entry,
     RecordWriter,
     first_non_finite,
+    is_weight,
     read_gradients,
     scan_gradients,
 )
@@ -248,7 +249,7 @@ class GradientMonitor(Callback):
         weights = [
             name.replace("_orig_mod.", "")
             for name, parameter in trainer.lightning_module.named_parameters()
-            if parameter.dim() > 1
+            if is_weight(name, parameter.dim())
         ]
         found = profile_chart(self.flows), histogram_chart(ends, weights)
         return [chart for chart in found if chart is not None]

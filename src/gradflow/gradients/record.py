@@ -12,6 +12,7 @@ One row per step, kind and name:
 | name | String | the parameter's or the layer's name |
 | index | Int64 | its position, from input to output, among all parameters or all layers |
 | elements | Int64 | number of elements |
+| dimensions | Int64 | of a parameter; null in records from before it was written |
 | zeros, subnormals, nans, infs | Int64 | elements outside the bins; see `Histograms` |
 | norm, rms, max | Float64 | of the finite elements; null where there is none |
 | units | Int64 | channels or features of a layer |
@@ -58,6 +59,7 @@ SCHEMA = pl.Schema(
         "name": pl.String(),
         "index": pl.Int64(),
         "elements": pl.Int64(),
+        "dimensions": pl.Int64(),
         "zeros": pl.Int64(),
         "subnormals": pl.Int64(),
         "nans": pl.Int64(),
@@ -84,6 +86,7 @@ class Entry:
     name: str
     index: int
     elements: int
+    dimensions: int | None = None  # of a parameter
 
 
 Buffered = tuple[int, str, Sequence[Entry], Columns]  # step, kind, and what `append` is given
@@ -177,6 +180,16 @@ def copy_as_one_part(run_folder: Path, other: Path) -> None:
         RecordWriter(other, 0)._write(other / FOLDER / _part_name(0), rows)
 
 
+def is_weight(name: str, dimensions: int | None) -> bool:
+    """Say whether a parameter is a weight: of two dimensions or more, as no bias or norm's is.
+
+    Of a record that does not know the dimensions the name must tell.
+    """
+    if dimensions is None:
+        return name.endswith("weight") and "norm" not in name
+    return dimensions > 1
+
+
 def first_non_finite(record: pl.DataFrame) -> tuple[int, str] | None:
     """Return the step and the layer at which a run's loss first was NaN or Inf, if it was."""
     rows = record.filter(pl.col("kind") == "non_finite").select("step", "name").rows()
@@ -193,6 +206,7 @@ def _rows(buffer: Sequence[Buffered]) -> pl.DataFrame:
         "name": [entry.name for entry in all_entries],
         "index": [entry.index for entry in all_entries],
         "elements": [entry.elements for entry in all_entries],
+        "dimensions": [entry.dimensions for entry in all_entries],
     }
     ends = np.cumsum(counts).tolist()
     for column in list(SCHEMA)[len(columns) : -1]:

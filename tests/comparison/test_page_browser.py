@@ -237,6 +237,35 @@ def test_cells_of_the_heat_maps_have_the_colour_of_their_value(page: Page, study
     assert pixel(20, 1) == (0xD5, 0x5E, 0x00, 255)  # NaN or Inf
 
 
+def test_each_heat_map_has_the_scale_of_its_own_run(browser: Browser, tmp_path: Path) -> None:
+    """The columns of the last records end at 25 + 5, and, of the run whose last is 10, at 35."""
+    a_page_run(tmp_path / "whole", "none", 0)
+    cut = a_page_run(tmp_path / "cut", "relu", 0, start="2026-01-01")
+    (part,) = (cut / "gradients.parquet").iterdir()
+    pl.read_parquet(part).filter(pl.col("step") <= 10).write_parquet(part)
+    path = build_page(read_runs([tmp_path]), tmp_path / "page.html", "two", theory_seconds=0)
+    opened = Opened(browser, path)
+    page = opened.page
+    move(page, 1)  # to step 10
+    maps = page.locator("#heat-maps .map")
+    ends = {"whole": 30, "cut": 35}
+    assert maps.count() == 2
+    for i in range(2):
+        name = page.evaluate("i => gradflow.runs[i].name", int(attribute(maps.nth(i), "run")))
+        left, right = (0.99 * 10 / ends[name], 1.01 * 10 / ends[name])
+        shown = maps.nth(i).locator("i").evaluate("line => parseFloat(line.style.left) / 100")
+        assert shown == pytest.approx(10 / ends[name])
+        box = maps.nth(i).bounding_box()
+        assert box is not None
+        for part_of_width, step in ((left, 0), (right, 10)):
+            at = {"x": part_of_width * box["width"], "y": 5}
+            maps.nth(i).hover(position=at)
+            assert f"step {step}, layer 1" in page.locator("#tooltip").inner_text()
+            maps.nth(i).click(position=at)
+            assert page.evaluate("gradflow.step()") == step
+    opened.close()
+
+
 def test_a_run_that_is_unticked_leaves_every_plot(page: Page) -> None:
     page.select_option("#seeds", "each")
     parts = ("#curve-a", "#profile-gradient", "#profile-z")

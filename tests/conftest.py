@@ -2,7 +2,9 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
 # Before torch is imported, here and in every process that a test starts. The nets of the tests are
@@ -17,3 +19,19 @@ os.environ.setdefault("WANDB_MODE", "offline")
 def conf() -> Path:
     """The folder of the configuration files, wherever the tests are run from."""
     return Path(__file__).resolve().parents[1] / "conf"
+
+
+@pytest.fixture
+def histograms_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows with bins, nine tenths of a record's bytes, are read from it at a time."""
+    read: list[int] = []
+    collect = pl.LazyFrame.collect
+
+    def noted(self: pl.LazyFrame, *arguments: Any, **options: Any) -> Any:
+        rows = collect(self, *arguments, **options)
+        if isinstance(rows, pl.DataFrame) and "bins" in rows.columns:
+            read.append(int(rows["bins"].is_not_null().sum()))
+        return rows
+
+    monkeypatch.setattr(pl.LazyFrame, "collect", noted)
+    return read

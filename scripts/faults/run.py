@@ -23,7 +23,7 @@ from faults.grid import Case, cases
 from faults.peers import PeerWatch, answers
 from gradflow.config import compose
 from gradflow.gradients.monitor import GradientMonitor
-from gradflow.gradients.record import read_gradients
+from gradflow.gradients.record import scan_gradients
 from gradflow.gradients.verdict import diagnose_record
 from gradflow.training.build import build_classifier, build_data
 from gradflow.training.quiet import quieten
@@ -50,7 +50,7 @@ def run_all(processes: int, folder: Path) -> None:
 
 def judge(case: Case, folder: Path) -> dict[str, Any]:
     """Return the line of a run that is trained: the verdict is taken from its record now."""
-    record = read_gradients(folder)
+    record = scan_gradients(folder)
     verdict, early = diagnose_record(record), diagnose_record(record, until=20)
     outcome = json.loads((folder / _OUTCOME).read_text())
     return {

@@ -3,6 +3,7 @@
 import math
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,25 @@ def test_a_resumed_run_goes_on_with_the_flows_before_its_checkpoint(tmp_path: Pa
     )
     assert_same(resumed.flows, whole.flows)
     assert_same(read_flows(read_gradients(tmp_path)), whole.flows)
+
+
+def test_a_run_that_goes_on_reads_no_more_histograms_than_those_of_a_part(
+    tmp_path: Path, histograms_read: list[int]
+) -> None:
+    """The part that the checkpoint's step lies in is read, to drop what is about to be repeated."""
+    whole = watch(tmp_path, Smooth(), max_steps=50)
+    histograms_read.clear()
+    resumed = GradientMonitor(1)
+    trainer: Any = SimpleNamespace(
+        is_global_zero=True,
+        default_root_dir=tmp_path,
+        global_step=30,
+        estimated_stepping_batches=50,
+    )
+    resumed.on_train_start(trainer, Smooth())
+    assert_same(resumed.flows, whole.flows[:30])
+    of_a_part = 20 * len(list(Smooth().parameters()))
+    assert histograms_read == [of_a_part]
 
 
 class Named(Smooth):

@@ -15,6 +15,7 @@ from gradflow.gradients.record import (
     SCHEMA,
     Entry,
     RecordWriter,
+    copy_as_one_part,
     first_non_finite,
     is_weight,
     read_gradients,
@@ -199,6 +200,30 @@ def test_a_folder_with_brackets_in_its_name_is_read(tmp_path: Path) -> None:
     assert read_gradients(folder)["max"].to_list() == [2.0]
     RecordWriter(folder, 1)  # resumed
     assert len(read_gradients(folder)) == 1
+
+
+def test_a_copy_in_one_part_has_every_row_in_order_and_is_never_whole_in_memory(
+    tmp_path: Path, histograms_read: list[int]
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        folder.mkdir()
+        write(folder, range(0, 100, 10))
+    first = min((old / FOLDER).iterdir())
+    pl.read_parquet(first).drop("dimensions").write_parquet(first)
+    expected = pl.concat(pl.read_parquet(part) for part in sorted((new / FOLDER).iterdir()))
+    write(new, range(7))  # another record, which the copy replaces
+    histograms_read.clear()
+    copy_as_one_part(old, new)
+    assert histograms_read == []
+    assert [path.name for path in (new / FOLDER).iterdir()] == ["part-0000000000.parquet"]
+    assert_frame_equal(read_gradients(new), expected)
+
+
+def test_a_record_that_is_not_there_leaves_no_copy(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    copy_as_one_part(tmp_path / "old", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_run_that_was_not_watched_has_no_rows(tmp_path: Path) -> None:

@@ -30,7 +30,6 @@ from gradflow.gradients.record import (
     RecordWriter,
     first_non_finite,
     is_weight,
-    read_gradients,
     scan_gradients,
 )
 from gradflow.gradients.snapshot import Rows, Snapshot, flow_of_rows
@@ -117,7 +116,7 @@ class GradientMonitor(Callback):
         if trainer.global_step == 0:  # or it goes on with what its checkpoint holds
             self._mean_loss = MeanLoss()
         self._snapshot = None
-        earlier = read_gradients(folder)
+        earlier = scan_gradients(folder)
         self.flows = read_flows(earlier)
         self._non_finite = first_non_finite(earlier)
         self.verdict = None

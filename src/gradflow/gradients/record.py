@@ -42,7 +42,8 @@ every part is whole and nothing else is in the folder. This file knows nothing o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,10 @@ SCHEMA = pl.Schema(
     }
 )
 
+
+# Level 1 takes half the time of the default, for files of the same size. A reader has no use for
+# statistics: a part is a single group of rows, or is read as a whole.
+_WRITTEN: Any = {"compression": "zstd", "compression_level": 1, "statistics": False}
 
 # Measured values by the name of their column, one for each entry: arrays or lists.
 Columns = Mapping[str, Any]
@@ -129,12 +134,14 @@ class RecordWriter:
         self._buffer.clear()
 
     def _write(self, part: Path, rows: pl.DataFrame) -> None:
+        with self._written(part) as file:
+            rows.sort("step", "kind", "index").write_parquet(file, **_WRITTEN)
+
+    @contextmanager
+    def _written(self, part: Path) -> Iterator[Path]:
+        """Give the file to write; it becomes the part when it is whole."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        # Level 1 takes half the time of the default, for files of the same size. A reader has no
-        # use for statistics: a part is a single group of rows.
-        rows.sort("step", "kind", "index").write_parquet(
-            self._unfinished, compression="zstd", compression_level=1, statistics=False
-        )
+        yield self._unfinished
         self._unfinished.replace(part)  # atomic
 
     def _drop_from(self, first_step: int) -> None:
@@ -175,9 +182,10 @@ def scan_gradients(run_folder: Path) -> pl.LazyFrame:
 
 def copy_as_one_part(run_folder: Path, other: Path) -> None:
     """Write a run's whole record into another run folder, in one part; nothing if it has none."""
-    rows = read_gradients(run_folder)
-    if len(rows):
-        RecordWriter(other, 0)._write(other / FOLDER / _part_name(0), rows)
+    rows = scan_gradients(run_folder)
+    if _parts(run_folder / FOLDER):
+        with RecordWriter(other, 0)._written(other / FOLDER / _part_name(0)) as file:
+            rows.sink_parquet(file, **_WRITTEN)
 
 
 def is_weight(name: str, dimensions: int | None) -> bool:
@@ -190,9 +198,10 @@ def is_weight(name: str, dimensions: int | None) -> bool:
     return dimensions > 1
 
 
-def first_non_finite(record: pl.DataFrame) -> tuple[int, str] | None:
+def first_non_finite(record: pl.DataFrame | pl.LazyFrame) -> tuple[int, str] | None:
     """Return the step and the layer at which a run's loss first was NaN or Inf, if it was."""
-    rows = record.filter(pl.col("kind") == "non_finite").select("step", "name").rows()
+    noted = record.lazy().filter(pl.col("kind") == "non_finite")
+    rows = noted.select("step", "name").collect().rows()
     return (int(rows[0][0]), str(rows[0][1])) if rows else None
 
 

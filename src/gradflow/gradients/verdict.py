@@ -108,7 +108,7 @@ class Verdict:
             return None
 
 
-def diagnose_record(record: pl.DataFrame, until: int | None = None) -> Verdict:
+def diagnose_record(record: pl.DataFrame | pl.LazyFrame, until: int | None = None) -> Verdict:
     """Say what `read_gradients` holds, or what it held when step `until` was the latest.
 
     Raises:

@@ -353,6 +353,35 @@ def test_a_theory_line_is_the_probes_prediction_or_says_why_it_is_not(
             assert packed_values == pytest.approx(np.array(values), abs=0.0051)
 
 
+def test_runs_of_two_seeds_have_theory_lines_of_their_own_and_those_that_begin_alike_one(
+    tmp_path: Path, conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gradflow.comparison.page.theory import lines
+    from gradflow.config import compose
+    from gradflow.gradients import theory
+    from gradflow.training.probe import first_batch, new_net
+
+    small = ("model.depth=8", "model.width=4", "data=synthetic", "pathology=vanishing")
+    expected, predict = [], theory.predict
+    for place, words in enumerate((["seed=0"], ["seed=1"], ["seed=1", "lr=1.0"])):
+        config = compose([*small, *words], conf)
+        config.save(a_page_run(tmp_path / f"{place}", "none", 0, start=f"{place}") / "config.yaml")
+        expected.append(predict(new_net(config), *first_batch(config)))
+    predicted = []
+
+    def counted(*arguments: Any) -> theory.Prediction:
+        predicted.append(predict(*arguments))
+        return predicted[-1]
+
+    monkeypatch.setattr(theory, "predict", counted)
+    found = lines(read_runs([tmp_path]), seconds=60)
+    for line, of_net in zip(found, expected, strict=True):
+        assert line.gradient == pytest.approx(np.array(of_net.gradient), abs=1e-12)
+        assert line.pre_activation == pytest.approx(np.array(of_net.pre_activation), abs=1e-12)
+    assert expected[0].gradient != expected[1].gradient
+    assert len(predicted) == 2
+
+
 def test_data_that_is_not_there_is_not_fetched_for_a_theory_line(
     tmp_path: Path, conf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

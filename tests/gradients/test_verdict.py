@@ -166,6 +166,13 @@ def test_steps_as_large_as_the_weights_are_divergence_without_a_nan() -> None:
     assert diagnose(flows).kind == "diverged"
 
 
+@pytest.mark.parametrize(("step", "kind"), [(20, "diverged"), (30, "untrained")])
+def test_large_steps_are_divergence_among_the_first_20_alone(step: int, kind: str) -> None:
+    """A net that has been trained for a while may take them, as at a warm-up's end."""
+    large = [replace(f, update_to_weight=np.full(3, -0.5)) if f.step == step else f for f in run()]
+    assert diagnose(large).kind == kind
+
+
 def test_large_steps_of_one_weight_alone_are_no_divergence() -> None:
     """The head's first step often is one, and survived."""
     early = [flow(step, update_to_weight=[-0.3, -3.0, -3.0]) for step in (0, 10)]
@@ -180,6 +187,15 @@ def test_a_loss_that_blew_up_between_two_records_is_divergence() -> None:
 def test_a_loss_that_blew_up_is_divergence_though_it_came_back() -> None:
     flows = with_loss(run(), lambda step: 100.0 if step == 30 else CHANCE)
     assert diagnose(flows).kind == "diverged"
+
+
+@pytest.mark.parametrize(("worst", "kind"), [(19.0, "untrained"), (21.0, "diverged")])
+def test_a_loss_has_blown_up_above_twice_the_first_where_that_is_above_chance(
+    worst: float, kind: str
+) -> None:
+    """Large initial logits make a first loss far above chance, from which it wavers and falls."""
+    flows = with_loss(run(), lambda step: {0: 10.0, 10: worst}.get(step, CHANCE))
+    assert diagnose(flows).kind == kind
 
 
 def test_units_that_die_later_are_dead_but_what_was_so_at_the_start_comes_first() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gradflow.launch import cli
 
+CONF = Path(__file__).parents[1] / "conf"
 FETCHED = Path("wandb_runs")
 _SILENT = ("markdown", "csv", "json")  # nothing but the table itself goes to standard output
 
@@ -69,9 +70,12 @@ def main() -> None:
     said = []
     if page is not None:
         from gradflow.comparison.page import build_page
+        from gradflow.comparison.page.overlays import load_overlays
+        from gradflow.launch.compose import compose
 
         shown = [run for row in rows for run in row.runs]
-        build_page(shown, page, title=", ".join(arguments.runs))
+        overlays = load_overlays(compose(config_dir=CONF).comparison.overlays)
+        build_page(shown, page, title=", ".join(arguments.runs), overlays=overlays)
         said.append(f"page: {page}")
     if arguments.figures is not None:
         from gradflow.comparison.figures import write_figures

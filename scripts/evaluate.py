@@ -15,9 +15,10 @@ def main() -> None:
 
     from gradflow.training.evaluate import evaluate
     from gradflow.training.quiet import quieten
+    from project.train import PROJECT
 
     quieten()
-    for name, value in evaluate(arguments.run, arguments.checkpoint).items():
+    for name, value in evaluate(PROJECT, arguments.run, arguments.checkpoint).items():
         print(f"{name:20s} {value:.6f}")
 
 

@@ -3,7 +3,8 @@
 It moves src/project and tests/project, and replaces the name where it means the package: in
 imports, in the `_target_`s of conf/, in paths, as the name of the distribution and of the W&B
 project. The library, src/gradflow and tests/gradflow, is left as it is, so that newer versions
-of it can be taken. It commits nothing: `git diff HEAD` shows what it did, `git reset --hard` undoes it.
+of it can be taken. It commits nothing: `git diff HEAD` shows what it did, `git reset --hard` takes
+it back.
 """
 
 import argparse

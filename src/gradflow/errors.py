@@ -1,40 +1,9 @@
-"""What a user got wrong in a configuration, in one line."""
-
-from __future__ import annotations
-
-import re
-from collections.abc import Mapping
-
-from hydra.errors import OverrideParseException
+"""What a user can mend: each message is one line that names what, where and what is allowed."""
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message names the key, the value, what is allowed."""
 
 
-def one_line(error: BaseException) -> str:
-    """Fold Hydra's and OmegaConf's multi-line messages, without their advice to force a key in."""
-    text = str(error) or type(error).__name__
-    unknown = re.match(r"Could not override '([^']+)'", text)
-    if unknown:
-        # OmegaConf's error, below Hydra's, holds the node in which the key was looked for.
-        node = getattr(error.__cause__, "parent_node", None)
-        keys = [str(key) for key in node] if isinstance(node, Mapping) else []
-        allowed = ", ".join(key for key in keys if key not in ("hydra", "_target_"))
-        value = re.search(r"use \+[^=\s]+(=.*)", text)
-        return (
-            f"{unknown[1]}{value[1] if value else ''}: there is no such key; allowed: "
-            f"{allowed or 'what `python scripts/train.py --cfg job` prints'}"
-        )
-    choice = re.search(r"Could not (?:find|load) '(.+)/([^/']*)'", text)
-    if choice:
-        listed = text.partition("Available options in")[2].partition(":")[2]
-        allowed = ", ".join(listed.split("Config search path:")[0].split())
-        return (
-            f"{choice[1]}={choice[2]}: there is no such choice; allowed: "
-            f"{allowed or f'the files of conf/{choice[1]}'}"
-        )
-    if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read; allowed: key=value, key=[a,b], +key=value, ~key"
-    text = text.split("Config search path:")[0].split("Set the environment variable")[0]
-    return re.sub(r"\s+", " ", text.replace("\n\n", "; ")).strip(" ;")
+class DataError(RuntimeError):
+    """The data cannot be had, or is not what it says it is."""

@@ -178,6 +178,8 @@ class MeanField:
             fate = f"the variance of z tends to {q:.4g}"
         if self.depth_scale == math.inf:
             gradient = "critical, gradients neither vanish nor explode"
+        elif self.chi_1 == 0:
+            gradient = "gradients are exactly 0 a layer further"
         else:
             word = "explode" if self.chi_1 > 1 else "vanish"
             gradient = f"gradients {word} by {abs(self.slope):.3g} decades a layer"

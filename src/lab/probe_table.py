@@ -37,7 +37,7 @@ def print_probe(probe: Probe, console: Console | None = None) -> None:
     if theory is not None:
         z_error = _largest(flow.pre_activation.tolist()[:-1], theory.pre_activation)
         g_error = _largest(flow.gradient.tolist(), theory.gradient)
-        say(f"largest error over the layers, decades: z {z_error:.2f}, dL/dz {g_error:.2f}")
+        say(f"largest error over the layers, decades: z {z_error}, dL/dz {g_error}")
     if (mean_field := probe.mean_field) is not None:
         say(
             f"sigma_w^2 = {mean_field.weight_variance:.3g}, "
@@ -51,9 +51,11 @@ def print_probe(probe: Probe, console: Console | None = None) -> None:
     elif probe.no_theory is not None:
         say(f"no prediction: {probe.no_theory}")
     if probe.batch_norm_slope is not None:
+        slope = flow.decades_per_layer
+        no_rate = "exactly 0 in some layer" if math.isinf(slope) else "no number"
         say(
             f"batch norm in a plain net: dL/dz grows by {probe.batch_norm_slope:.3f} decades a "
-            f"layer in theory, by {flow.decades_per_layer:.3f} as measured"
+            f"layer in theory, {f'by {slope:.3f}' if math.isfinite(slope) else no_rate} as measured"
         )
     say(f"gradient {strip(flow.gradient.tolist())} {probe.verdict}")
 
@@ -64,8 +66,15 @@ def _spread(n: int) -> list[int]:
 
 
 def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:+.2f}"
+    if math.isfinite(value):
+        return f"{value:+.2f}"
+    return "exactly 0" if value == -math.inf else ""
 
 
-def _largest(measured: Sequence[float], predicted: Sequence[float]) -> float:
-    return max(abs(a - b) for a, b in zip(measured, predicted, strict=True))
+def _largest(measured: Sequence[float], predicted: Sequence[float]) -> str:
+    """Write the largest error, and how many layers have none since they are 0 or no number."""
+    errors = [abs(a - b) for a, b in zip(measured, predicted, strict=True)]
+    finite = [error for error in errors if math.isfinite(error)]
+    largest = f"{max(finite):.2f}" if finite else "-"
+    left_out = len(errors) - len(finite)
+    return f"{largest} ({left_out} left out: 0 or no number)" if left_out else largest

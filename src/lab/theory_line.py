@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gradflow.comparison.page.overlays import Line, Overlay
 from gradflow.runs.read import Run
 
 if TYPE_CHECKING:  # seconds that a page without theory should not pay
@@ -23,19 +23,9 @@ if TYPE_CHECKING:  # seconds that a page without theory should not pay
     from project.config import Config
 
 
-@dataclass(frozen=True)
-class Line:
-    """log10 RMS by layer, input to output; or why there is none."""
-
-    pre_activation: NDArray[np.float64] | None = None
-    gradient: NDArray[np.float64] | None = None
-    reason: str | None = None
-
-
 def lines(runs: Sequence[Run | None], seconds: float) -> list[Line]:
     """Predict for each run, in order; None, and what `seconds` do not suffice for, have none."""
-    from gradflow.errors import ConfigError
-    from project.data import DataError
+    from gradflow.errors import ConfigError, DataError
 
     if seconds > 0:
         import_module("lab.probe")  # slow at first: not counted
@@ -102,3 +92,9 @@ def _missing_data(config: Config) -> str | None:
     if isinstance(data, CIFAR10) and not (data.root / FILE).is_file():
         return f"{data.root / FILE} is not there"
     return None
+
+
+# Twenty seconds are one prediction for each of some twenty nets; the page says which it left out.
+THEORY = Overlay(
+    "theory", "Dotted: mean-field theory, with nothing fitted.", partial(lines, seconds=20.0)
+)

@@ -21,13 +21,13 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 
-from gradflow.errors import ConfigError, one_line
+from gradflow.errors import ConfigError
 from gradflow.gradients.verdict import Verdict
 from gradflow.launch.compose import compose
+from gradflow.launch.one_line import one_line
 from gradflow.launch.resolvers import folder_name
+from gradflow.runs.files import OVERRIDES, STATUS
 from gradflow.runs.read import read_run
-from gradflow.runs.status import FILE as STATUS
-from gradflow.runs.status import TYPED
 from project.config import Config
 from project.train import train
 
@@ -153,12 +153,12 @@ def _verdict_of(folder: Path) -> Verdict:
 
 def _typed(folder: Path) -> list[str]:
     """Return the overrides of the run in `folder`."""
-    path = folder / TYPED
+    path = folder / OVERRIDES
     try:
         words = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise ConfigError(
-            f"{folder}: has no {TYPED}, the words that were typed for it; a run can be "
+            f"{folder}: has no {OVERRIDES}, the words that were typed for it; a run can be "
             "treated if scripts/train.py has made it"
         ) from None
     except (OSError, ValueError, yaml.YAMLError):

@@ -13,15 +13,17 @@ from torch import nn
 from gradflow.errors import ConfigError
 from gradflow.launch.instantiate import instantiate
 from gradflow.runs.metrics_file import MetricsFile
-from gradflow.training.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
+from gradflow.training.callbacks import standard_callbacks
+from gradflow.training.checkpoints import AtomicCheckpointIO
 from gradflow.training.distributed import strategy
-from gradflow.training.progress import Progress
-from gradflow.training.seeding import SeedBatches
-from gradflow.training.steps import WholeGroups
-from gradflow.training.weights import ValidatedWeights
 from project.config import Config
 from project.data import ImageData
-from project.tasks.classifier import Classifier
+
+
+def build(config: Config) -> tuple[L.LightningModule, ImageData]:
+    """Build the task, with its net, and the data of a run."""
+    data = build_data(config)
+    return build_task(config, data), data
 
 
 def build_data(config: Config) -> ImageData:
@@ -51,30 +53,29 @@ def build_net(config: Config, num_classes: int) -> nn.Module:
     return net
 
 
-def build_classifier(config: Config, num_classes: int) -> Classifier:
+def build_task(config: Config, data: ImageData) -> Any:
     """Build the module that Lightning trains, and try its optimizer and schedule once."""
-    net = build_net(config, num_classes)
-    classifier = Classifier(
-        torch.compile(net) if config.compile else net,  # type: ignore[arg-type]
-        optimizer=instantiate(
-            config.optimizer, key="optimizer", partial=True, lr=config.lr * config.lr_scale
-        ),
+    net = build_net(config, data.num_classes)
+    lr = config.lr * config.lr_scale
+    task = instantiate(
+        config.task,
+        key="task",
+        net=torch.compile(net) if config.compile else net,
+        optimizer=instantiate(config.optimizer, key="optimizer", partial=True, lr=lr),
         scheduler=instantiate(config.scheduler, key="scheduler", partial=True),
         clip=instantiate(config.clip, key="clip"),
-        num_classes=num_classes,
+        num_classes=data.num_classes,
         log_every=min(config.log_every, config.steps),
     )
     try:
-        classifier.configure_optimizers()
+        task.configure_optimizers()
     except (TypeError, ValueError) as error:
         chosen = [f"{axis}={config.axes.get(axis)}" for axis in ("optimizer", "scheduler")]
         raise ConfigError(f"{', '.join(chosen)}: {error}") from error
-    return classifier
+    return task
 
 
-def build_trainer(
-    config: Config, folder: Path, loggers: list[Any], title: str, *, validates: bool
-) -> L.Trainer:
+def build_trainer(config: Config, folder: Path, name: str, *, validates: bool) -> L.Trainer:
     """Build Lightning's trainer, whose files all lie in `folder`."""
     for key, node in config.callbacks.items():
         monitored = str(node.get("monitor"))
@@ -85,11 +86,8 @@ def build_trainer(
     callbacks = [instantiate(node, key=f"callbacks.{k}") for k, node in config.callbacks.items()]
     if config.monitor:
         callbacks.append(instantiate(config.monitor, key="monitor"))
-    callbacks += [SeedBatches(config.seed), WholeGroups(), ValidatedWeights()]
-    callbacks += checkpoint_callbacks(folder, validates=validates)
-    callbacks.append(Progress(config.steps, title))
-    every = min(config.validate_every, config.steps)
-    metrics = MetricsFile(folder)
+    callbacks += standard_callbacks(config, folder, name, validates=validates)
+    metrics = MetricsFile(folder)  # a damaged one is named here, not as the trainer's fault
     try:
         trainer = L.Trainer(
             accelerator=config.trainer.accelerator,
@@ -100,12 +98,12 @@ def build_trainer(
             max_steps=config.steps,
             max_epochs=-1,
             accumulate_grad_batches=config.accumulate,
-            val_check_interval=every * config.accumulate,
+            val_check_interval=min(config.validate_every, config.steps) * config.accumulate,
             check_val_every_n_epoch=None,
             log_every_n_steps=min(config.log_every, config.steps),
             num_sanity_val_steps=0,
             default_root_dir=folder,
-            logger=[metrics, *loggers],
+            logger=metrics,
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO()],
             enable_progress_bar=False,  # Progress is the run's own

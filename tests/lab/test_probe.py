@@ -1,6 +1,8 @@
 """The probe is the first record of the run that it stands for, and says where theory ends."""
 
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,22 @@ def test_the_table_and_the_figure_show_both_profiles(
     assert f"{found.flow.gradient[0]:+.2f}" in printed
     draw_probe(found, "title", tmp_path / "probe.svg")
     assert "mean field" in (tmp_path / "probe.svg").read_text()
+
+
+def test_the_table_says_in_words_what_is_exactly_0(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (("pathology=vanishing", "model.depth=8"), ("norm=batch", "model=plain_cnn")):
+        found = probe(small(*words))
+        gradient = found.flow.gradient.copy()
+        gradient[:2] = -math.inf
+        print_probe(replace(found, flow=replace(found.flow, gradient=gradient)))
+        printed = capsys.readouterr().out
+        assert not re.search(r"\b(inf|nan)\b", printed)
+        assert printed.count(" exactly 0 │") == 2
+        if found.prediction is not None:
+            errors = np.abs(gradient - found.prediction.gradient)[2:]
+            assert f"dL/dz {errors.max():.2f} (2 left out: 0 or no number)" in printed
+        else:
+            assert "a layer in theory, exactly 0 in some layer as measured" in printed
 
 
 def test_measured_points_lie_on_the_sides_of_criticality_that_theory_gives_them() -> None:

@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from hydra.errors import HydraException
 
-from gradflow.comparison.configurations import COLUMNS, Configuration, metric, value_of
+from gradflow.comparison.configurations import Configuration, columns, metric, value_of
 from gradflow.errors import ConfigError
 from gradflow.runs.read import Run
 from gradflow.runs.settings import text
@@ -51,13 +51,13 @@ def sort(
 
     What has no value comes last, either way. ConfigError if there is no such column.
     """
-    columns = {column.name: column for column in COLUMNS}
+    figures = {column.name: column for column in columns([run for row in rows for run in row.runs])}
     known: dict[str, Any] = {word: i for i, word in enumerate(words)}
     metrics = {name for row in rows for run in row.runs for name in run.metrics}
     if by in known:
         keyed = [(_order(row.values[known[by]]), row) for row in rows]
-    elif by in columns or by in metrics:
-        column = columns.get(by) or metric(by)
+    elif by in figures or by in metrics:
+        column = figures.get(by) or metric(by)
         keyed = [((_number(row.figures(column).mean), ""), row) for row in rows]
     elif by == "n":
         keyed = [((float(len(row.runs)), ""), row) for row in rows]
@@ -65,7 +65,7 @@ def sort(
         keyed = [((0.0, row.shows if by == "verdict" else row.states), row) for row in rows]
     else:
         allowed = ", ".join(
-            [*words, *columns, *sorted(metrics - set(columns)), "n", "verdict", "state"]
+            [*words, *figures, *sorted(metrics - set(figures)), "n", "verdict", "state"]
         )
         raise ConfigError(f"--sort {by}: there is no such column; allowed: {allowed}")
     missing = [row for key, row in keyed if math.isnan(key[0])]

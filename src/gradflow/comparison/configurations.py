@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from gradflow.runs.read import Run
@@ -31,9 +31,26 @@ def metric(name: str) -> Column:
     return Column(name, name, lambda run: run.metrics.get(name), ".3g")
 
 
-def _accuracy(split: str) -> Column:
-    title = f"{split}\naccuracy, %"
-    return replace(metric(f"{split}/accuracy"), title=title, form=".1f", factor=100)
+def _headline(split: str, name: str, percent: bool) -> Column:
+    column, title = metric(f"{split}/{name}"), f"{split}\n{name}"
+    if percent:
+        return replace(column, title=f"{title}, %", form=".1f", factor=100)
+    return replace(column, title=title)
+
+
+def headlines(runs: Iterable[Run]) -> list[tuple[str, bool]]:
+    """Return the metrics that runs are compared by, and whether each is a share, each once."""
+    return list(dict.fromkeys(run.headline for run in runs if run.headline is not None))
+
+
+def columns(runs: Sequence[Run]) -> list[Column]:
+    """Return the figures of a table over `runs`: their headline metrics stand in their configs."""
+    shown = [
+        _headline(split, *headline)
+        for headline in headlines(runs)
+        for split in ("train", "validation", "test")
+    ]
+    return [DECADES, *shown, SECONDS]
 
 
 DECADES = Column(
@@ -42,11 +59,7 @@ DECADES = Column(
     lambda run: run.first_over_last,
     "+.1f",
 )
-COLUMNS = (
-    DECADES,
-    *(_accuracy(split) for split in ("train", "validation", "test")),
-    Column("seconds", "seconds", lambda run: run.seconds or None, ".0f"),
-)
+SECONDS = Column("seconds", "seconds", lambda run: run.seconds or None, ".0f")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gradflow.comparison.configurations import COLUMNS, Column, Configuration, metric
+from gradflow.comparison.configurations import Column, Configuration, columns, metric
 from gradflow.comparison.table import WORDS, cells
 
 
@@ -91,9 +91,11 @@ FORMATS: Mapping[str, Callable[[Sequence[str], Sequence[Configuration]], str]] =
 
 def _columns(rows: Sequence[Configuration]) -> list[Column]:
     """Return the table's columns, and every other metric that a run has."""
-    known = {column.name for column in COLUMNS}
-    names = dict.fromkeys(name for row in rows for run in row.runs for name in run.metrics)
-    return [*COLUMNS, *(metric(name) for name in names if name not in known)]
+    runs = [run for row in rows for run in row.runs]
+    shown = columns(runs)
+    known = {column.name for column in shown}
+    names = dict.fromkeys(name for run in runs for name in run.metrics)
+    return [*shown, *(metric(name) for name in names if name not in known)]
 
 
 def _escaped(cell: str) -> str:

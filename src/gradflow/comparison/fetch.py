@@ -21,8 +21,9 @@ import yaml
 from gradflow.comparison.wandb_server import asked
 from gradflow.errors import ConfigError
 from gradflow.gradients.verdict import Verdict
+from gradflow.runs.files import CONFIG
 from gradflow.runs.metrics_file import MetricsFile
-from gradflow.runs.status import CONFIG, State, Status
+from gradflow.runs.status import State, Status
 from gradflow.runs.wandb_config import restored
 from gradflow.runs.wandb_run import RECORD
 

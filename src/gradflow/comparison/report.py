@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gradflow.comparison.configurations import headlines
 from gradflow.comparison.wandb_server import asked, runs_on_server
 from gradflow.errors import ConfigError
 from gradflow.runs.read import Run, read_runs
@@ -28,14 +29,6 @@ except ModuleNotFoundError as error:
         "a report needs the package wandb-workspaces: uv pip install -e '.[report]'"
     ) from error
 
-CURVES = (
-    "train/loss",
-    "train/accuracy",
-    "validation/loss",
-    "validation/accuracy",
-    "gradient_norm/total_before_clipping",
-    "lr",
-)
 FIGURES = (
     "gradient_flow/first_over_last",
     "gradient_flow/decades_per_layer",
@@ -44,7 +37,6 @@ FIGURES = (
     "gradient_flow/saturated_units",
     "gradient_flow/zeros",
 )
-SUMMARY = ("verdict", "gradient_flow/first_over_last", "validation/accuracy")
 _WIDTH = 24  # columns of W&B's grid of panels
 _MOST_RUNS = 100  # lines in one panel; W&B itself stops at 10
 
@@ -58,6 +50,19 @@ class Study:
     entity: str | None  # None is the account's own
     runs: list[Run]
     ids: list[str]  # of the runs that were logged
+
+    @property
+    def curves(self) -> list[str]:
+        """The metrics that are drawn over the steps: losses, and what runs are compared by."""
+        names = ("loss", *(name for name, _ in headlines(self.runs)))
+        metrics = [f"{split}/{name}" for split in ("train", "validation") for name in names]
+        return [*metrics, "gradient_norm/total_before_clipping", "lr"]
+
+    @property
+    def summary(self) -> list[str]:
+        """The figures that stand beside a run's name."""
+        compared = [f"validation/{name}" for name, _ in headlines(self.runs)]
+        return ["verdict", "gradient_flow/first_over_last", *compared]
 
     @property
     def sync(self) -> str:
@@ -110,7 +115,7 @@ def make_report(study: Study, entity: str | None = None) -> wr.Report:
             wr.H2("What the runs are, and where they differ"),
             _grid(study, keys, [wr.RunComparer(diff_only=True)], across=1, height=12, table=True),
             wr.H2("Curves"),
-            _grid(study, keys, [_curve(key, seeds) for key in (*CURVES, *FIGURES)], across=3),
+            _grid(study, keys, [_curve(key, seeds) for key in (*study.curves, *FIGURES)], across=3),
             wr.H2("Profiles: every layer, input to output"),
             _grid(
                 study,
@@ -217,7 +222,7 @@ def _grid(
         panel.layout = wr.Layout(i % across * width, i // across * height, width, height)
     parts = [key.partition(".") for key in keys]
     columns = [f"config:{first}.value{dot}{rest}" for first, dot, rest in parts]
-    columns += [f"summary:{key}" for key in SUMMARY]
+    columns += [f"summary:{key}" for key in study.summary]
     # The library reads a = as ==, within quotes too.
     name = repr(study.name).replace("=", r"\x3d")
     runs = wr.Runset(  # of the report's own project, since it names none

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gradflow.comparison.configurations import COLUMNS, DECADES, Column, Configuration, Figures
+from gradflow.comparison.configurations import DECADES, Column, Configuration, Figures, columns
 
 WORDS = ("what it shows", "state")  # heads of columns that hold no numbers
 
@@ -53,14 +53,15 @@ def cells(words: Sequence[str], rows: Sequence[Configuration]) -> tuple[list[str
     """
     several = any(len(row.runs) > 1 for row in rows)
     unfinished = any(run.state != "finished" for row in rows for run in row.runs)
-    columns = [column for column in COLUMNS if any(row.figures(column).n for row in rows)]
-    heads = [*words, *(["n"] if several else []), *(column.title for column in columns)]
+    possible = columns([run for row in rows for run in row.runs])
+    shown = [column for column in possible if any(row.figures(column).n for row in rows)]
+    heads = [*words, *(["n"] if several else []), *(column.title for column in shown)]
     heads += ["what it shows", *(["state"] if unfinished else [])]
     lines = [
         [
             *row.values,
             *([str(len(row.runs))] if several else []),
-            *(formatted(row.figures(column), column, len(row.runs)) for column in columns),
+            *(formatted(row.figures(column), column, len(row.runs)) for column in shown),
             row.shows,
             *([row.states] if unfinished else []),
         ]

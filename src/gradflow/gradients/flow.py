@@ -17,6 +17,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from gradflow.gradients.record import is_weight
+
 Floats = NDArray[np.float64]
 
 
@@ -87,6 +89,7 @@ def read_flows(record: pl.DataFrame | pl.LazyFrame) -> list[Flow]:
     """Return the flow of every recorded step of `read_gradients`, earliest first."""
     wanted = [
         "elements",
+        "dimensions",
         "zeros",
         "nans",
         "infs",
@@ -123,9 +126,12 @@ def flow_of(step: int, kinds: Mapping[str, Mapping[str, Any]]) -> Flow:
     # A parameter that had no gradient has elements, but none of dL/dw, and no counts.
     counted = zip(gradients["elements"], gradients.get("zeros", []), strict=False)
     elements = max(sum(n for n, zeros in counted if zeros is not None), 1)
-    weights = [name for name in kinds.get("weight", empty)["name"] if name.endswith("weight")]
+    of_weights = kinds.get("weight", empty)
+    dimensions = of_weights.get("dimensions") or [None] * len(of_weights["name"])
+    named = zip(of_weights["name"], dimensions, strict=True)
+    weights = [name for name, n in named if is_weight(name, n)]
     update = _by_name(kinds.get("update", empty), "norm", weights)
-    weight = _by_name(kinds.get("weight", empty), "norm", weights)
+    weight = _by_name(of_weights, "norm", weights)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = update / weight
     return Flow(

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gradflow.gradients.charts import Chart, histogram_chart, profile_chart
+from gradflow.gradients.compiled import uncompiled_name
 from gradflow.gradients.flow import Flow, read_flows
 from gradflow.gradients.layers import LayerWatch
 from gradflow.gradients.mean_loss import MeanLoss
@@ -29,11 +30,11 @@ from gradflow.gradients.record import (
     Entry,
     RecordWriter,
     first_non_finite,
-    read_gradients,
+    is_weight,
     scan_gradients,
 )
 from gradflow.gradients.snapshot import Rows, Snapshot, flow_of_rows
-from gradflow.gradients.verdict import Verdict, diagnose
+from gradflow.gradients.verdict import Remedies, Verdict, diagnose
 from gradflow.gradients.weights_and_biases import log_charts, log_picture, log_record, log_verdict
 
 HISTOGRAMS = ("weight", "pre_activation", "activation")
@@ -60,7 +61,8 @@ class GradientMonitor(Callback):
     `verdict.json` when training ends, and W&B is alerted when it turns bad. `picture_every_n_steps`
     says how often the gradient-flow picture goes to W&B, besides at the end, when the charts of
     `charts.py` go there too. `histograms` asks for
-    those of "weight", "pre_activation" (z) or "activation" (phi(z)) too.
+    those of "weight", "pre_activation" (z) or "activation" (phi(z)) too. `remedies` are what the
+    verdict may recommend, by its kind (see `verdict.Remedies`); nothing, unless given.
 
     A frozen parameter has no row; one that requires a gradient but has none in this step has a row
     of nulls; a parameter shared by several layers has one row, under its first name. With several
@@ -78,6 +80,7 @@ class GradientMonitor(Callback):
         every_n_steps: int,
         picture_every_n_steps: int = 2000,
         histograms: Sequence[str] = (),
+        remedies: Remedies | None = None,
     ) -> None:
         for key, steps in (
             ("every_n_steps", every_n_steps),
@@ -92,6 +95,7 @@ class GradientMonitor(Callback):
         self.every_n_steps = every_n_steps
         self.picture_every_n_steps = picture_every_n_steps
         self.histograms = tuple(histograms)
+        self.remedies = dict(remedies or {})
         self.flows: list[Flow] = []
         self.verdict: Verdict | None = None
         self._writer: RecordWriter | None = None
@@ -116,7 +120,7 @@ class GradientMonitor(Callback):
         if trainer.global_step == 0:  # or it goes on with what its checkpoint holds
             self._mean_loss = MeanLoss()
         self._snapshot = None
-        earlier = read_gradients(folder)
+        earlier = scan_gradients(folder)
         self.flows = read_flows(earlier)
         self._non_finite = first_non_finite(earlier)
         self.verdict = None
@@ -211,7 +215,7 @@ class GradientMonitor(Callback):
         if flow.loss is not None and not math.isfinite(flow.loss) and not self._non_finite:
             self._note_non_finite(step, _first_non_finite_layer(rows))
         log_record(trainer.loggers, step, rows, flow)
-        before, self.verdict = self.verdict, diagnose(self.flows, self._non_finite)
+        before, self.verdict = self.verdict, diagnose(self.flows, self._non_finite, self.remedies)
         if self.verdict.kind != "healthy" and (before is None or before.kind != self.verdict.kind):
             log_verdict(trainer.loggers, self.verdict, alert=True)
         if step and step % self.picture_every_n_steps == 0:
@@ -234,7 +238,7 @@ class GradientMonitor(Callback):
         self._watch.close()
         self._watch = None
         if self.flows:
-            self.verdict = diagnose(self.flows, self._non_finite)
+            self.verdict = diagnose(self.flows, self._non_finite, self.remedies)
             self.verdict.write(Path(trainer.default_root_dir))
             log_verdict(trainer.loggers, self.verdict, alert=False)
             self._log_picture(trainer)
@@ -246,9 +250,9 @@ class GradientMonitor(Callback):
         record = scan_gradients(Path(trainer.default_root_dir))
         ends = record.filter(pl.col("step").is_in(steps)).collect()
         weights = [
-            name.replace("_orig_mod.", "")
+            uncompiled_name(name)
             for name, parameter in trainer.lightning_module.named_parameters()
-            if parameter.dim() > 1
+            if is_weight(name, parameter.dim())
         ]
         found = profile_chart(self.flows), histogram_chart(ends, weights)
         return [chart for chart in found if chart is not None]

@@ -12,6 +12,7 @@ One row per step, kind and name:
 | name | String | the parameter's or the layer's name |
 | index | Int64 | its position, from input to output, among all parameters or all layers |
 | elements | Int64 | number of elements |
+| dimensions | Int64 | of a parameter; null in records from before it was written |
 | zeros, subnormals, nans, infs | Int64 | elements outside the bins; see `Histograms` |
 | norm, rms, max | Float64 | of the finite elements; null where there is none |
 | units | Int64 | channels or features of a layer |
@@ -41,7 +42,8 @@ every part is whole and nothing else is in the folder. This file knows nothing o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from gradflow.gradients.whole import sweep, written_whole
 
 FOLDER = "gradients.parquet"
 SCHEMA = pl.Schema(
@@ -58,6 +62,7 @@ SCHEMA = pl.Schema(
         "name": pl.String(),
         "index": pl.Int64(),
         "elements": pl.Int64(),
+        "dimensions": pl.Int64(),
         "zeros": pl.Int64(),
         "subnormals": pl.Int64(),
         "nans": pl.Int64(),
@@ -73,17 +78,22 @@ SCHEMA = pl.Schema(
 )
 
 
+# Level 1 takes half the time of the default, for files of the same size. A reader has no use for
+# statistics: a part is a single group of rows, or is read as a whole.
+_WRITTEN: Any = {"compression": "zstd", "compression_level": 1, "statistics": False}
+
 # Measured values by the name of their column, one for each entry: arrays or lists.
 Columns = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Whose row it is: a tensor's name, position from input to output, and number of elements."""
+    """Whose row it is: a tensor's name, position from input to output, elements and dimensions."""
 
     name: str
     index: int
     elements: int
+    dimensions: int | None = None  # of a parameter
 
 
 Buffered = tuple[int, str, Sequence[Entry], Columns]  # step, kind, and what `append` is given
@@ -100,11 +110,9 @@ class RecordWriter:
 
     def __init__(self, run_folder: Path, first_step: int, steps_per_part: int = 20) -> None:
         self._folder = run_folder / FOLDER
-        # Not inside the folder: readers refuse a folder that holds files of another kind.
-        self._unfinished = run_folder / f".{FOLDER}.unfinished"
         self._steps_per_part = steps_per_part
         self._buffer: list[Buffered] = []
-        self._unfinished.unlink(missing_ok=True)
+        sweep(run_folder)
         self._drop_from(first_step)
 
     def append(self, step: int, kind: str, entries: Sequence[Entry], columns: Columns) -> None:
@@ -126,13 +134,16 @@ class RecordWriter:
         self._buffer.clear()
 
     def _write(self, part: Path, rows: pl.DataFrame) -> None:
+        with self._written(part) as file:
+            rows.sort("step", "kind", "index").write_parquet(file, **_WRITTEN)
+
+    @contextmanager
+    def _written(self, part: Path) -> Iterator[Path]:
+        """Give the file to write; it becomes the part when it is whole."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        # Level 1 takes half the time of the default, for files of the same size. A reader has no
-        # use for statistics: a part is a single group of rows.
-        rows.sort("step", "kind", "index").write_parquet(
-            self._unfinished, compression="zstd", compression_level=1, statistics=False
-        )
-        self._unfinished.replace(part)  # atomic
+        # Outside of the folder: readers refuse one that holds files of another kind.
+        with written_whole(part, beside=self._folder) as aside:
+            yield aside
 
     def _drop_from(self, first_step: int) -> None:
         kept = []
@@ -172,14 +183,26 @@ def scan_gradients(run_folder: Path) -> pl.LazyFrame:
 
 def copy_as_one_part(run_folder: Path, other: Path) -> None:
     """Write a run's whole record into another run folder, in one part; nothing if it has none."""
-    rows = read_gradients(run_folder)
-    if len(rows):
-        RecordWriter(other, 0)._write(other / FOLDER / _part_name(0), rows)
+    rows = scan_gradients(run_folder)
+    if _parts(run_folder / FOLDER):
+        with RecordWriter(other, 0)._written(other / FOLDER / _part_name(0)) as file:
+            rows.sink_parquet(file, **_WRITTEN)
 
 
-def first_non_finite(record: pl.DataFrame) -> tuple[int, str] | None:
+def is_weight(name: str, dimensions: int | None) -> bool:
+    """Say whether a parameter is a weight: of two dimensions or more, as no bias or norm's is.
+
+    Of a record that does not know the dimensions the name must tell.
+    """
+    if dimensions is None:
+        return name.endswith("weight") and "norm" not in name
+    return dimensions > 1
+
+
+def first_non_finite(record: pl.DataFrame | pl.LazyFrame) -> tuple[int, str] | None:
     """Return the step and the layer at which a run's loss first was NaN or Inf, if it was."""
-    rows = record.filter(pl.col("kind") == "non_finite").select("step", "name").rows()
+    noted = record.lazy().filter(pl.col("kind") == "non_finite")
+    rows = noted.select("step", "name").collect().rows()
     return (int(rows[0][0]), str(rows[0][1])) if rows else None
 
 
@@ -193,6 +216,7 @@ def _rows(buffer: Sequence[Buffered]) -> pl.DataFrame:
         "name": [entry.name for entry in all_entries],
         "index": [entry.index for entry in all_entries],
         "elements": [entry.elements for entry in all_entries],
+        "dimensions": [entry.dimensions for entry in all_entries],
     }
     ends = np.cumsum(counts).tolist()
     for column in list(SCHEMA)[len(columns) : -1]:

@@ -57,7 +57,7 @@ class Snapshot:
         for index, (name, parameter) in enumerate(module.named_parameters()):
             if not parameter.requires_grad or parameter.numel() == 0:
                 continue
-            entry = Entry(uncompiled_name(name), index, parameter.numel())
+            entry = Entry(uncompiled_name(name), index, parameter.numel(), parameter.dim())
             if parameter.grad is None:
                 self._without_gradient.append(entry)
             else:
@@ -132,9 +132,10 @@ def flow_of_rows(step: int, rows: Sequence[Rows]) -> Flow:
     for of_kind in rows:
         names = [entry.name for entry in of_kind.entries]
         elements = [entry.elements for entry in of_kind.entries]
+        dimensions = [entry.dimensions for entry in of_kind.entries]
         if of_kind.columns or of_kind.kind not in kinds:
-            columns = {"name": names, "elements": elements, **of_kind.columns}
-            kinds[of_kind.kind] = columns
+            of_entries = {"name": names, "elements": elements, "dimensions": dimensions}
+            kinds[of_kind.kind] = {**of_entries, **of_kind.columns}
     return flow_of(step, kinds)
 
 

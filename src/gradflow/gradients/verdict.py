@@ -25,6 +25,7 @@ import polars as pl
 
 from gradflow.gradients.flow import Floats, Flow, read_flows
 from gradflow.gradients.record import first_non_finite
+from gradflow.gradients.whole import write_text
 
 FILE = "verdict.json"
 Kind = Literal[
@@ -47,34 +48,11 @@ _PATIENCE = 100  # steps that a net whose layers are well is given to learn anyt
 _BATCHES = 25  # that the present loss is a mean over, at least
 _PROFILE = 3  # layers, the logits among them, between which anything can shrink or grow
 
-# What to try, in this order, for each cause: never what cannot help it by its nature. Clipping and
-# a lower learning rate scale all layers alike, so they are not offered against vanishing.
-REMEDIES: Mapping[Kind, tuple[str, ...]] = {
-    "healthy": (),
-    "vanishing": (
-        "remedy=batch_norm",
-        "remedy=selu",
-        "remedy=[resnet,batch_norm]",
-        "remedy=[relu,kaiming]",
-    ),
-    "exploding": (
-        "remedy=kaiming",
-        "remedy=batch_norm",
-        "remedy=[resnet,batch_norm]",
-        "remedy=clip",
-        "remedy=lower_lr",
-    ),
-    "frozen": ("remedy=selu", "remedy=batch_norm", "remedy=kaiming"),
-    "dead": ("remedy=batch_norm", "remedy=lower_lr", "remedy=kaiming"),
-    "saturated": ("remedy=batch_norm", "remedy=xavier", "remedy=[relu,kaiming]"),
-    "diverged": ("remedy=clip", "remedy=batch_norm", "remedy=lower_lr"),
-    "untrained": ("lr_scale=10", "remedy=[resnet,batch_norm]", "optimizer=adam"),
-}
-
-# Where z shrinks along with the gradient, weights that are too small are the cause of both.
-_SMALL_WEIGHTS = ("remedy=xavier", "remedy=kaiming", "remedy=batch_norm", "remedy=selu")
-# Where units were alive at the start, it was training's steps that killed or saturated them.
-_TRAINED_SO = ("remedy=lower_lr", "remedy=batch_norm")
+# What to try, most promising first, by kind of verdict; overrides, or whatever a user understands.
+# Two more keys take the place of a kind's: `small_weights` where z shrinks along with the gradient,
+# since weights that are too small then cause both, and `by_training` where units were alive at the
+# start, since it was training's steps that killed or saturated them.
+Remedies = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -86,7 +64,7 @@ class Verdict:
     confidence: float  # 0.5 at a threshold, towards 1 far from it
     step: int  # by which it was said
     layer: str | None  # where it shows most
-    remedies: tuple[str, ...]  # overrides to type, the most promising first
+    remedies: tuple[str, ...]  # what to try, the most promising first
 
     def __str__(self) -> str:
         """Give it as one line."""
@@ -94,9 +72,7 @@ class Verdict:
 
     def write(self, folder: Path) -> None:
         """Write `folder`/verdict.json, whole or not at all."""
-        aside = folder / f".{FILE}"
-        aside.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
-        aside.replace(folder / FILE)
+        write_text(folder / FILE, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Verdict | None:
@@ -108,7 +84,7 @@ class Verdict:
             return None
 
 
-def diagnose_record(record: pl.DataFrame, until: int | None = None) -> Verdict:
+def diagnose_record(record: pl.DataFrame | pl.LazyFrame, until: int | None = None) -> Verdict:
     """Say what `read_gradients` holds, or what it held when step `until` was the latest.
 
     Raises:
@@ -119,16 +95,26 @@ def diagnose_record(record: pl.DataFrame, until: int | None = None) -> Verdict:
     return diagnose(read_flows(record), first_non_finite(record))
 
 
-def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = None) -> Verdict:
+def diagnose(
+    flows: Sequence[Flow],
+    first_non_finite: tuple[int, str] | None = None,
+    remedies: Remedies | None = None,
+) -> Verdict:
     """Say what the records of a run show, up to the latest of them.
 
     `first_non_finite` is the step and the layer of the record's `non_finite` row, if it has one.
-    The loss is taken for a cross-entropy over as many classes as there are logits: chance is its
-    logarithm.
+    `remedies` are what the verdict may recommend. The loss is taken for a cross-entropy over as
+    many classes as there are logits: chance is its logarithm.
 
     Raises:
         ValueError: if there is no record.
     """
+    verdict, tried = _judge(flows, first_non_finite)
+    return replace(verdict, remedies=tuple((remedies or {}).get(tried, ())))
+
+
+def _judge(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None) -> tuple[Verdict, str]:
+    """Return the verdict, and under which key of `Remedies` stands what to try."""
     if not flows:
         raise ValueError("flows=[]: there must be at least one record")
     step = flows[-1].step
@@ -143,8 +129,11 @@ def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = N
         said = f"the loss is not finite at step {bad_step}"
         said += f"; z is first so in {where}" if where != "loss" else ""
         if (grown := _exploding(start)) is not None:
-            return _verdict("exploding", f"{grown[0]}; {said}", grown[1], step, grown[2])
-        return _verdict("diverged", said, math.inf, step, None if where == "loss" else where)
+            return _verdict(
+                "exploding", f"{grown[0]}; {said}", grown[1], step, grown[2]
+            ), "exploding"
+        layer = None if where == "loss" else where
+        return _verdict("diverged", said, math.inf, step, layer), "diverged"
 
     known = start.outputs > 1
     first = next((flow.known_loss[0] for flow in seen if flow.known_loss), math.inf)
@@ -153,39 +142,40 @@ def diagnose(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = N
     young = step < _EARLY or batches < _BATCHES  # or the loss is not known at all
     gained = (chance - present) / chance if chance else 0.0
     against = f"{present:.4g}, {'chance' if known else 'at first'} {chance:.4g}"
-    needed = _LEARNED if known else _FALLEN
-    learns = not young and gained > needed
-    vanishing = _SMALL_WEIGHTS if _lost(start) > _FADING else REMEDIES["vanishing"]
+    least = _LEARNED if known else _FALLEN
+    learns = not young and gained > least
+    vanishing = "small_weights" if _lost(start) > _FADING else "vanishing"
     # A net that learns has got over what its training did in between.
     divergence = () if learns else (_blown_up(finite, chance), _steps_too_large(finite))
     # What initialization did comes first: what training did is its consequence.
-    causes: tuple[tuple[Kind, _Cause | None, tuple[str, ...]], ...] = (
-        ("dead", _units(start, start.dead, "dead"), REMEDIES["dead"]),
-        ("saturated", _units(start, start.saturated, "saturated"), REMEDIES["saturated"]),
-        ("frozen", _frozen(start), REMEDIES["frozen"]),
+    causes: tuple[tuple[Kind, _Cause | None, str], ...] = (
+        ("dead", _units(start, start.dead, "dead"), "dead"),
+        ("saturated", _units(start, start.saturated, "saturated"), "saturated"),
+        ("frozen", _frozen(start), "frozen"),
         ("vanishing", _vanishing(start), vanishing),
-        ("exploding", _exploding(start), REMEDIES["exploding"]),
-        *(("diverged", cause, REMEDIES["diverged"]) for cause in divergence),
-        ("dead", _units(now, now.dead, "dead"), _TRAINED_SO),
-        ("saturated", _units(now, now.saturated, "saturated"), _TRAINED_SO),
+        ("exploding", _exploding(start), "exploding"),
+        *(("diverged", cause, "diverged") for cause in divergence),
+        ("dead", _units(now, now.dead, "dead"), "by_training"),
+        ("saturated", _units(now, now.saturated, "saturated"), "by_training"),
     )
-    kind, cause, remedies = next((cause for cause in causes if cause[1]), ("healthy", None, ()))
-    if cause is not None:
-        needed = max(needed, _CLEARLY)
+    kind, cause, tried = next((cause for cause in causes if cause[1]), ("healthy", None, ""))
+    needed = least if cause is None else max(least, _CLEARLY)
     if not young and gained > needed:
-        return _verdict("healthy", f"the loss is {against}", gained / needed - 1, step, None)
+        return _verdict("healthy", f"the loss is {against}", gained / needed - 1, step, None), ""
     if cause is not None:
         said, beyond, layer = cause
         if learns:
             said, beyond = f"{said}; the loss is {against}", min(beyond, 1 - gained / needed)
-        return replace(_verdict(kind, said, beyond, step, layer), remedies=remedies)
+        elif cause in divergence and not young:  # with a little more gained it would be healthy
+            beyond = min(beyond, 1 - gained / least)
+        return _verdict(kind, said, beyond, step, layer), tried
     blind = _unjudged(start)
     if young or step < _PATIENCE:
         said = blind or "no layer shows anything amiss so far"
-        return _verdict("healthy", said, 0.0, step, None)
+        return _verdict("healthy", said, 0.0, step, None), ""
     said = f"the loss stays at {against}, "
     said += f"and {blind}" if blind else "though no layer shows why"
-    return _verdict("untrained", said, 1 - gained / needed, step, None)
+    return _verdict("untrained", said, 1 - gained / needed, step, None), "untrained"
 
 
 def _mean_of_latest(flows: Sequence[Flow]) -> tuple[float, int] | None:
@@ -205,13 +195,15 @@ def _unjudged(start: Flow) -> str | None:
     if not start.is_finite:
         return "z is not finite in every layer, so that gradients cannot be judged"
     if len(start.layers) >= _PROFILE:
-        return None
+        zero = np.isneginf(start.gradient[-2])
+        said = f"dL/dz is exactly 0 in {start.layers[-2]}, so that its change cannot be judged"
+        return said if zero else None
     which = "only some layers were" if len(start.layers) else "no layer was"
     return f"{which} measured, too few to tell whether gradients vanish or explode"
 
 
-# What a rule finds: the evidence, how far beyond its threshold (0 at it, 1 one threshold further),
-# and the layer.
+# What a rule finds: the evidence, how far beyond its threshold (0 at it, 1 one threshold further;
+# of a step in decades), and the layer.
 _Cause = tuple[str, float, str | None]
 
 
@@ -231,52 +223,64 @@ def _frozen(start: Flow) -> _Cause | None:
     lost = _lost(start)
     if not lost > _SIGNAL:
         return None
-    last = start.layers[-2]
-    said = f"z shrinks by {lost:.1f} decades up to {last}, so that nothing of the image is left"
-    return said, (lost - _SIGNAL) / _SIGNAL, last
+    layer, said = start.layers[-2], f"z shrinks by {lost:.1f} decades up to {start.layers[-2]}"
+    if math.isinf(lost):
+        layer = start.layers[0 if np.isneginf(start.pre_activation[0]) else -2]
+        said = f"z is exactly 0 in {layer}"
+    return f"{said}, so that nothing of the image is left", (lost - _SIGNAL) / _SIGNAL, layer
 
 
 def _lost(start: Flow) -> float:
+    """Return the decades that z loses up to the last nonlinearity; inf where it is exactly 0."""
     if len(start.layers) < _PROFILE:
         return math.nan
-    return float(start.pre_activation[0] - start.pre_activation[-2])
+    first, last = float(start.pre_activation[0]), float(start.pre_activation[-2])
+    return math.inf if -math.inf in (first, last) else first - last
 
 
 def _vanishing(start: Flow) -> _Cause | None:
     decades = start.first_over_last
     if not decades < -_DECADES:
         return None
-    said = (
-        f"dL/dz shrinks by {-decades:.1f} decades from {start.layers[-2]} back to "
-        f"{start.layers[0]}, {-start.decades_per_layer:.2f} a layer"
-    )
-    return said, (-decades - _DECADES) / _DECADES, start.layers[0]
+    return _change(start), (-decades - _DECADES) / _DECADES, start.layers[0]
 
 
 def _exploding(start: Flow) -> _Cause | None:
     decades = start.first_over_last
     grown = -_lost(start)
-    if decades > _DECADES:
-        said = (
-            f"dL/dz grows by {decades:.1f} decades from {start.layers[-2]} back to "
-            f"{start.layers[0]}, {start.decades_per_layer:.2f} a layer"
-        )
-        return said, (decades - _DECADES) / _DECADES, start.layers[0]
+    if _DECADES < decades < math.inf:  # from exactly 0 nothing grows
+        return _change(start), (decades - _DECADES) / _DECADES, start.layers[0]
     if grown > _DECADES:
         said = f"z grows by {grown:.1f} decades up to {start.layers[-2]}"
         return said, (grown - _DECADES) / _DECADES, start.layers[-2]
     return None
 
 
+def _change(start: Flow) -> str:
+    """Say how dL/dz changes towards the input."""
+    decades, slope = start.first_over_last, start.decades_per_layer
+    if math.isinf(decades):
+        return f"dL/dz is exactly 0 in {start.layers[0]}"
+    word, sign = ("shrinks", -1) if decades < 0 else ("grows", 1)
+    said = f"dL/dz {word} by {sign * decades:.1f} decades from {start.layers[-2]} back to "
+    said += start.layers[0]
+    if math.isinf(slope):
+        zero = start.layers[int(np.isneginf(start.gradient).argmax())]
+        return f"{said}, and is exactly 0 in {zero}"
+    return f"{said}, {sign * slope:.2f} a layer"
+
+
 def _blown_up(flows: Sequence[Flow], chance: float) -> _Cause | None:
     losses = [(flow.known_loss[0], flow.step) for flow in flows if flow.known_loss is not None]
     if len(losses) < 2:
         return None
-    worst, step = max(losses[1:])
-    if worst <= _BLOWN_UP * max(chance, losses[0][0]):
+    first, (worst, step) = losses[0][0], max(losses[1:])
+    threshold = _BLOWN_UP * max(chance, first)
+    if worst <= threshold:
         return None
-    said = f"the loss goes up to {worst:.3g} by step {step}, chance {chance:.3g}"
-    return said, worst / (_BLOWN_UP * chance) - 1, None
+    against = f"chance {chance:.3g}" if chance > first else f"at first {first:.3g}"
+    said = f"the loss goes up to {worst:.3g} by step {step}, {against}"
+    return said, worst / threshold - 1 if threshold else math.inf, None
 
 
 def _steps_too_large(flows: Sequence[Flow]) -> _Cause | None:
@@ -300,4 +304,4 @@ def _known(flow: Flow) -> bool:
 
 def _verdict(kind: Kind, evidence: str, beyond: float, step: int, layer: str | None) -> Verdict:
     confidence = 1 - 0.5 * math.exp(-2 * max(beyond, 0))
-    return Verdict(kind, evidence, round(confidence, 2), step, layer, REMEDIES[kind])
+    return Verdict(kind, evidence, round(confidence, 2), step, layer, ())

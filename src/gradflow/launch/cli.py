@@ -57,9 +57,9 @@ def _run(main: Callable[[], object]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from gradflow.errors import ConfigError, one_line
-    from gradflow.runs.status import RunBusyError
-    from project.data import DataError
+    from gradflow.errors import ConfigError, DataError
+    from gradflow.launch.one_line import one_line
+    from gradflow.runs.files import RunBusyError
 
     try:
         main()

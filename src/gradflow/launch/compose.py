@@ -1,7 +1,6 @@
-"""Composition: from the words on a command line, or in a notebook, to a `Config`.
+"""Composition: from overrides, typed or in a list, to a checked configuration.
 
-Hydra does the composing. What is added is the name of every axis' choice, since Hydra's own list
-of choices has none for a list such as `remedy=[relu,batch_norm]`.
+Hydra does the composing; the project says what type a configuration is of.
 """
 
 from __future__ import annotations
@@ -17,21 +16,20 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from gradflow.errors import ConfigError, one_line
+from gradflow.errors import ConfigError
+from gradflow.launch.one_line import one_line
 from gradflow.launch.plugins import register
-from project.config import AXES, Config
+from gradflow.runs.config import RunConfig
+from gradflow.training.project import Project, load_project
 
 register()
 
-# The axes whose nodes have one entry for each choice, so that lists of choices can be told.
-_SEVERAL = ("pathology", "remedy", "callbacks")
 
-
-def compose(overrides: Sequence[str] = (), config_dir: str | Path = "conf") -> Config:
+def compose(overrides: Sequence[str] = (), config_dir: str | Path = "conf") -> Any:
     """Compose a configuration as `scripts/train.py` would, with its overrides in a list.
 
-    `config_dir` is the repository's conf/, relative to the working directory. ConfigError for
-    whatever the command line would refuse.
+    `config_dir` is the repository's conf/, relative to the working directory. Returns an object of
+    the type that the project registers. ConfigError for whatever the command line would refuse.
     """
     GlobalHydra.instance().clear()
     try:
@@ -42,11 +40,17 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path = "conf") -> C
     with open_dict(composed):
         words = composed.pop("hydra")
     # A multirun alone has a study, whose name may be a clock's reading.
-    return from_hydra(composed, words.runtime.choices).model_copy(update={"study": None})
+    config = from_hydra(composed, project_of(composed).config, words.runtime.choices)
+    return config.model_copy(update={"study": None})
 
 
-def from_hydra(composed: DictConfig, choices: Any = None) -> Config:
-    """Check a composed config; `choices` are Hydra's own, of the running job unless given."""
+def project_of(composed: DictConfig) -> Project:
+    """Return the project that a composed configuration names. ConfigError if it names none."""
+    return load_project(str(OmegaConf.select(composed, "project")))
+
+
+def from_hydra(composed: DictConfig, kind: type[RunConfig], choices: Any = None) -> Any:
+    """Check a composed config as one of `kind`; `choices` are Hydra's own, of the running job's."""
     if choices is None:
         choices = HydraConfig.get().runtime.choices
     try:
@@ -56,15 +60,17 @@ def from_hydra(composed: DictConfig, choices: Any = None) -> Config:
     assert isinstance(values, dict)  # the primary config is a mapping
     if "axes" in values:
         raise ConfigError("axes: is written by composition and cannot be set; choose each axis")
-    return Config.check(values | {"axes": {axis: _choice(axis, values, choices) for axis in AXES}})
+    axes = {axis: _choice(axis, values, choices, axis in kind.SEVERAL) for axis in kind.AXES}
+    return kind.check(values | {"axes": axes})
 
 
-def _choice(axis: str, values: Mapping[Any, Any], choices: Mapping[str, Any]) -> str:
-    """Name what was chosen for an axis; several choices, where an axis allows them, with a +."""
-    if axis in _SEVERAL:
+def _choice(axis: str, values: Mapping[Any, Any], choices: Mapping[str, Any], several: bool) -> str:
+    """Name what was chosen for an axis; several choices, where an axis allows them, with a +.
+
+    Hydra's own list of choices has none for a list such as `remedy=[relu,batch_norm]`.
+    """
+    if several:
         chosen = values.get(axis)
-        if axis == "pathology" and isinstance(chosen, dict) and len(chosen) > 1:
-            raise ConfigError(f"pathology=[{','.join(chosen)}]: takes one choice, and no list")
         return "+".join(chosen) if isinstance(chosen, dict) and chosen else "none"
     if axis not in choices:
         raise ConfigError(f"{axis}: takes one choice, and neither a list nor none at all")

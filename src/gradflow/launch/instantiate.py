@@ -6,6 +6,7 @@ list would go, and where its errors become one line.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Mapping
@@ -16,7 +17,8 @@ from typing import Any, Union, get_args, get_origin
 import hydra.utils
 from hydra.errors import InstantiationException
 
-from gradflow.errors import ConfigError, one_line
+from gradflow.errors import ConfigError
+from gradflow.launch.one_line import one_line
 
 
 def instantiate(
@@ -34,18 +36,28 @@ def instantiate(
         raise ConfigError(f"{key}={dict(node)}: has no _target_, which names what to build")
     _check_keys(node, key, more)
     try:
-        return hydra.utils.instantiate(
-            dict(node), *args, _partial_=partial, _convert_="all", **more
+        # What is handed over is an object already: Hydra would make dicts of dataclasses.
+        factory = functools.partial(
+            hydra.utils.instantiate(dict(node), _partial_=True, _convert_="all"), *args, **more
         )
+        return factory if partial else factory()
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, ValueError | TypeError):
-            message = one_line(cause)
-            names_key = message.partition("=")[0] in node  # "clip_factor=0: must be > 0"
-            raise ConfigError(f"{key}{'.' if names_key else ': '}{message}") from error
+            raise _refused(node, key, cause) from error
         if cause is not None and not isinstance(cause, ImportError | AttributeError):
             raise cause from error
         raise ConfigError(f"{key}._target_={node['_target_']}: {one_line(error)}") from error
+    except ConfigError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise _refused(node, key, error) from error
+
+
+def _refused(node: Mapping[str, Any], key: str, error: Exception) -> ConfigError:
+    message = one_line(error)
+    names_key = message.partition("=")[0] in node  # "clip_factor=0: must be > 0"
+    return ConfigError(f"{key}{'.' if names_key else ': '}{message}")
 
 
 def _check_keys(node: Mapping[str, Any], key: str, given: Mapping[str, Any]) -> None:

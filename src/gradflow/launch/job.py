@@ -18,10 +18,10 @@ from omegaconf import DictConfig
 
 from gradflow.errors import ConfigError
 from gradflow.gradients.verdict import Verdict
-from gradflow.launch.compose import from_hydra
+from gradflow.launch.compose import from_hydra, project_of
 from gradflow.launch.resolvers import swept_words
-from gradflow.runs.status import FILE, REFUSAL, RunBusyError, Status, now, write_refusal
-from project.train import train
+from gradflow.runs.files import REFUSAL, STATUS, RunBusyError
+from gradflow.runs.status import Status, now, write_refusal
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,9 @@ def run_job(composed: DictConfig) -> dict[str, float] | None:
     try:
         (folder / REFUSAL).unlink(missing_ok=True)
         with _told_how_to_continue(f"study.name={composed.study.name}"):
-            metrics = train(from_hydra(composed), folder, name)
+            project = project_of(composed)
+            config = from_hydra(composed, project.config)
+            metrics = project.train(config, folder, name)
     except RunBusyError as error:
         log.warning("%s; left to it", error)
         return None
@@ -48,7 +50,9 @@ def run_job(composed: DictConfig) -> dict[str, float] | None:
         # What the user can mend needs one line, everything else its traceback.
         log.error("%s failed: %s", name, error, exc_info=not isinstance(error, ConfigError))
         return None
-    log.info("%s: %s", name, _short(metrics, Verdict.read(folder)))
+    log.info(
+        "%s: %s", name, _short(metrics, config.comparison.headline.metric, Verdict.read(folder))
+    )
     return metrics
 
 
@@ -65,12 +69,14 @@ def _told_how_to_continue(word: str) -> Iterator[None]:
 def _run_alone(composed: DictConfig, folder: Path, name: str) -> dict[str, float]:
     try:
         _refuse_a_study_of_one()
-        metrics = train(from_hydra(composed).model_copy(update={"study": None}), folder, name)
+        project = project_of(composed)
+        config = from_hydra(composed, project.config).model_copy(update={"study": None})
+        metrics = project.train(config, folder, name)
     except ConfigError:
         _remove_what_hydra_wrote(folder)
         raise
     verdict = Verdict.read(folder)
-    log.info("%s: %s", name, _short(metrics, None))
+    log.info("%s: %s", name, _short(metrics, config.comparison.headline.metric, None))
     if verdict is not None:
         log.info("%s (confidence %.0f %%)", verdict, 100 * verdict.confidence)
         if verdict.remedies:
@@ -89,7 +95,7 @@ def _record_failure(folder: Path, error: Exception, begun: str) -> None:
     """Leave the failure in the folder; the record of an earlier run in there stays as it is."""
     first = f"{type(error).__name__}: {error}".splitlines()[0]
     status = Status.read(folder)
-    if status is None and not (folder / FILE).exists():
+    if status is None and not (folder / STATUS).exists():
         Status("failed", end=now(), error=first).write(folder)
     elif status is None or status.state != "failed" or status.start < begun:
         write_refusal(folder, first)  # before training began
@@ -122,8 +128,8 @@ def run_name() -> str:
     return ",".join(overrides) or "default"
 
 
-def _short(metrics: dict[str, float], verdict: Verdict | None) -> str:
-    shown = ("train/loss", "train/accuracy", "validation/accuracy", "test/accuracy")
+def _short(metrics: dict[str, float], headline: str, verdict: Verdict | None) -> str:
+    shown = ("train/loss", *(f"{split}/{headline}" for split in ("train", "validation", "test")))
     figures = [f"{key} {metrics[key]:.3f}" for key in shown if key in metrics]
     return ", ".join([*figures, *([verdict.kind] if verdict else [])])
 

@@ -20,11 +20,13 @@ from omegaconf import DictConfig
 
 from gradflow.comparison.configurations import configurations
 from gradflow.comparison.page import build_page
+from gradflow.comparison.page.overlays import load_overlays
 from gradflow.comparison.table import print_table
 from gradflow.launch.plugins import register
-from gradflow.runs.read import read_runs
-from gradflow.runs.status import REFUSAL, now
-from project.config import STUDY_NAME, study_name_refusal
+from gradflow.runs.config import STUDY_NAME, study_name_refusal
+from gradflow.runs.files import REFUSAL
+from gradflow.runs.read import Run, read_runs
+from gradflow.runs.status import now
 
 register()  # on import: this file is what the worker process of a launcher imports first
 log = logging.getLogger(__name__)
@@ -42,6 +44,11 @@ def _told(what: str) -> Iterator[None]:
     except Exception as error:
         log.debug("%s", what, exc_info=True)
         print(f"{what}: {type(error).__name__}: {error}".splitlines()[0], file=sys.stderr)
+
+
+def _page(runs: list[Run], folder: Path, config: DictConfig) -> Path:
+    overlays = load_overlays(list(config.comparison.overlays))
+    return build_page(runs, folder / PAGE, title=f"study {folder.name}", overlays=overlays)
 
 
 class StudyEnd(Callback):
@@ -71,7 +78,7 @@ class StudyEnd(Callback):
         with _told("no table"):
             print_table(*configurations(runs), title=f"study {config.study.name} in {folder}")
         with _told("no page"):
-            print(f"page: {build_page(runs, folder / PAGE, title=f'study {folder.name}')}")
+            print(f"page: {_page(runs, folder, config)}")
         for path in refused:
             print(f"refused: {json.loads(path.read_text())['error']}")
         if lost or refused:

@@ -14,28 +14,27 @@ import polars as pl
 from lightning.pytorch.loggers import Logger
 
 from gradflow.gradients.flow import read_flows
-from gradflow.gradients.record import Entry, read_gradients
+from gradflow.gradients.record import Entry, scan_gradients
 from gradflow.gradients.snapshot import Rows
 from gradflow.gradients.weights_and_biases import log_record
 from gradflow.runs.metrics import read_rows
+
+_AT_ONCE = 20  # records whose histograms are in memory at a time: as many as a part holds
 
 
 def log_again(loggers: Sequence[Logger], folder: Path, step: int) -> None:
     """Log the records and metrics of all steps before `step`, in the order of their steps."""
     if not loggers or step == 0:
         return
-    record = read_gradients(folder).filter(pl.col("step") < step)
+    record = scan_gradients(folder).filter(pl.col("step") < step)
     flows = {flow.step: flow for flow in read_flows(record)}
-    histograms = record.filter(pl.col("bins").is_not_null())
-    rows: dict[int, list[Rows]] = {at: [] for at in flows}
-    for (at, kind), group in histograms.partition_by(
-        "step", "kind", as_dict=True, maintain_order=True
-    ).items():
-        rows[at].append(_rows(kind, group))
     metrics = [row for row in read_rows(folder) if int(row["step"]) < step]
+    histograms: dict[int, list[Rows]] = {}
     for at in sorted({*flows, *(int(row["step"]) for row in metrics)}):
         if at in flows:
-            log_record(loggers, at, rows[at], flows[at])
+            if at not in histograms:
+                histograms = _histograms(record, [s for s in flows if s >= at][:_AT_ONCE])
+            log_record(loggers, at, histograms[at], flows[at])
         for row in metrics:
             if int(row["step"]) == at:
                 values = {k: float(v) for k, v in row.items() if v and k != "step"}
@@ -43,7 +42,22 @@ def log_again(loggers: Sequence[Logger], folder: Path, step: int) -> None:
                     logger.log_metrics(values, step=at)
 
 
+def _histograms(record: pl.LazyFrame, steps: Sequence[int]) -> dict[int, list[Rows]]:
+    """Read the rows that have bins at `steps`: of a long run all at once would fill the memory."""
+    wanted = pl.col("step").is_in(steps) & pl.col("bins").is_not_null()
+    found = record.filter(wanted).collect()
+    rows: dict[int, list[Rows]] = {at: [] for at in steps}
+    for (at, kind), group in found.partition_by(
+        "step", "kind", as_dict=True, maintain_order=True
+    ).items():
+        rows[at].append(_rows(kind, group))
+    return rows
+
+
 def _rows(kind: str, group: pl.DataFrame) -> Rows:
-    entries = [Entry(*whose) for whose in group.select("name", "index", "elements").iter_rows()]
+    entries = [
+        Entry(*whose)
+        for whose in group.select("name", "index", "elements", "dimensions").iter_rows()
+    ]
     counts = ("zeros", "subnormals", "nans", "infs", "bins")
     return Rows(kind, entries, {column: group[column].to_numpy() for column in counts})

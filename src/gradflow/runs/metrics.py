@@ -9,8 +9,7 @@ import csv
 from pathlib import Path
 
 from gradflow.errors import ConfigError
-
-FILE = "metrics.csv"
+from gradflow.runs.files import METRICS
 
 
 def last_values(folder: Path) -> dict[str, float]:
@@ -29,7 +28,7 @@ def read_rows(folder: Path) -> list[dict[str, str]]:
     Raises:
         ConfigError: if the file holds anything but rows.
     """
-    path = folder / FILE
+    path = folder / METRICS
     if not path.exists():
         return []
     try:

@@ -7,7 +7,6 @@ was not logged then.
 from __future__ import annotations
 
 import csv
-import os
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,9 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from gradflow.runs.metrics import FILE, read_rows
+from gradflow.gradients.whole import written_whole
+from gradflow.runs.files import METRICS
+from gradflow.runs.metrics import read_rows
 
 
 class MetricsFile(Logger):
@@ -28,7 +29,7 @@ class MetricsFile(Logger):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.path = folder / FILE
+        self.path = folder / METRICS
         self._columns = ["step", "epoch"]
         if self.path.exists():
             read_rows(folder)  # here, before anything of it is lost
@@ -75,9 +76,7 @@ class MetricsFile(Logger):
             self._rewrite([row for row in read_rows(self.path.parent) if int(row["step"]) < step])
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
-        aside = self.path.with_name(f".{FILE}.{os.getpid()}")
-        with aside.open("w", newline="") as file:
+        with written_whole(self.path) as aside, aside.open("w", newline="") as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(rows)
-        aside.replace(self.path)

@@ -21,14 +21,20 @@ import yaml
 from numpy.typing import NDArray
 
 from gradflow.gradients.flow import Flow, read_flows
-from gradflow.gradients.record import FOLDER as RECORD
 from gradflow.gradients.record import scan_gradients
-from gradflow.gradients.verdict import FILE as VERDICT
 from gradflow.gradients.verdict import Verdict
+from gradflow.runs.files import (
+    CONFIG,
+    GRADIENTS,
+    OVERRIDES,
+    REFUSAL,
+    STATUS,
+    VERDICT,
+    is_claimed,
+)
 from gradflow.runs.metrics import last_values, read_rows
 from gradflow.runs.settings import flatten
-from gradflow.runs.status import CONFIG, REFUSAL, TYPED, Status, is_claimed
-from gradflow.runs.status import FILE as STATUS
+from gradflow.runs.status import Status
 
 # Ten times as fast as the one in Python; PyYAML's wheels have it.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -59,6 +65,15 @@ class Run:
         return flatten(self.config, self.axes)
 
     @cached_property
+    def headline(self) -> tuple[str, bool] | None:
+        """The metric that it is compared by, and whether that is a share; None if it names none."""
+        comparison = self.config.get("comparison")
+        headline = comparison.get("headline") if isinstance(comparison, dict) else None
+        if not isinstance(headline, dict) or not isinstance(headline.get("metric"), str):
+            return None
+        return headline["metric"], headline.get("percent") is True
+
+    @cached_property
     def first_over_last(self) -> float | None:
         """Decades between dL/dz of the last nonlinearity and of the first, before the first step.
 
@@ -82,7 +97,7 @@ class Run:
         except FileNotFoundError:  # the run's folder itself is gone
             pass
         except (OSError, TypeError, pl.exceptions.PolarsError):
-            found.append(RECORD)
+            found.append(GRADIENTS)
         return [f"{name} cannot be read" for name in found]
 
     def flows(self) -> list[Flow]:
@@ -124,7 +139,7 @@ def read_run(folder: Path) -> Run:
     """Read one run's folder."""
     config = _yaml(folder / CONFIG)
     config = config if _is_whole(config) else {}
-    words = _yaml(folder / TYPED)
+    words = _yaml(folder / OVERRIDES)
     words = words if isinstance(words, list) else []
     typed = tuple(str(word).lstrip("+~").partition("=")[0] for word in words)
     known: dict[str, Any] = {"axes": config.get("axes", {}), "config": config, "typed": typed}

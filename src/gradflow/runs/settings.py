@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 # Keys that no run differs in: where it is logged, what it belongs to, and what is said again.
-_NOT_SETTINGS = ("axes", "ignored_keys", "logger", "study")
+_NOT_SETTINGS = ("axes", "comparison", "logger", "project", "study")
 # In this order, before all else: what a run is called by.
 _FIRST = ("case", "pathology", "remedy")
 
@@ -26,9 +26,10 @@ class HasSettings(Protocol):
 def numbers(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return by dotted key every value that may change a number of the run.
 
-    The others are `logger`, `study`, and those that the configuration's own `ignored_keys` name.
+    The others say where a run is logged and how it is compared, or stand in its own
+    `comparison.ignored_keys`.
     """
-    ignored = (*_NOT_SETTINGS, *(config.get("ignored_keys") or ()))
+    ignored = (*_NOT_SETTINGS, *ignored_keys(config))
     flat: dict[str, Any] = {}
 
     def walk(prefix: str, values: Mapping[str, Any]) -> None:
@@ -43,6 +44,13 @@ def numbers(config: Mapping[str, Any]) -> dict[str, Any]:
 
     walk("", config)
     return flat
+
+
+def ignored_keys(config: Mapping[str, Any]) -> Sequence[str]:
+    """Return what the configuration itself says changes no number; none in a record without it."""
+    comparison = config.get("comparison")
+    named = comparison.get("ignored_keys") if isinstance(comparison, Mapping) else None
+    return named if isinstance(named, list) else ()
 
 
 def flatten(config: Mapping[str, Any], axes: Mapping[str, str]) -> dict[str, Any]:

@@ -6,29 +6,20 @@ A run that is killed cannot say so: its file still reads "running" while nobody 
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from filelock import FileLock, Timeout
 from pydantic import ConfigDict, TypeAdapter
 
-FILE = "status.json"
-CONFIG = "config.yaml"
-TYPED = ".hydra/overrides.yaml"  # the words that were typed, as Hydra leaves them
-REFUSAL = "refusal.json"  # why a later launch left the run alone; its record stays
+from gradflow.gradients.whole import write_text
+from gradflow.runs.files import REFUSAL, STATUS
+
 State = Literal["running", "finished", "failed", "interrupted"]
-
-
-class RunBusyError(RuntimeError):
-    """Another process is computing this run."""
 
 
 @dataclass
@@ -55,55 +46,20 @@ class Status:
 
     def write(self, folder: Path) -> None:
         """Put the file in place in one move."""
-        aside = folder / f".{FILE}.{os.getpid()}"
-        try:
-            aside.write_text(json.dumps(asdict(self), indent=2) + "\n")
-            aside.replace(folder / FILE)
-        finally:
-            aside.unlink(missing_ok=True)
+        write_text(folder / STATUS, json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Status | None:
         """Read a run's status; None if it has none, or none that this version understands."""
         try:
-            return TypeAdapter(cls).validate_json((folder / FILE).read_bytes())
+            return TypeAdapter(cls).validate_json((folder / STATUS).read_bytes())
         except (OSError, ValueError):
             return None
 
 
-@contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Hold the run's lock, which the system frees when a process is killed. RunBusyError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise RunBusyError(f"{folder}: another process is computing this run") from None
-    try:
-        for orphan in folder.glob(f".{FILE}.*"):
-            orphan.unlink()  # left by a process that was killed while it wrote
-        yield
-    finally:
-        lock.release()
-
-
-def is_claimed(folder: Path) -> bool:
-    """Say whether a living process holds the run's lock."""
-    if not (folder / ".lock").exists():
-        return False
-    try:
-        with FileLock(folder / ".lock", blocking=False):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # a folder of somebody else's, in which nobody here computes
-        return False
-
-
 def write_refusal(folder: Path, error: str) -> None:
     """Say beside a run's record why a later launch could not do what it was asked to."""
-    (folder / REFUSAL).write_text(json.dumps({"time": now(), "error": error}) + "\n")
+    write_text(folder / REFUSAL, json.dumps({"time": now(), "error": error}) + "\n")
 
 
 def now() -> str:

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from project.config import AXES, Config
+from gradflow.runs.config import RunConfig
 
 # What only the words of a choice say on W&B: in config.yaml a sentence stands on each.
 _WORDS = ("pathology", "remedy")
 _ADDED = ("settings", "study", "folder", "git")
 
 
-def compared(config: Config) -> dict[str, Any]:
+def compared(config: RunConfig) -> dict[str, Any]:
     """Return what a run's config on W&B is.
 
     Each axis and each single value is a word at the top: `remedy`, `activation`, `lr`, `seed`. What
     the choices stand for, such as an optimizer's own arguments, is below `settings`.
     """
-    values = config.model_dump(exclude={"axes", "logger", "ignored_keys"})
+    ignored = {key for key in config.comparison.ignored_keys if "." not in key}
+    values = config.model_dump(exclude={"axes", "logger", "project", *ignored})
     chosen = {axis: choice for axis, choice in config.axes.items() if axis in values}
-    settings = {axis: values.pop(axis) for axis in chosen}
+    settings = {axis: values.pop(axis) for axis in (*chosen, "comparison")}
     for axis in _WORDS:
         del settings[axis]
     return chosen | values | {"study": config.study and config.study.name, "settings": settings}
@@ -28,11 +29,13 @@ def compared(config: Config) -> dict[str, Any]:
 
 def restored(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return config.yaml's form of what `compared` made, as far as W&B has kept it."""
-    axes = {axis: str(values[axis]) for axis in AXES if axis in values}
+    settings = values.get("settings")
+    settings = settings if isinstance(settings, Mapping) else {}
+    axes = {axis: str(values[axis]) for axis in (*_WORDS, *settings) if axis in values}
     single = {k: v for k, v in values.items() if k not in axes and k not in _ADDED}
     words = {axis: dict.fromkeys(_chosen(axes.get(axis, "none")), "") for axis in _WORDS}
     study = {"name": values["study"]} if values.get("study") else None
-    return single | dict(values.get("settings") or {}) | words | {"study": study, "axes": axes}
+    return single | dict(settings) | words | {"study": study, "axes": axes}
 
 
 def _chosen(words: str) -> list[str]:

@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Literal
 
 from gradflow.errors import ConfigError
 from gradflow.gradients.record import copy_as_one_part
-from gradflow.gradients.verdict import FILE as VERDICT
-from gradflow.runs.metrics import FILE as METRICS
-from gradflow.runs.status import CONFIG, TYPED, Status
-from gradflow.runs.status import FILE as STATUS
+from gradflow.runs.config import RunConfig
+from gradflow.runs.files import CONFIG, METRICS, OVERRIDES, STATUS, VERDICT
+from gradflow.runs.status import Status
 from gradflow.runs.wandb_config import compared
-from project.config import Config
 
 if TYPE_CHECKING:  # half a second that only runs with W&B should pay
     import wandb
@@ -66,7 +64,7 @@ def sign_in() -> bool:
 
 
 def start_run(
-    mode: Literal["online", "offline"], config: Config, folder: Path, name: str, status: Status
+    mode: Literal["online", "offline"], config: RunConfig, folder: Path, name: str, status: Status
 ) -> wandb.Run:
     """Open a run whose files lie in `folder`, offline where the server does not answer.
 
@@ -125,7 +123,7 @@ def attach_record(run: wandb.Run, folder: Path) -> None:
     """
     record = Path(run.dir) / RECORD
     record.mkdir(exist_ok=True)
-    for name in (CONFIG, STATUS, METRICS, VERDICT, TYPED):
+    for name in (CONFIG, STATUS, METRICS, VERDICT, OVERRIDES):
         if (folder / name).exists():
             (record / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(folder / name, record / name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,8 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from gradflow.errors import ConfigError
-
-FOLDER = "checkpoints"
-LAST = f"{FOLDER}/last.ckpt"
-BEST = f"{FOLDER}/best.ckpt"
+from gradflow.gradients.whole import written_whole
+from gradflow.runs.files import CHECKPOINTS
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -30,10 +27,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Save as torch.save does."""
         destination = Path(path)
         destination.parent.mkdir(parents=True, exist_ok=True)
-        aside = destination.with_name(f".{destination.name}.{os.getpid()}")
-        with aside.open("wb") as file:  # whose error, unlike torch's, says that the disk is full
+        # The file's own error, unlike torch's, says that the disk is full.
+        with written_whole(destination) as aside, aside.open("wb") as file:
             torch.save(checkpoint, file)
-        aside.replace(destination)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -48,18 +44,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def checkpoint_callbacks(folder: Path, *, validates: bool) -> list[ModelCheckpoint]:
-    """`last`, to resume from, and `best` by validation accuracy, both after each validation.
+def checkpoint_callbacks(
+    folder: Path, *, validates: bool, monitor: str, mode: str
+) -> list[ModelCheckpoint]:
+    """`last`, to resume from, and `best` by `monitor`, both after each validation.
 
     A run that does not validate has no `best`, and its `last` comes after each epoch. In both cases
     the rows of that step are in metrics.csv by then, so that a resumed run neither lacks nor
     repeats one.
     """
-    for orphan in (folder / FOLDER).glob(".*.ckpt.*"):
-        orphan.unlink()  # left by a killed process; this one holds the run's lock
-    common: dict[str, Any] = {"dirpath": str(folder / FOLDER), "enable_version_counter": False}
+    common: dict[str, Any] = {"dirpath": str(folder / CHECKPOINTS), "enable_version_counter": False}
     last = ModelCheckpoint(filename="last", save_on_train_epoch_end=not validates, **common)
     if not validates:
         return [last]
-    best = ModelCheckpoint(filename="best", monitor="validation/accuracy", mode="max", **common)
+    best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, **common)
     return [best, last]  # in this order, so that `last` knows how good the best is

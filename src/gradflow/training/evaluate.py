@@ -14,42 +14,44 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 from gradflow.errors import ConfigError
-from gradflow.runs.status import CONFIG
-from gradflow.training.checkpoints import FOLDER, read_checkpoint
+from gradflow.runs.config import RunConfig
+from gradflow.runs.files import CHECKPOINTS, CONFIG
+from gradflow.training.checkpoints import read_checkpoint
 from gradflow.training.process import as_found
-from project.build import build_classifier, build_data
-from project.config import Config
+from gradflow.training.project import Project
 
 
-def evaluate(folder: Path, which: Literal["last", "best"] = "last") -> dict[str, float]:
-    """Return loss and accuracy on the validation and the test split, under their usual names.
+def evaluate(
+    project: Project, folder: Path, which: Literal["last", "best"] = "last"
+) -> dict[str, float]:
+    """Return what the task of a run logs on the validation and the test split.
 
-    With `last`, the weights at the run's end, they equal what the run recorded; `best` are those
-    with the highest validation accuracy. ConfigError if the folder holds no such checkpoint, or a
-    damaged one.
+    With `last`, the weights at the run's end, the figures equal what the run recorded; `best` are
+    those with the best headline metric on the validation split. What is built is the project's
+    affair; nothing is imported that the run's folder names as its project. ConfigError if the
+    folder holds no such checkpoint, or a damaged one.
     """
-    path = folder / FOLDER / f"{which}.ckpt"
+    path = folder / CHECKPOINTS / f"{which}.ckpt"
     if not path.exists():
         raise ConfigError(f"{path}: there is no such checkpoint; is {folder} the folder of a run?")
-    config = Config.load(folder / CONFIG)
+    config = project.config.load(folder / CONFIG)
     weights = read_checkpoint(path)["state_dict"]
     with as_found():
         torch.set_num_threads(config.threads or torch.get_num_threads())
-        data = build_data(config)
-        classifier = build_classifier(config, data.num_classes)
-        classifier.load_state_dict(weights)
-        return figures(config, classifier, data, validation=data.validation > 0, test=True)
+        task, data = project.build(config)
+        task.load_state_dict(weights)
+        return figures(config, task, data, validation=True, test=True)
 
 
 def figures(
-    config: Config,
+    config: RunConfig,
     module: LightningModule,
     data: LightningDataModule,
     *,
     validation: bool,
     test: bool,
 ) -> dict[str, float]:
-    """Return what the module logs on the splits that are asked for, with its present weights."""
+    """Return what the module logs on those of the two splits that are asked for and there are."""
     trainer = Trainer(
         accelerator=config.trainer.accelerator,
         devices=1,
@@ -61,7 +63,9 @@ def figures(
     )
     found: dict[str, float] = {}
     if validation:
-        found.update(trainer.validate(module, datamodule=data, verbose=False)[0])
+        for of_loader in trainer.validate(module, datamodule=data, verbose=False):
+            found.update(of_loader)
     if test:
-        found.update(trainer.test(module, datamodule=data, verbose=False)[0])
+        for of_loader in trainer.test(module, datamodule=data, verbose=False):
+            found.update(of_loader)
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from gradflow.gradients.monitor import GradientMonitor
 from gradflow.gradients.strip import strip
+from gradflow.runs.config import Headline
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +42,10 @@ class Progress(Callback):
     logged as plain lines, one every half minute.
     """
 
-    def __init__(self, steps: int, title: str) -> None:
+    def __init__(self, steps: int, title: str, headline: Headline) -> None:
         self._steps = steps
         self._title = title
+        self._headline = headline
         self._bar: _Bar | None = None
         self._said = 0.0
 
@@ -76,10 +78,7 @@ class Progress(Callback):
         """Move the bar; the figures are those logged last."""
         if self._bar is None and time.monotonic() - self._said < _QUIET_SECONDS:
             return
-        logged = trainer.callback_metrics
-        figures = ""
-        if "train/loss" in logged:
-            figures = f"loss {logged['train/loss']:.3f}  accuracy {logged['train/accuracy']:.1%}"
+        figures = self._figures(trainer.callback_metrics)
         gradients = _gradients(trainer)
         if self._bar is None:
             self._said = time.monotonic()
@@ -105,6 +104,15 @@ class Progress(Callback):
     ) -> None:
         """Take the bar away before a traceback is printed."""
         self._close()
+
+    def _figures(self, logged: Mapping[str, Any]) -> str:
+        headline = self._headline
+        forms = {"loss": ".3f", headline.metric: ".1%" if headline.percent else ".3g"}
+        return "  ".join(
+            f"{name} {float(logged[f'train/{name}']):{form}}"
+            for name, form in forms.items()
+            if f"train/{name}" in logged
+        )
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from gradflow.runs.status import CONFIG, Status
-from project.config import Config
-from project.train import fit
+from gradflow.runs.config import read_config
+from gradflow.runs.files import CONFIG
+from gradflow.training.project import load_project
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    status = Status.read(folder)
-    assert status is not None  # the first process wrote it before it started this one
-    resume = status.resumed > 0
-    fit(Config.load(folder / CONFIG), folder, loggers=[], resume=resume, title="")
+    # The first process wrote the folder before it started this one.
+    project = load_project(str(read_config(folder / CONFIG)["project"]))
+    project.train(project.config.load(folder / CONFIG), folder, "")

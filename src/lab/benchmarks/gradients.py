@@ -41,7 +41,7 @@ from gradflow.training.memory import keep_freed_memory
 from gradflow.training.progress import Progress
 from gradflow.training.quiet import quieten
 from lab.benchmarks.service import settled_cpu_seconds
-from project.build import build_classifier, build_data, build_trainer
+from project.build import build_data, build_task, build_trainer
 from project.config import Config
 
 
@@ -154,8 +154,9 @@ class Watched:
         logger = WandbLogger(experiment=self.run)
         torch.manual_seed(0)
         data = build_data(config)
-        classifier = build_classifier(config, data.num_classes)
-        trainer = build_trainer(config, folder, [logger], "", validates=False)
+        classifier = build_task(config, data)
+        trainer = build_trainer(config, folder, "", validates=False)
+        trainer.loggers = [*trainer.loggers, logger]
         self.turns = _Turns()
         self.callbacks = [
             callback

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from gradflow.launch.compose import compose
 from gradflow.training.quiet import quieten
-from project.build import build_classifier, build_data, build_trainer
+from project.build import build_data, build_task, build_trainer
 from project.config import Config
 from project.data import Batches
 
@@ -47,9 +47,9 @@ class _Clock(L.Callback):
 def template_seconds(config: Config, batches: Batches) -> float:
     """CPU seconds of a step in Lightning, as `gradflow.training` sets it up."""
     torch.manual_seed(0)
-    classifier = build_classifier(config, 10)
+    classifier = build_task(config, build_data(config))
     with tempfile.TemporaryDirectory() as folder:
-        trainer = build_trainer(config, Path(folder), [], "", validates=False)
+        trainer = build_trainer(config, Path(folder), "", validates=False)
         # No checkpoint is written within the clock: a bare loop writes none either.
         clock = _Clock()
         set_up = trainer.callbacks  # type: ignore[attr-defined]
@@ -62,7 +62,7 @@ def template_seconds(config: Config, batches: Batches) -> float:
 def bare_seconds(config: Config, batches: Batches) -> float:
     """CPU seconds of a step in a loop of a dozen lines."""
     torch.manual_seed(0)
-    classifier = build_classifier(config, 10)
+    classifier = build_task(config, build_data(config))
     net: nn.Module = classifier.net
     setup: Any = classifier.configure_optimizers()
     optimizer, scheduler = setup["optimizer"], setup["lr_scheduler"]["scheduler"]

@@ -39,7 +39,8 @@ Profile = tuple[list[float], list[float]]  # log10 RMS of z (without the logits)
 def config_of(words: str, data: str, batch_size: int, seed: int) -> Config:
     """Compose a configuration from what one would type."""
     common = f"data={data} data.batch_size={batch_size} seed={seed}"
-    return compose([*common.split(), *words.split()])
+    config: Config = compose([*common.split(), *words.split()])
+    return config
 
 
 def net_and_batch(config: Config) -> tuple[nn.Module, Tensor, Tensor]:

@@ -15,6 +15,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from gradflow.gradients.record import is_weight
+
 # The classes that each tool has a rule for; a run of another class is not counted against it.
 CLASSES = {
     "SageMaker Debugger": ("healthy", "vanishing", "diverged", "exploding", "dead", "saturated"),
@@ -70,7 +72,9 @@ class PeerWatch(Callback):
         if trainer.global_step % self.every:
             return
         weights = [
-            p.grad.flatten() for p in pl_module.parameters() if p.ndim > 1 and p.grad is not None
+            p.grad.flatten()
+            for name, p in pl_module.named_parameters()
+            if is_weight(name, p.ndim) and p.grad is not None
         ]
         nonlinear = [(m, x, _evaluated(m, x)) for m, x in self._seen.values()]
         self.steps.append(

@@ -20,14 +20,14 @@ from lightning.pytorch import Trainer, seed_everything
 from torch import nn
 
 from gradflow.gradients.monitor import GradientMonitor
-from gradflow.gradients.record import read_gradients
+from gradflow.gradients.record import scan_gradients
 from gradflow.gradients.verdict import diagnose_record
 from gradflow.launch.compose import compose
 from gradflow.training.quiet import quieten
 from gradflow.training.seeding import SeedBatches
 from lab.faults.grid import Case, cases
 from lab.faults.peers import PeerWatch, answers
-from project.build import build_classifier, build_data
+from project.build import build_data, build_task
 
 RESULTS = Path(__file__).with_name("results.csv")
 _OUTCOME = "outcome.json"  # in a run's folder: what is measured apart from the record
@@ -51,7 +51,7 @@ def run_all(processes: int, folder: Path) -> None:
 
 def judge(case: Case, folder: Path) -> dict[str, Any]:
     """Return the line of a run that is trained: the verdict is taken from its record now."""
-    record = read_gradients(folder)
+    record = scan_gradients(folder)
     verdict, early = diagnose_record(record), diagnose_record(record, until=20)
     outcome = json.loads((folder / _OUTCOME).read_text())
     return {
@@ -75,7 +75,7 @@ def _train(task: tuple[Case, Path]) -> str:
     config = compose([*case.words, "logger=none", "threads=1"])
     seed_everything(config.seed, verbose=False)
     data = build_data(config)
-    classifier = build_classifier(config, data.num_classes)
+    classifier = build_task(config, data)
     if case.bias is not None:
         _shift(classifier.net, case.bias, case.random_sign)
     peers = PeerWatch(_EVERY)

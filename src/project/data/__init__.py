@@ -5,14 +5,12 @@ Knows nothing of Lightning, Weights & Biases or Hydra; everything comes in as an
 
 from project.data.batches import Batches, EvaluationBatches, TrainingBatches
 from project.data.cifar10 import CIFAR10
-from project.data.cifar10.errors import DataError
 from project.data.images import ImageData, Images, Splits
 from project.data.synthetic import Synthetic
 
 __all__ = [
     "CIFAR10",
     "Batches",
-    "DataError",
     "EvaluationBatches",
     "ImageData",
     "Images",

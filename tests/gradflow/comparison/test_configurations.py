@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from hand_made import a_run, a_verdict, record
 
-from gradflow.comparison.configurations import COLUMNS, configurations, metric, what_it_shows
+from gradflow.comparison.configurations import DECADES, configurations, metric, what_it_shows
 from gradflow.runs.read import Run
 
 NAN, INF = math.nan, math.inf
-DECADES = COLUMNS[0]
 
 
 def axes(pathology: str, remedy: str, **more: str) -> dict[str, str]:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hand_made import a_run, record
+import torch
+from hand_made import COMPARED, a_run, record
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -16,6 +17,8 @@ from gradflow.comparison.figures.flows import draw_flows
 from gradflow.comparison.figures.histograms import draw_across, draw_layers
 from gradflow.comparison.figures.profiles import draw_profiles
 from gradflow.errors import ConfigError
+from gradflow.gradients.histogram import measure
+from gradflow.gradients.record import Entry, RecordWriter
 from gradflow.runs.read import Run
 
 DRAWINGS = (draw_profiles, draw_flows, draw_curves, draw_layers, draw_across)
@@ -34,7 +37,7 @@ def runs(tmp_path: Path) -> list[Run]:
         rows = f"19,0,{loss},0.1\n39,0,{loss / 2},0.2\n"
         (folder / "metrics.csv").write_text(f"step,epoch,train/loss,train/accuracy\n{rows}")
         axes = {"pathology": "vanishing", "remedy": remedy}
-        made.append(a_run(folder, axes=axes, config={"seed": seed}))
+        made.append(a_run(folder, axes=axes, config={"seed": seed} | COMPARED))
     return made
 
 
@@ -74,6 +77,18 @@ def test_a_ridge_is_the_share_of_elements_in_each_bin(runs: list[Run]) -> None:
     ridge = axes.get_lines()[0]
     x, y = np.asarray(ridge.get_xdata()), np.asarray(ridge.get_ydata())
     assert x[y != 0].tolist() == [0.5]  # `record` writes ones: the bin of 2^0 has all of them
+
+
+def test_a_ridge_is_drawn_for_each_parameter_of_two_dimensions_or_more(tmp_path: Path) -> None:
+    writer = RecordWriter(tmp_path, 0)
+    dimensions = {"stem.weight": 4, "stem.bias": 1, "bn.weight": 1, "mixer.kernel": 2}
+    entries = [Entry(name, i, 10, n) for i, (name, n) in enumerate(dimensions.items())]
+    ones = [torch.full((10,), 2.0**-i) for i in range(4)]
+    writer.append(0, "gradient", entries, vars(measure(ones)))
+    writer.flush()
+    (axes,) = draw_layers(*configurations([a_run(tmp_path)])).axes
+    peaks = [np.asarray(line.get_ydata()).argmin() for line in axes.get_lines()]
+    assert peaks == [126, 126 - 3]
 
 
 def test_all_figures_are_written_as_png_and_svg(runs: list[Run], tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,16 @@ from gradflow.comparison.page.blob import Arrays, read, unpack
 from gradflow.comparison.page.build import SCRIPTS
 from gradflow.comparison.page.curves import POINTS, read_curves
 from gradflow.comparison.page.histograms import LEVELS, SPECIALS
+from gradflow.comparison.page.overlays import Line, Overlay, load_overlays
 from gradflow.errors import ConfigError
-from gradflow.runs.read import read_runs
+from gradflow.runs.read import Run, read_runs
 
 BINS = pl.Array(pl.Int64(), 254)
 TRICKY = "</script><script>alert(1)</script><b>\"quoted\" & 'so' </title> {{data}}"
 
 
 def build(study: Path, **options: Any) -> Path:
-    return build_page(read_runs([study]), study / "page.html", "a study", theory_seconds=0)
+    return build_page(read_runs([study]), study / "page.html", "a study")
 
 
 def packed(page: Path) -> tuple[Any, bytes]:
@@ -78,8 +80,9 @@ def test_a_bin_that_holds_one_of_a_million_is_not_empty() -> None:
 
     bins = [0] * 254
     bins[100], bins[120] = 1, 999_999
-    row = {"name": "w", "index": 0, "step": 0, "elements": 1_000_000, "bins": bins}
-    rows = pl.DataFrame([row | dict.fromkeys(SPECIALS, 0)], schema_overrides={"bins": BINS})
+    row = {"name": "w", "index": 0, "step": 0, "elements": 1_000_000, "dimensions": 2}
+    row |= dict.fromkeys(SPECIALS, 0) | {"bins": bins}
+    rows = pl.DataFrame([row], schema_overrides={"bins": BINS})
     of = histograms(rows, np.array([0]))
     assert of is not None
     assert (of.first, of.levels[0, 0, 0], of.levels[0, 0, -1]) == (-26, 1, LEVELS)
@@ -148,7 +151,7 @@ def test_nan_and_infinity_reach_the_browser_as_words_it_reads_as_numbers() -> No
 
 def test_whatever_users_wrote_cannot_leave_the_data(tmp_path: Path) -> None:
     folder = a_page_run(tmp_path / "a<b>&'c\"", TRICKY, 0, state="failed", error=TRICKY)
-    page = build_page(read_runs([folder]), tmp_path / "page.html", TRICKY, theory_seconds=0)
+    page = build_page(read_runs([folder]), tmp_path / "page.html", TRICKY)
     text = page.read_text()
     assert "alert(1)</script>" not in text
     assert text.count("<script") == text.count("</script>") == 2
@@ -161,9 +164,7 @@ def test_whatever_users_wrote_cannot_leave_the_data(tmp_path: Path) -> None:
 def test_links_lead_from_the_page_to_the_run(tmp_path: Path) -> None:
     folder = a_page_run(tmp_path / "runs" / "remedy=[relu,clip] 50%", "none", 0)
     (tmp_path / "pages").mkdir()
-    page = build_page(
-        read_runs([folder]), tmp_path / "pages" / "page.html", "links", theory_seconds=0
-    )
+    page = build_page(read_runs([folder]), tmp_path / "pages" / "page.html", "links")
     (run,) = packed(page)[0]["runs"]
     assert run["link"] == "../runs/remedy%3D%5Brelu%2Cclip%5D%2050%25"
     assert run["wandb"] == {"id": "abc123"}
@@ -256,7 +257,7 @@ def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         (tmp_path / "folder.html", "Is a directory"),
     ):
         with pytest.raises(ConfigError, match=says) as caught:
-            build_page(runs, path, "title", theory_seconds=0)
+            build_page(runs, path, "title")
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match="no run"):
@@ -274,7 +275,7 @@ def test_a_folder_that_may_not_be_written_to_is_one_line(
 
     monkeypatch.setattr(Path, "write_text", refuse)
     with pytest.raises(ConfigError, match=r"page\.html: Permission denied"):
-        build_page(runs, tmp_path / "page.html", "title", theory_seconds=0)
+        build_page(runs, tmp_path / "page.html", "title")
 
 
 def test_the_page_names_no_address_but_that_of_an_online_run(tmp_path: Path) -> None:
@@ -310,63 +311,37 @@ def test_a_hundred_runs_of_sixty_tensors_and_forty_records_fit_in_five_megabytes
         zeros = np.zeros((60, 40), np.int64)
         specials = dict.fromkeys(SPECIALS, zeros)
         elements = np.full(60, 2304)
-        of = Histograms(tuple(map(str, range(60))), -52, elements, levels, peaks, specials)
+        names = tuple(map(str, range(60)))
+        of = Histograms(names, -52, elements, (True,) * 60, levels, peaks, specials)
         runs.append(of.pack(arrays, 0))
     size = len(base64.b64encode(arrays.compress(runs)))
     assert size < 5_000_000, size
 
 
-@pytest.mark.parametrize("seconds", [0.0, 60.0])
-def test_a_theory_line_is_the_probes_prediction_or_says_why_it_is_not(
-    tmp_path: Path, conf: Path, seconds: float
-) -> None:
-    from gradflow.launch.compose import compose
-    from lab.probe import first_batch, new_net
-    from lab.theory import predict
+def test_an_overlay_has_a_line_or_a_reason_for_each_configuration(tmp_path: Path) -> None:
+    study = a_study(tmp_path)
 
-    small = ("model.depth=8", "model.width=4", "data=synthetic")
-    configs = {
-        remedy: compose([f"remedy={remedy}", "pathology=vanishing", *small], conf)
-        for remedy in ("none", "clip", "batch_norm")
-    }
-    for remedy, config in configs.items():
-        folder = a_page_run(tmp_path / remedy, remedy, 0)
-        config.save(folder / "config.yaml")
-    page = build_page(
-        read_runs([tmp_path]), tmp_path / "page.html", "theory", theory_seconds=seconds
-    )
+    def lines(runs: Sequence[Run | None]) -> list[Line]:
+        assert [run is not None for run in runs] == [True] * 3
+        drawn = Line(np.array([1.0, -np.inf, 0.5]), np.array([-1.25, -2.0, np.nan]))
+        return [drawn, Line(reason="none here"), drawn]
+
+    overlay = Overlay("guess", "Dotted: a guess.", lines)
+    page = build_page(read_runs([study]), study / "page.html", "a study", overlays=[overlay])
     document, arrays = packed(page)
-    theory = {of["values"][0]: of["theory"] for of in document["configurations"]}
-    if not seconds:
-        assert {of["reason"] for of in theory.values()} == {"left out to save time"}
-        return
-    assert "BatchNorm2d" in theory["batch_norm"]["reason"]
-    expected = predict(new_net(configs["none"]), *first_batch(configs["none"]))
-    for remedy in ("none", "clip"):
-        for kind, values in (
-            ("pre_activation_gradient", expected.gradient),
-            ("pre_activation", expected.pre_activation),
-        ):
-            packed_values = read(theory[remedy][kind], arrays) / 100
-            assert packed_values == pytest.approx(np.array(values), abs=0.0051)
+    assert document["overlays"] == [{"name": "guess", "note": "Dotted: a guess."}]
+    first, second, _ = (of["overlays"] for of in document["configurations"])
+    assert second == [{"reason": "none here"}]
+    special = document["decades"]
+    found = read(first[0]["pre_activation_gradient"], arrays).tolist()
+    assert found == [-125, -200, special["missing"]]
+    assert read(first[0]["pre_activation"], arrays).tolist() == [100, special["zero"], 50]
 
 
-def test_data_that_is_not_there_is_not_fetched_for_a_theory_line(
-    tmp_path: Path, conf: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from gradflow.launch.compose import compose
-
-    def fetched(*_: Any) -> None:
-        raise AssertionError("asked for the data")
-
-    monkeypatch.setattr("project.data.cifar10.dataset.prepare", fetched)
-    folder = a_page_run(tmp_path / "run", "none", 0)
-    compose(["pathology=vanishing", f"data.root={tmp_path}/nowhere"], conf).save(
-        folder / "config.yaml"
-    )
-    page = build_page(read_runs([folder]), tmp_path / "page.html", "theory")
-    (configuration,) = packed(page)[0]["configurations"]
-    assert configuration["theory"] == {"reason": f"{tmp_path}/nowhere/cifar10.npy is not there"}
+@pytest.mark.parametrize("path", ["no.such.module", "json.loads"])
+def test_what_is_no_overlay_is_refused_in_one_line(path: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^comparison\.overlays={re.escape(path)}: [^\n]*$"):
+        load_overlays([path])
 
 
 def test_histograms_of_weights_are_there_where_they_were_asked_for(tmp_path: Path) -> None:

@@ -10,8 +10,6 @@ import io
 import math
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,9 @@ import numpy as np
 import PIL.Image
 import polars as pl
 import pytest
+from opened_page import Opened, attribute, move, open_browser
 from page_study import LAYERS, STEPS, TENSORS, a_page_run, a_study
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from gradflow.comparison.page import build_page
 from gradflow.comparison.page.histograms import LEVELS
@@ -32,13 +31,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.fail("there is no chromium on the PATH: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    yield from open_browser()
 
 
 @pytest.fixture(scope="module")
@@ -46,30 +39,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return a_study(tmp_path_factory.mktemp("study"))
 
 
-class Opened:
-    """A page that is open, and all that went wrong or left the file while it was."""
-
-    def __init__(self, browser: Browser, path: Path, **options: Any) -> None:
-        self.page: Page = browser.new_page(**options)
-        self.said: list[str] = []
-        self.requested: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", lambda request: self.requested.append(request.url))
-        self.page.goto(path.as_uri())
-        self.page.wait_for_selector("html[data-ready]")
-
-    def close(self) -> None:
-        self.page.close()
-        assert self.said == []
-        local = [url for url in self.requested if url.startswith(("file:", "data:"))]
-        assert local == self.requested
-        assert len([url for url in local if url.startswith("file:")]) == 1
-
-
 @pytest.fixture(scope="module")
 def path(study: Path) -> Path:
-    return build_page(read_runs([study]), study / "page.html", "a study", theory_seconds=0)
+    return build_page(read_runs([study]), study / "page.html", "a study")
 
 
 @pytest.fixture
@@ -77,13 +49,6 @@ def page(browser: Browser, path: Path) -> Iterator[Page]:
     opened = Opened(browser, path, viewport={"width": 1280, "height": 900})
     yield opened.page
     opened.close()
-
-
-def move(page: Page, place: int) -> None:
-    page.locator("#slider").focus()
-    page.keyboard.press("Home")
-    for _ in range(place):
-        page.keyboard.press("ArrowRight")
 
 
 def rows(study: Path, remedy: str, seed: int, kind: str, step: int) -> list[dict[str, Any]]:
@@ -170,8 +135,23 @@ def test_ridgelines_across_layers_are_those_of_the_chosen_run(page: Page, study:
         compare(hills.nth(i), row)
 
 
-def attribute(element: Any, name: str) -> str:
-    return str(element.get_attribute(f"data-{name}"))
+def test_ridgelines_of_weights_are_those_of_two_dimensions_or_more(
+    browser: Browser, tmp_path: Path
+) -> None:
+    (part,) = (a_page_run(tmp_path / "run", "none", 0) / "gradients.parquet").iterdir()
+    place = pl.col("name").replace_strict(TENSORS, [4, 1, 2], default=None)
+    record = pl.read_parquet(part).with_columns(dimensions=place)
+    names = pl.col("name").replace({TENSORS[2]: "head.kernel"})
+    record.with_columns(name=names).write_parquet(part)
+    path = build_page(read_runs([tmp_path]), tmp_path / "page.html", "a run")
+    opened = Opened(browser, path)
+    ridges = opened.page.locator("#ridges-layers")
+    assert ridges.locator("path.hill").count() == 2
+    assert "head.kernel" in ridges.inner_text()
+    assert TENSORS[1] not in ridges.inner_text()
+    ridges.get_by_label("weights only").uncheck()
+    assert ridges.locator("path.hill").count() == 3
+    opened.close()
 
 
 def compare(hill: Any, row: dict[str, Any]) -> None:
@@ -216,6 +196,35 @@ def test_cells_of_the_heat_maps_have_the_colour_of_their_value(page: Page, study
             assert pixel(step, layer) == pytest.approx(tuple(colour), abs=3)
     assert pixel(25, 0) == (0x11, 0x11, 0x11, 255)  # exactly 0
     assert pixel(20, 1) == (0xD5, 0x5E, 0x00, 255)  # NaN or Inf
+
+
+def test_each_heat_map_has_the_scale_of_its_own_run(browser: Browser, tmp_path: Path) -> None:
+    """The columns of the last records end at 25 + 5, and, of the run whose last is 10, at 35."""
+    a_page_run(tmp_path / "whole", "none", 0)
+    cut = a_page_run(tmp_path / "cut", "relu", 0, start="2026-01-01")
+    (part,) = (cut / "gradients.parquet").iterdir()
+    pl.read_parquet(part).filter(pl.col("step") <= 10).write_parquet(part)
+    path = build_page(read_runs([tmp_path]), tmp_path / "page.html", "two", theory_seconds=0)
+    opened = Opened(browser, path)
+    page = opened.page
+    move(page, 1)  # to step 10
+    maps = page.locator("#heat-maps .map")
+    ends = {"whole": 30, "cut": 35}
+    assert maps.count() == 2
+    for i in range(2):
+        name = page.evaluate("i => gradflow.runs[i].name", int(attribute(maps.nth(i), "run")))
+        left, right = (0.99 * 10 / ends[name], 1.01 * 10 / ends[name])
+        shown = maps.nth(i).locator("i").evaluate("line => parseFloat(line.style.left) / 100")
+        assert shown == pytest.approx(10 / ends[name])
+        box = maps.nth(i).bounding_box()
+        assert box is not None
+        for part_of_width, step in ((left, 0), (right, 10)):
+            at = {"x": part_of_width * box["width"], "y": 5}
+            maps.nth(i).hover(position=at)
+            assert f"step {step}, layer 1" in page.locator("#tooltip").inner_text()
+            maps.nth(i).click(position=at)
+            assert page.evaluate("gradflow.step()") == step
+    opened.close()
 
 
 def test_a_run_that_is_unticked_leaves_every_plot(page: Page) -> None:
@@ -353,7 +362,7 @@ def test_what_users_wrote_is_shown_as_text(browser: Browser, tmp_path: Path) -> 
     text = "</script><script>document.title = 'run'</script><img src=x onerror=alert(1)> & \"q\""
     a_page_run(tmp_path / "good", "relu", 0)
     a_page_run(tmp_path / "<b>bold<", text, 0, state="failed", error=text)
-    page = build_page(read_runs([tmp_path]), tmp_path / "page.html", text, theory_seconds=0)
+    page = build_page(read_runs([tmp_path]), tmp_path / "page.html", text)
     opened = Opened(browser, page)
     assert opened.page.title() == text
     assert opened.page.locator("h1").inner_text() == text
@@ -373,7 +382,7 @@ def test_broken_runs_are_marked_and_the_rest_is_drawn(browser: Browser, tmp_path
         empty = tmp_path / f"without-{name}"
         a_page_run(empty, "lower_lr", 0)
         shutil.rmtree(empty / name) if name.endswith("parquet") else (empty / name).unlink()
-    page = build_page(read_runs([tmp_path]), tmp_path / "page.html", "broken", theory_seconds=0)
+    page = build_page(read_runs([tmp_path]), tmp_path / "page.html", "broken")
     opened = Opened(browser, page)
     badges = opened.page.locator("#runs .badge").all_inner_texts()
     assert {"failed", "cut off", "files damaged"} <= set(badges)
@@ -391,36 +400,9 @@ def test_runs_without_any_record_make_a_page_too(browser: Browser, tmp_path: Pat
     folder = a_page_run(tmp_path / "run", "none", 0)
     shutil.rmtree(folder / "gradients.parquet")
     (folder / "metrics.csv").unlink()
-    page = build_page(read_runs([tmp_path]), tmp_path / "page.html", "bare", theory_seconds=0)
+    page = build_page(read_runs([tmp_path]), tmp_path / "page.html", "bare")
     opened = Opened(browser, page)
     assert "nothing selected has this" in opened.page.locator("#profile-gradient").inner_text()
-    opened.close()
-
-
-def test_a_study_that_was_trained_is_shown_with_its_theory_at_step_0_alone(
-    browser: Browser, tmp_path: Path
-) -> None:
-    root = Path(__file__).resolve().parents[3]
-    words = ["pathology=vanishing", "remedy=none,batch_norm", "data=synthetic", "steps=12"]
-    words += ["model.depth=8", "model.width=4", "monitor.every_n_steps=4", "logger=none"]
-    words += ["trainer=cpu", f"hydra.sweep.dir={tmp_path}/study"]
-    train = [sys.executable, "scripts/train.py", "-m", *words]
-    subprocess.run(train, cwd=root, check=True, capture_output=True, timeout=280)
-    path = build_page(read_runs([tmp_path]), tmp_path / "page.html", "trained", theory_seconds=60)
-    opened = Opened(browser, path)
-    page = opened.page
-    assert page.evaluate("gradflow.steps") == [0, 4, 8, 11]
-    theory = page.locator("#profile-gradient g.theory")
-    assert theory.count() == 1
-    of = attribute(theory, "configuration")
-    measured = page.locator(f"#profile-gradient g.series:not(.theory)[data-configuration='{of}']")
-    predicted = [float(word) for word in attribute(theory, "values").split()]
-    shown = [float(word) for word in attribute(measured, "values").split()]
-    assert len(predicted) == len(shown) == 8
-    assert predicted == pytest.approx(shown, abs=1.0)  # a narrow net; the theory's own tests tell
-    assert "BatchNorm2d" in page.locator("#profile-gradient .note").inner_text()
-    move(page, 1)
-    assert theory.count() == 0
     opened.close()
 
 
@@ -430,7 +412,7 @@ def test_a_hundred_runs_are_ready_and_move_while_one_waits(
     for i in range(50):
         for seed in (0, 1):
             a_page_run(tmp_path / f"{i},{seed}", f"remedy-{i:02d}", seed, scale=1 + i)
-    path = build_page(read_runs([tmp_path]), tmp_path / "page.html", "100", theory_seconds=0)
+    path = build_page(read_runs([tmp_path]), tmp_path / "page.html", "100")
     opened = Opened(browser, path)
     assert opened.page.locator("#profile-gradient g.series").count() == 50
     move(opened.page, 3)

@@ -15,7 +15,13 @@ def study(tmp_path: Path) -> DictConfig:
     for name, changes in (("ok", {}), ("bad", {"state": "failed", "error": "E: why"})):
         folder = a_folder(tmp_path / name, start="9999-01-01T00:00:00+00:00", **changes)
         record(folder, 1e-6, 1.0)
-    return OmegaConf.create({"study": {"name": "mine"}, "hydra": {"sweep": {"dir": str(tmp_path)}}})
+    return OmegaConf.create(
+        {
+            "study": {"name": "mine"},
+            "comparison": {"overlays": []},
+            "hydra": {"sweep": {"dir": str(tmp_path)}},
+        }
+    )
 
 
 def test_a_study_ends_with_table_page_and_a_status_that_tells_of_failures(

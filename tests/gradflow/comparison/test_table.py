@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hand_made import a_run, a_verdict, record
+from hand_made import COMPARED, a_run, a_verdict, record
 from rich.console import Console
 
 from gradflow.comparison.configurations import configurations
@@ -24,7 +24,7 @@ def printed(runs: list[Run]) -> str:
 
 def of(folder: Path, remedy: str, seed: int = 0, **changes: Any) -> Run:
     axes = {"pathology": "vanishing", "remedy": remedy}
-    return a_run(folder, axes=axes, config={"seed": seed}, **changes)
+    return a_run(folder, axes=axes, config={"seed": seed} | COMPARED, **changes)
 
 
 @pytest.fixture

@@ -106,6 +106,14 @@ def test_each_figure_is_that_of_its_rows() -> None:
     np.testing.assert_allclose(made.update_to_weight, [-3])  # biases start at 0
 
 
+def test_steps_are_held_against_weights_whatever_their_names_are() -> None:
+    norms = {"name": ["a.weight", "b.weight", "kernel"], "norm": [1.0, 10.0, 100.0]}
+    of = {"weight": norms | {"dimensions": [4, 1, 2]}, "update": norms | {"norm": [1.0] * 3}}
+    np.testing.assert_allclose(flow_of(0, of).update_to_weight, [0, -2])
+    del of["weight"]["dimensions"]
+    np.testing.assert_allclose(flow_of(0, of).update_to_weight, [0, -1])
+
+
 def test_a_step_without_layers_loss_or_gradient_has_no_figures() -> None:
     made = flow_of(0, {"gradient": {"name": ["w"], "elements": [3]}})
     assert (made.layers, made.outputs, made.zeros, made.non_finite) == ([], 0, 0, 0)

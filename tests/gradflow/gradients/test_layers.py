@@ -9,10 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from hand_passes import classification, convnet_pass
+from nets import ConvNet
 from torch import Tensor, nn
 
 from gradflow.gradients.layers import ELEMENTS, IMAGES, LayerValues, LayerWatch, is_nonlinearity
-from project.models.convnet import ConvNet
 
 
 def convnet(**options: object) -> ConvNet:

@@ -1,13 +1,17 @@
 """What the monitor says of a run is what its record says."""
 
+import math
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
-from lightning.pytorch import Callback, Trainer
-from tiny_run import BatchOfTheStep, Smooth, checkpoint_each_epoch, fit, watch
-from torch import nn
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from tiny_run import BatchOfTheStep, Smooth, checkpoint_each_epoch, fit, rows, watch
+from torch import Tensor, nn
 
 from gradflow.gradients.flow import Flow, read_flows
 from gradflow.gradients.monitor import HISTOGRAMS, GradientMonitor
@@ -90,3 +94,63 @@ def test_a_resumed_run_goes_on_with_the_flows_before_its_checkpoint(tmp_path: Pa
     )
     assert_same(resumed.flows, whole.flows)
     assert_same(read_flows(read_gradients(tmp_path)), whole.flows)
+
+
+def test_a_run_that_goes_on_reads_no_more_histograms_than_those_of_a_part(
+    tmp_path: Path, histograms_read: list[int]
+) -> None:
+    """The part that the checkpoint's step lies in is read, to drop what is about to be repeated."""
+    whole = watch(tmp_path, Smooth(), max_steps=50)
+    histograms_read.clear()
+    resumed = GradientMonitor(1)
+    trainer: Any = SimpleNamespace(
+        is_global_zero=True,
+        default_root_dir=tmp_path,
+        global_step=30,
+        estimated_stepping_batches=50,
+    )
+    resumed.on_train_start(trainer, Smooth())
+    assert_same(resumed.flows, whole.flows[:30])
+    of_a_part = 20 * len(list(Smooth().parameters()))
+    assert histograms_read == [of_a_part]
+
+
+class Named(Smooth):
+    """Parameters whose names do not tell what they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.PReLU(), nn.Flatten(), Kernel(144, 10)
+        )
+
+
+class Kernel(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.randn(inputs, outputs) / inputs)
+        self.offset_weight = nn.Parameter(torch.ones(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.kernel + self.offset_weight
+
+
+def test_steps_are_held_against_parameters_of_two_dimensions_or_more(tmp_path: Path) -> None:
+    class Before(Callback):
+        def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+            before.append({n: p.detach().clone() for n, p in module.named_parameters()})
+
+    before: list[dict[str, Tensor]] = []
+    module = Named()
+    (flow,) = watch(tmp_path, module, callbacks=(Before(),), max_steps=1).flows
+    expected = [
+        math.log10((p.detach() - before[0][n]).norm() / before[0][n].norm())
+        for n, p in module.named_parameters()
+        if n in ("net.0.weight", "net.4.kernel")
+    ]
+    np.testing.assert_allclose(flow.update_to_weight, expected, rtol=1e-4)
+    recorded = rows(tmp_path, "weight")
+    assert dict(recorded["name", "dimensions"].iter_rows()) == {
+        n: p.dim() for n, p in module.named_parameters()
+    }
+    assert rows(tmp_path, "pre_activation")["dimensions"].is_null().all()

@@ -173,11 +173,12 @@ def test_a_verdict_that_turns_bad_is_an_alert_and_the_picture_is_logged_at_the_e
             for layer in self.net[3::2]:
                 nn.init.normal_(layer.weight, std=1e-3)
 
-    fit(tmp_path, Frozen(), every_n_steps=5, logger=logger, log_every_n_steps=100)
+    monitor = GradientMonitor(5, remedies={"frozen": ["init=larger"]})
+    fit(tmp_path, Frozen(), None, callbacks=(monitor,), logger=logger, log_every_n_steps=100)
     wandb.finish()
     (alert,) = inspected(tmp_path, "alert")
     assert alert["title"] == "frozen"
-    assert "remedy=kaiming" in alert["text"]
+    assert "Try: init=larger" in alert["text"]
     assert list(
         (tmp_path / "wandb").glob("offline-run-*/files/media/images/gradient_flow_map_*.png")
     )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from hand_passes import classification
+from nets import ConvNet
 from tiny_run import Smooth, TinyCNN, checkpoint_each_epoch, rows, watch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -16,7 +17,6 @@ from watched import Break
 from gradflow.gradients.monitor import _first_non_finite_layer
 from gradflow.gradients.record import Entry, first_non_finite, read_gradients
 from gradflow.gradients.snapshot import Rows
-from project.models.convnet import ConvNet
 
 
 class Net(TinyCNN):

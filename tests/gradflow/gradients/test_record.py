@@ -15,7 +15,9 @@ from gradflow.gradients.record import (
     SCHEMA,
     Entry,
     RecordWriter,
+    copy_as_one_part,
     first_non_finite,
+    is_weight,
     read_gradients,
 )
 
@@ -65,7 +67,7 @@ def test_nothing_to_measure_is_a_row_of_nulls(tmp_path: Path) -> None:
     rows = read_gradients(tmp_path)
     assert rows["index"].to_list() == [0, 1]  # from input to output, however appended
     assert rows["elements"].to_list() == [12, 3]
-    assert rows.select(list(SCHEMA)[5:]).null_count().row(0) == (1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 1)
+    assert rows.select(list(SCHEMA)[6:]).null_count().row(0) == (1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 1)
 
 
 def test_statistics_without_a_finite_element_are_null_and_not_nan(tmp_path: Path) -> None:
@@ -170,6 +172,25 @@ def test_parts_from_before_a_column_was_added_are_read_with_nulls(tmp_path: Path
     assert rows["step"].to_list() == [step for step in range(8) for _ in ENTRIES]
 
 
+@pytest.mark.parametrize(
+    ("name", "dimensions", "is_one"),
+    [
+        ("stem.weight", 4, True),
+        ("attention.kernel", 2, True),
+        ("norm.weight", 1, False),
+        ("activation.weight", 1, False),  # of PReLU
+        ("scale", 0, False),
+        ("stem.weight", None, True),  # in a record from before dimensions were written
+        ("stages.0.norm1.weight", None, False),
+        ("attention.kernel", None, False),
+    ],
+)
+def test_a_weight_has_two_dimensions_or_more(
+    name: str, dimensions: int | None, is_one: bool
+) -> None:
+    assert is_weight(name, dimensions) == is_one
+
+
 def test_a_folder_with_brackets_in_its_name_is_read(tmp_path: Path) -> None:
     """Hydra names a folder of a study like this; to a glob it would be another one."""
     folder = tmp_path / "remedy=[relu,batch_norm],seed=0"
@@ -179,6 +200,30 @@ def test_a_folder_with_brackets_in_its_name_is_read(tmp_path: Path) -> None:
     assert read_gradients(folder)["max"].to_list() == [2.0]
     RecordWriter(folder, 1)  # resumed
     assert len(read_gradients(folder)) == 1
+
+
+def test_a_copy_in_one_part_has_every_row_in_order_and_is_never_whole_in_memory(
+    tmp_path: Path, histograms_read: list[int]
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        folder.mkdir()
+        write(folder, range(0, 100, 10))
+    first = min((old / FOLDER).iterdir())
+    pl.read_parquet(first).drop("dimensions").write_parquet(first)
+    expected = pl.concat(pl.read_parquet(part) for part in sorted((new / FOLDER).iterdir()))
+    write(new, range(7))  # another record, which the copy replaces
+    histograms_read.clear()
+    copy_as_one_part(old, new)
+    assert histograms_read == []
+    assert [path.name for path in (new / FOLDER).iterdir()] == ["part-0000000000.parquet"]
+    assert_frame_equal(read_gradients(new), expected)
+
+
+def test_a_record_that_is_not_there_leaves_no_copy(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    copy_as_one_part(tmp_path / "old", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_run_that_was_not_watched_has_no_rows(tmp_path: Path) -> None:

@@ -4,12 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from gradflow.gradients.histogram import measure
 from gradflow.gradients.record import Entry, RecordWriter
 from gradflow.gradients.verdict import Verdict
 from gradflow.runs.read import Run
 from gradflow.runs.status import Status
+
+# By what a run's own configuration says that it is compared.
+COMPARED = {"comparison": {"headline": {"metric": "accuracy", "direction": "max", "percent": True}}}
 
 
 def a_run(folder: Path, **changes: Any) -> Run:
@@ -25,7 +29,7 @@ def a_run(folder: Path, **changes: Any) -> Run:
         "metrics": {"train/accuracy": 0.4, "validation/accuracy": 0.35},
         "axes": {"pathology": "none", "remedy": "none"},
         "verdict": a_verdict("healthy"),
-        "config": {"seed": 0},
+        "config": {"seed": 0} | COMPARED,
     }
     return Run(**(values | changes))
 
@@ -49,6 +53,7 @@ def record(folder: Path, first: float, last: float) -> None:
 def a_folder(folder: Path, state: Any = "finished", **changes: Any) -> Path:
     """A run's folder as training leaves it, without its checkpoints."""
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text("seed: 0\naxes: {pathology: vanishing, remedy: relu}\n")
+    config = {"seed": 0, "axes": {"pathology": "vanishing", "remedy": "relu"}} | COMPARED
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
     Status(state, **changes).write(folder)
     return folder

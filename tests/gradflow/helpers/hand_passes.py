@@ -2,9 +2,8 @@
 
 import torch
 import torch.nn.functional as F
+from nets import ConvNet
 from torch import Tensor, nn
-
-from project.models.convnet import ConvNet
 
 
 def convnet_pass(net: ConvNet, images: Tensor) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import yaml
+from hand_made import COMPARED
 
 from gradflow.gradients.histogram import measure
 from gradflow.gradients.record import Entry, RecordWriter
@@ -43,7 +44,7 @@ def a_page_run(
     """A run's folder with configuration, status, verdict, metrics and record."""
     folder.mkdir(parents=True)
     config = {"seed": seed, "lr": 0.1, "axes": {"pathology": "vanishing", "remedy": remedy}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config | COMPARED, sort_keys=False))
     metrics = {"train/accuracy": 0.3, "validation/accuracy": 0.25}
     Status(state, metrics=metrics, wandb_id="abc123", **status).write(folder)
     Verdict("vanishing", "dL/dz shrinks", 0.9, 25, "stem", ("remedy=relu",)).write(folder)

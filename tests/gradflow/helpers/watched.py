@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from hand_passes import largest, rms
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import MixedPrecision
+from nets import ConvNet
 from tiny_run import TinyCNN, batches, rows
 from torch import Tensor, nn
-
-from project.models.convnet import ConvNet
 
 
 def by_layer(folder: Path, kind: str) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from gradflow.runs.status import Status, claimed, git_state
+from gradflow.runs.files import claimed
+from gradflow.runs.status import Status, git_state
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_no_file_beside_it_survives_a_failure_or_the_next_claim(
         with pytest.raises(OSError, match="No space left"):
             Status("running").write(tmp_path)
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / ".status.json.123").touch()
+    (tmp_path / ".status.json.123.unfinished").touch()
     with claimed(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 

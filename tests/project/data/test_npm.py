@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tiny_cifar
 
+from gradflow.errors import DataError
 from project.data.cifar10 import npm
-from project.data.cifar10.errors import DataError, TooSlowError
+from project.data.cifar10.errors import TooSlowError
 from project.data.cifar10.pace import Limits
 from project.data.cifar10.prepare import prepare
 

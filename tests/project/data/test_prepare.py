@@ -13,7 +13,8 @@ import tiny_cifar
 from http_source import Server, serving
 from torchvision import datasets
 
-from project.data import DataError, Splits
+from gradflow.errors import DataError
+from project.data import Splits
 from project.data.cifar10 import npm, rows, sources
 from project.data.cifar10.errors import TooSlowError
 from project.data.cifar10.pace import Limits

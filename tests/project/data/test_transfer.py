@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from http_source import Server, serving
 
+from gradflow.errors import DataError
 from project.data.cifar10.download import download
-from project.data.cifar10.errors import DataError, TooSlowError
+from project.data.cifar10.errors import TooSlowError
 from project.data.cifar10.pace import Limits, Pace
 from project.data.cifar10.progress import progress
 

@@ -1,5 +1,6 @@
 """A run's checkpoint, evaluated again, gives what the run recorded."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,10 @@ import torch
 
 from gradflow.errors import ConfigError
 from gradflow.launch.compose import compose
-from gradflow.training.evaluate import evaluate
-from project.train import train
+from gradflow.training import evaluate as library
+from project.train import PROJECT, train
 
+evaluate = partial(library.evaluate, PROJECT)
 WORDS = [
     "data=synthetic",
     "data.train_images=300",

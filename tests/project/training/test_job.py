@@ -7,8 +7,9 @@ from small_run import SMALL, run
 
 from gradflow.errors import ConfigError
 from gradflow.launch.compose import compose
+from gradflow.runs.files import CONFIG
 from gradflow.runs.metrics import read_rows
-from gradflow.runs.status import CONFIG, Status
+from gradflow.runs.status import Status
 from project.train import train
 
 

@@ -19,8 +19,9 @@ from small_run import REPOSITORY, SMALL
 from gradflow.errors import ConfigError
 from gradflow.gradients.record import read_gradients
 from gradflow.launch.compose import compose
-from gradflow.runs.status import RunBusyError, Status
-from project.config import Study
+from gradflow.runs.config import Study
+from gradflow.runs.files import RunBusyError
+from gradflow.runs.status import Status
 from project.tasks.classifier import Classifier
 from project.train import train
 
@@ -216,7 +217,7 @@ def test_a_status_that_cannot_be_written_keeps_no_other_end_from_its_work(
     monkeypatch.setattr(
         "gradflow.runs.wandb_run.finish_run", lambda run, failed: ended.append("run")
     )
-    monkeypatch.setattr("project.train.leave_process_group", lambda: ended.append("group"))
+    monkeypatch.setattr("gradflow.training.run.leave_process_group", lambda: ended.append("group"))
     monkeypatch.setattr(
         "gradflow.runs.wandb_run.start_run", lambda *_: (_ for _ in ()).throw(ArithmeticError())
     )
@@ -225,8 +226,8 @@ def test_a_status_that_cannot_be_written_keeps_no_other_end_from_its_work(
     assert ended == ["group"]
     monkeypatch.setattr("gradflow.runs.wandb_run.start_run", lambda *_: object())
     monkeypatch.setattr("gradflow.runs.wandb_run.attach_record", lambda *_: None)
-    monkeypatch.setattr("project.train.WandbLogger", lambda experiment: None)
-    monkeypatch.setattr("project.train.fit", raising)
+    monkeypatch.setattr("gradflow.training.run.WandbLogger", lambda experiment: None)
+    monkeypatch.setattr("lightning.Trainer.fit", raising)
     with pytest.raises(OSError, match="No space left"):
         fit(tmp_path / "within", "logger=offline")
     assert ended == ["group", "run", "group"]

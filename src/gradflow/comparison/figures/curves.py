@@ -1,4 +1,4 @@
-"""Training curves: loss and accuracy over the steps, one line a configuration."""
+"""Training curves: loss and headline metric over the steps, one line a configuration."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from gradflow.comparison.configurations import Configuration
+from gradflow.comparison.configurations import Configuration, headlines
 from gradflow.comparison.figures.style import BANDS, Floats, draw_seeds, legend, quiet
-
-_SHOWN = {  # metric: label, factor
-    "train/loss": ("train loss (cross-entropy, nats)", 1.0),
-    "train/accuracy": ("train accuracy, %", 100.0),
-}
 
 
 def draw_curves(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
     """Draw what metrics.csv holds of the training. ValueError if no run has any of it."""
     figure = Figure(figsize=(10.5, 4.2), layout="constrained")
-    panels = figure.subplots(1, len(_SHOWN))
+    shown = [("train/loss", "train loss", 1.0)]  # metric, label, factor
+    for name, percent in headlines([run for row in rows for run in row.runs]):
+        unit, factor = (", %", 100.0) if percent else ("", 1.0)
+        shown.append((f"train/{name}", f"train {name}{unit}", factor))
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
     drawn: list[Configuration] = []
-    for axes, (metric, (label, factor)) in zip(panels, _SHOWN.items(), strict=True):
+    for axes, (metric, label, factor) in zip(panels, shown, strict=True):
         drawn = []
         for row in rows:
             found = _over_seeds([run.curve(metric) for run in row.runs])

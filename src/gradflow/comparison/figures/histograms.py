@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 from gradflow.comparison.configurations import Configuration
 from gradflow.comparison.figures.style import Floats
 from gradflow.gradients.histogram import BINS, FIRST_EXPONENT
-from gradflow.gradients.record import scan_gradients
+from gradflow.gradients.record import is_weight, scan_gradients
 from gradflow.runs.read import Run
 
 _HEIGHT = 6.0  # lines' distances that a share of 1 takes: the same in every panel
@@ -72,17 +72,17 @@ def _of_configuration(row: Configuration) -> dict[str, Floats]:
 
 
 def _first_shares(run: Run) -> dict[str, Floats]:
-    """Return the share of each weight's elements by bin at step 0, (BINS,); not those of norms."""
+    """Return the share of each weight's elements by bin at step 0, (BINS,)."""
     wanted = (pl.col("step") == 0) & (pl.col("kind") == "gradient")
     try:
-        rows = scan_gradients(run.folder).filter(wanted).select("name", "elements", "bins")
-        record = rows.drop_nulls().collect()
+        rows = scan_gradients(run.folder).filter(wanted & pl.col("bins").is_not_null())
+        record = rows.select("name", "dimensions", "elements", "bins").collect()
     except (OSError, pl.exceptions.PolarsError):
         return {}
     return {
         name: np.array(bins) / elements
-        for name, elements, bins in record.iter_rows()
-        if name.endswith("weight") and ".norm" not in name
+        for name, dimensions, elements, bins in record.iter_rows()
+        if is_weight(name, dimensions)
     }
 
 

@@ -7,16 +7,16 @@ the data is, is `pack.py`'s; how it is drawn, that of the scripts in `assets`.
 from __future__ import annotations
 
 import base64
-import contextlib
 import html
-import os
 import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from gradflow.comparison.page.overlays import Overlay
 from gradflow.comparison.page.pack import pack
 from gradflow.errors import ConfigError
+from gradflow.gradients.whole import write_text
 from gradflow.runs.read import Run
 
 # In the order in which they build on each other; they share one scope.
@@ -44,12 +44,11 @@ SCRIPTS = (
 
 
 def build_page(
-    runs: Sequence[Run], path: Path, title: str, *, theory_seconds: float = 20.0
+    runs: Sequence[Run], path: Path, title: str, *, overlays: Sequence[Overlay] = ()
 ) -> Path:
     """Write the page over `runs` to `path`, whole or not at all, and return `path`.
 
-    `theory_seconds` is how long configurations are held against theory, one prediction each; the
-    page says which were left out. 0 for none.
+    `overlays` draw lines over its profiles at step 0.
 
     Raises:
         ConfigError: if there are no runs, or `path` cannot be written or is no .html.
@@ -60,16 +59,11 @@ def build_page(
         raise ConfigError(f"{path}: no run to show")
     if not path.parent.is_dir():  # found out before the work, not after it
         raise ConfigError(f"{path}: {path.parent} is no folder")
-    data = pack(runs, beside=path.parent, title=title, theory_seconds=theory_seconds)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    data = pack(runs, beside=path.parent, title=title, overlays=overlays)
     try:
-        aside.write_text(_assemble(title, data), encoding="utf-8")
-        aside.replace(path)
+        write_text(path, _assemble(title, data))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
     return path
 
 

@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gradflow.comparison.page.blob import Arrays
+from gradflow.gradients.record import is_weight
 
 LEVELS = 31
 SPECIALS = ("zeros", "subnormals", "nans", "infs")
@@ -33,6 +34,7 @@ class Histograms:
     names: tuple[str, ...]  # (P,)
     first: int
     elements: NDArray[np.int64]  # (P,)
+    weights: tuple[bool, ...]  # (P,) whether it is one
     levels: NDArray[np.uint8]  # (P, S, B); level L stands for peak * (L / LEVELS)^2
     peaks: NDArray[np.int64]  # (P, S)
     specials: dict[str, NDArray[np.int64]]  # (P, S) each
@@ -53,6 +55,7 @@ class Histograms:
             "first": self.first,
             "bins": self.levels.shape[2],
             "elements": arrays.add_counts(self.elements),
+            "weights": list(self.weights),
             "levels": arrays.add(self.levels, "u1"),
             "peaks": arrays.add_counts(self.peaks),
             **{name: arrays.add_counts(counts) for name, counts in self.specials.items()},
@@ -88,6 +91,7 @@ def histograms(rows: pl.DataFrame, steps: NDArray[np.int64]) -> Histograms | Non
         names=names,
         first=first + _FIRST_EXPONENT,
         elements=of_tensors["elements"].to_numpy(),
+        weights=tuple(is_weight(*of) for of in of_tensors["name", "dimensions"].iter_rows()),
         levels=grid(levels, np.uint8),
         peaks=grid(highest, np.int64),
         specials={name: grid(rows[name].fill_null(0).to_numpy(), np.int64) for name in SPECIALS},

@@ -16,10 +16,11 @@ from urllib.parse import quote
 
 import numpy as np
 
-from gradflow.comparison.configurations import configurations
+from gradflow.comparison.configurations import configurations, headlines
 from gradflow.comparison.page.blob import Arrays, Reference
 from gradflow.comparison.page.colours import colour_scale
 from gradflow.comparison.page.histograms import LEVELS
+from gradflow.comparison.page.overlays import Line, Overlay
 from gradflow.comparison.page.profiles import (
     MISSING,
     NOT_FINITE,
@@ -29,11 +30,9 @@ from gradflow.comparison.page.profiles import (
     pack_decades,
 )
 from gradflow.comparison.page.record import Shown, read_shown
+from gradflow.runs.files import CONFIG, STATUS
 from gradflow.runs.read import Run
 from gradflow.runs.settings import text
-from gradflow.runs.status import CONFIG
-from gradflow.runs.status import FILE as STATUS
-from lab.theory_line import Line, lines
 
 # 100 runs of 60 tensors, 40 records and 64 bins: 4.5 MB on the page.
 _CELLS = 100 * 60 * 40 * 64
@@ -41,14 +40,15 @@ _FEWEST_RECORDS = 20
 _MADE = ("start", "end", "resumed", "threads", "host", "git", "versions")  # of status.json
 
 
-def pack(runs: Sequence[Run], *, beside: Path, title: str, theory_seconds: float) -> bytes:
+def pack(runs: Sequence[Run], *, beside: Path, title: str, overlays: Sequence[Overlay]) -> bytes:
     """Read what the folders of `runs` hold, and pack it for a page in the folder `beside`."""
     words, groups = configurations(runs)
     place = {run.folder: index for index, group in enumerate(groups) for run in group.runs}
     ordered = [run for group in groups for run in group.runs]
     shown = _within_budget([read_shown(run.folder) for run in ordered])
     by_folder = {run.folder: of for run, of in zip(ordered, shown, strict=True)}
-    theories = lines([_first_recorded(group.runs, by_folder) for group in groups], theory_seconds)
+    first = [_first_recorded(group.runs, by_folder) for group in groups]
+    drawn = [overlay.lines(first) for overlay in overlays]  # by overlay and configuration
     packer = _Packer(beside)
     return packer.arrays.compress(
         {
@@ -63,9 +63,16 @@ def pack(runs: Sequence[Run], *, beside: Path, title: str, theory_seconds: float
             },
             "colours": colour_scale(),
             "words": words,
+            "headlines": [
+                {"metric": name, "percent": percent} for name, percent in headlines(ordered)
+            ],
+            "overlays": [{"name": overlay.name, "note": overlay.note} for overlay in overlays],
             "configurations": [
-                {"values": list(group.values), "theory": packer.theory(line)}
-                for group, line in zip(groups, theories, strict=True)
+                {
+                    "values": list(group.values),
+                    "overlays": [packer.line(lines[place]) for lines in drawn],
+                }
+                for place, group in enumerate(groups)
             ],
             "runs": [
                 {"configuration": place[run.folder], **packer.run(run, by_folder[run.folder])}
@@ -137,7 +144,7 @@ class _Packer:
             },
         }
 
-    def theory(self, line: Line) -> dict[str, Any]:
+    def line(self, line: Line) -> dict[str, Any]:
         if line.gradient is None or line.pre_activation is None:
             return {"reason": line.reason}
         return {

@@ -24,7 +24,7 @@ HISTOGRAMS = ("gradient", "weight", "pre_activation", "activation")
 _WANTED = pl.col("kind").is_in(PROFILES) | pl.col("bins").is_not_null()
 # More of one run are not even read: they would fill the memory, and no slider tells them apart.
 _MOST_RECORDS = 300
-_COLUMNS = ("step", "kind", "name", "index", "elements", *SPECIALS, "rms", "bins")
+_COLUMNS = ("step", "kind", "name", "index", "elements", "dimensions", *SPECIALS, "rms", "bins")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from project.data.cifar10.errors import DataError
+from gradflow.errors import DataError
 from project.data.cifar10.pace import Limits, Pace, stalled
 from project.data.cifar10.progress import progress
 

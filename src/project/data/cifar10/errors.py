@@ -1,8 +1,6 @@
-"""The errors that fetching data can end in; each message is one line."""
+"""The error of a source that is left for another one."""
 
-
-class DataError(RuntimeError):
-    """The data cannot be had, or is not what it says it is."""
+from gradflow.errors import DataError
 
 
 class TooSlowError(DataError):

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from project.data.cifar10.errors import DataError
+from gradflow.errors import DataError
 from project.data.cifar10.pace import Limits, Pace
 from project.data.cifar10.progress import progress
 from project.data.cifar10.rows import Rows

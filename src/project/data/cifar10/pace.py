@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from project.data.cifar10.errors import DataError, TooSlowError
+from gradflow.errors import DataError
+from project.data.cifar10.errors import TooSlowError
 
 
 class Limits(NamedTuple):

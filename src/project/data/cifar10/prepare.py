@@ -15,9 +15,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from gradflow.errors import DataError
 from project.data.cifar10 import rows as rows_file
 from project.data.cifar10 import sources
-from project.data.cifar10.errors import DataError, TooSlowError
+from project.data.cifar10.errors import TooSlowError
 from project.data.cifar10.pace import Limits
 from project.data.cifar10.rows import Rows
 

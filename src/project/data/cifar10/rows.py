@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from project.data.cifar10.errors import DataError
+from gradflow.errors import DataError
 
 Rows: TypeAlias = NDArray[np.uint8]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from gradflow.errors import DataError
 from project.data.cifar10 import npm
 from project.data.cifar10.download import download
-from project.data.cifar10.errors import DataError
 from project.data.cifar10.pace import Limits
 from project.data.cifar10.rows import Rows
 

@@ -151,7 +151,7 @@ function name(series) {
         ? `, n = ${runs.length}`
         : `, seed ${runs[0].seed}`
       : "";
-  return `${series.theory ? "theory, " : ""}${configuration.label}${series.theory ? "" : seeds}`;
+  return `${series.overlay ? `${series.overlay}, ` : ""}${configuration.label}${series.overlay ? "" : seeds}`;
 }
 
 // The selected runs as what one line stands for: a configuration's runs, or each by itself.

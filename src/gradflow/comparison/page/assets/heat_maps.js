@@ -40,6 +40,7 @@ class HeatMaps {
     this.last = Math.max(...study.steps, 1);
     this.maps = runs.map((run) => ({
       run,
+      end: this.last + lastGap(run),
       canvas: html("canvas", { width: 360, height: 180 }),
       line: html("i", { class: "cursor-line" }),
     }));
@@ -47,11 +48,12 @@ class HeatMaps {
     this.body.replaceChildren(this.scale(), html("div", { class: "maps" }, figures));
     if (!runs.length)
       this.body.append(html("p", { class: "empty" }, "nothing selected has a gradient record"));
-    for (const { run, canvas } of this.maps) this.paint(run, canvas);
+    for (const map of this.maps) this.paint(map);
     this.moveCursors();
   }
 
-  figure({ run, canvas, line }) {
+  figure(map) {
+    const { run, canvas, line } = map;
     const configuration = study.configurations[run.configuration];
     const several = this.each && configuration.runs.length > 1;
     const layers = study.layers(run, GRADIENT).length;
@@ -62,12 +64,12 @@ class HeatMaps {
         role: "img",
         "data-run": run.index,
         "aria-label": `Gradient flow of ${configuration.label}${several ? `, seed ${run.seed}` : ""}`,
-        onpointermove: (event) => this.hover(event, run, canvas),
+        onpointermove: (event) => this.hover(event, map),
         onpointerleave: () => {
           hideTooltip();
           store.set("lit", null);
         },
-        onclick: (event) => this.jump(event, canvas),
+        onclick: (event) => this.jump(event, map),
       },
       canvas,
       line,
@@ -100,13 +102,12 @@ class HeatMaps {
     );
   }
 
-  paint(run, canvas) {
+  paint({ run, canvas, end }) {
     const context = canvas.getContext("2d");
     const n = study.layers(run, GRADIENT).length;
     const { records } = run;
-    const x = (step) => (step / this.end) * canvas.width;
-    const gap = records.length > 1 ? records[records.length - 1] - records[records.length - 2] : 1;
-    this.end = this.last + gap;
+    const x = (step) => (step / end) * canvas.width;
+    const gap = lastGap(run);
     for (let record = 0; record < records.length; record++) {
       const left = Math.round(x(records[record]));
       const right = Math.round(
@@ -162,20 +163,21 @@ class HeatMaps {
   }
 
   moveCursors() {
-    for (const { line } of this.maps ?? [])
-      line.style.left = `${(100 * currentStep()) / this.end}%`;
+    for (const { line, end } of this.maps ?? [])
+      line.style.left = `${(100 * currentStep()) / end}%`;
   }
 
-  stepAt(event, canvas) {
+  stepAt(event, { canvas, end }) {
     const box = canvas.getBoundingClientRect();
     return {
-      step: ((event.clientX - box.left) / box.width) * this.end,
+      step: ((event.clientX - box.left) / box.width) * end,
       down: (event.clientY - box.top) / box.height,
     };
   }
 
-  hover(event, run, canvas) {
-    const { step, down } = this.stepAt(event, canvas);
+  hover(event, map) {
+    const { run } = map;
+    const { step, down } = this.stepAt(event, map);
     const record = study.recordAt(run, step);
     const layers = study.layers(run, GRADIENT);
     const layer = Math.min(Math.max(Math.floor(down * layers.length), 0), layers.length - 1);
@@ -188,11 +190,16 @@ class HeatMaps {
     ]);
   }
 
-  jump(event, canvas) {
-    const { step } = this.stepAt(event, canvas);
+  jump(event, map) {
+    const { step } = this.stepAt(event, map);
     const at = study.steps.findLastIndex((s) => s <= step);
     if (at >= 0) store.set("step", at);
   }
+}
+
+// A record's column reaches to the next record; the last one's is as wide as the one before it.
+function lastGap({ records }) {
+  return records.length > 1 ? records[records.length - 1] - records[records.length - 2] : 1;
 }
 
 function rgb(hex) {

@@ -1,7 +1,7 @@
 // Lines over one pair of axes, with bands, marks at the edges, a cursor, and what the pointer is at.
 // Curves and profiles are drawn by it; it knows series, and nothing of where they come from.
 //
-// A series: { configuration, runs, points: [[x, y]], band: [[x, low, high]] or none, theory,
+// A series: { configuration, runs, points: [[x, y]], band: [[x, low, high]] or none, overlay,
 // zeros: [x] (exactly 0), bad: [x] (not finite), faint }.
 
 class LinePlot {
@@ -69,7 +69,7 @@ class LinePlot {
     const { colour, dash, marker } = style(series.configuration);
     const { x, y } = this;
     const g = svg("g", {
-      class: `series${series.theory ? " theory" : ""}${series.faint ? " faint" : ""}`,
+      class: `series${series.overlay ? " overlay" : ""}${series.faint ? " faint" : ""}`,
       "data-configuration": series.configuration.index,
       "data-runs": series.runs.map((run) => run.index).join(" "),
       "data-values": series.points.map(([, value]) => value).join(" "),
@@ -101,11 +101,11 @@ class LinePlot {
         class: "line",
         d,
         stroke: colour,
-        "stroke-dasharray": series.theory ? THEORY_DASH : dash,
+        "stroke-dasharray": series.overlay ? OVERLAY_DASH : dash,
       }),
     );
     const known = series.points.filter(([, value]) => Number.isFinite(value));
-    if ((this.markers && !series.theory) || known.length === 1) {
+    if ((this.markers && !series.overlay) || known.length === 1) {
       const all = known.map(([a, value]) => `translate(${x(a).toFixed(1)},${y(value).toFixed(1)})`);
       g.append(
         ...all.map((transform) =>

@@ -63,7 +63,7 @@ async function start() {
   setUpRunTable();
   plots.curves = [
     new Curves("curve-a", ["train/loss"]),
-    new Curves("curve-b", ["validation/accuracy", FIRST_OVER_LAST]),
+    new Curves("curve-b", [`validation/${study.headlines[0]?.metric ?? "loss"}`, FIRST_OVER_LAST]),
   ];
   plots.profiles = [
     new Profiles("profile-gradient", GRADIENT, "Gradient profiles", "log₁₀ RMS of dL/dz"),

@@ -1,11 +1,11 @@
-// Profiles of all selected runs on one pair of axes, at the slider's step; at step 0 with the line
-// that theory predicts.
+// Profiles of all selected runs on one pair of axes, at the slider's step; at step 0 with the lines
+// of the overlays.
 
 class Profiles {
   constructor(id, kind, title, yLabel) {
     this.kind = kind;
     this.yLabel = yLabel;
-    this.theory = true;
+    this.hidden = new Set(); // places of overlays
     this.still = true;
     const body = panel(id, title, "", [
       bareChoice(
@@ -20,10 +20,13 @@ class Profiles {
           this.draw();
         },
       ),
-      checkbox("theory", true, (on) => {
-        this.theory = on;
-        this.draw();
-      }),
+      ...study.overlays.map(({ name }, place) =>
+        checkbox(name, true, (on) => {
+          if (on) this.hidden.delete(place);
+          else this.hidden.add(place);
+          this.draw();
+        }),
+      ),
     ]);
     this.note = byId(id).querySelector(".note");
     this.plot = new LinePlot(body, {
@@ -49,15 +52,17 @@ class Profiles {
     const step = currentStep();
     const groups = selectedGroups();
     const series = groups.map((group) => this.one(group, step)).filter((s) => s.points.length);
-    const withTheory = [];
-    if (this.theory && step === 0) {
+    const drawn = [];
+    for (const place of this.overlays(step)) {
       for (const configuration of new Set(groups.map((group) => group.configuration))) {
-        const points = study.theory(configuration, this.kind).map((value, i) => [i + 1, value]);
-        if (points.length) withTheory.push({ configuration, runs: [], points, theory: true });
+        const values = study.overlay(configuration, place, this.kind);
+        const points = values.map((value, i) => [i + 1, value]);
+        const { name: overlay } = study.overlays[place];
+        if (points.length) drawn.push({ configuration, runs: [], points, overlay, place });
       }
     }
     this.domain ??= this.range(groups);
-    const shown = [...series, ...withTheory]
+    const shown = [...series, ...drawn]
       .flatMap(({ points }) => points.map(([, value]) => value))
       .filter(Number.isFinite);
     const yDomain =
@@ -67,13 +72,18 @@ class Profiles {
     const layers = Math.max(2, ...series.map(({ points }) => points.length));
     this.plot.markers = series.length <= 12;
     this.plot.draw({
-      series: [...series, ...withTheory],
+      series: [...series, ...drawn],
       xDomain: [1, layers],
       yDomain,
       yLabel: this.yLabel,
     });
     this.plot.svg.dataset.step = step;
-    this.note.textContent = this.says(groups, series, withTheory, step);
+    this.note.textContent = this.says(groups, series, drawn, step);
+  }
+
+  // The places of the overlays to draw: all say what holds before the first step.
+  overlays(step) {
+    return step === 0 ? study.overlays.map((_, i) => i).filter((i) => !this.hidden.has(i)) : [];
   }
 
   one({ configuration, runs }, step) {
@@ -109,7 +119,8 @@ class Profiles {
       if (value > high) high = value;
     };
     for (const { configuration, runs } of groups) {
-      study.theory(configuration, this.kind).forEach(take);
+      for (const place of study.overlays.keys())
+        study.overlay(configuration, place, this.kind).forEach(take);
       for (const run of runs)
         run.profiles[this.kind]?.values.forEach((value) => take(study.decade(value)));
     }
@@ -127,17 +138,19 @@ class Profiles {
     return study.layers(run, this.kind)[layer - 1] ?? "?";
   }
 
-  says(groups, series, withTheory, step) {
+  says(groups, series, drawn, step) {
     const parts = [`Step ${step}.`];
     if (groups.some(({ runs }) => runs.length > 1)) parts.push(BANDS[store.get("seeds")]);
-    if (withTheory.length) parts.push("Dotted: mean-field theory, with nothing fitted.");
-    const without = [...new Set(groups.map((group) => group.configuration))].filter(
-      ({ theory }) => theory.reason,
-    );
-    if (this.theory && step === 0 && without.length)
-      parts.push(`No theory line: ${reasons(without)}.`);
+    for (const place of this.overlays(step)) {
+      const { name, note } = study.overlays[place];
+      if (drawn.some((line) => line.place === place)) parts.push(note);
+      const without = [...new Set(groups.map((group) => group.configuration))].filter(
+        ({ overlays }) => overlays[place].reason,
+      );
+      if (without.length) parts.push(`No ${name} line: ${reasons(without, place)}.`);
+    }
     if (series.some(({ zeros }) => zeros.length))
-      parts.push("▾: exactly 0, which means leave out.");
+      parts.push("▾: exactly 0 (hidden).");
     if (series.some(({ bad }) => bad.length)) parts.push("!: NaN or Inf.");
     if (series.some(({ faint }) => faint))
       parts.push("Pale: the last record of a run that ended earlier.");
@@ -145,11 +158,13 @@ class Profiles {
   }
 }
 
-// Why configurations have no theory, each reason once.
-function reasons(configurations) {
+// Why configurations have no line of an overlay, each reason once.
+function reasons(configurations, place) {
   const grouped = new Map();
-  for (const { label, theory } of configurations)
-    grouped.set(theory.reason, [...(grouped.get(theory.reason) ?? []), label]);
+  for (const { label, overlays } of configurations) {
+    const { reason } = overlays[place];
+    grouped.set(reason, [...(grouped.get(reason) ?? []), label]);
+  }
   return [...grouped]
     .map(
       ([reason, labels]) =>

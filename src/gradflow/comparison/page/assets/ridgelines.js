@@ -323,8 +323,8 @@ class RidgesAcrossLayers {
 
   update() {
     const tensors = this.run ? study.tensors(this.run, this.kind) : [];
-    const kernels = tensors.filter((tensor) => tensor.endsWith("weight") && !/norm/.test(tensor));
-    const rows = (this.weights && kernels.length ? kernels : tensors).map((tensor) => ({
+    const weights = tensors.filter((_, i) => this.run.histograms[this.kind].weights[i]);
+    const rows = (this.weights && weights.length ? weights : tensors).map((tensor) => ({
       key: tensor,
       label: tensor,
       configuration: study.configurations[this.run.configuration],

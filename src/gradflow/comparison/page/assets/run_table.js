@@ -1,7 +1,10 @@
 // The table of runs: legend, choice, and the figures by which to sort. One row a configuration; its
 // runs unfold below it.
 
-const COLUMNS = [
+// What the columns are depends on the study: they are made once it is there.
+let COLUMNS = [];
+
+const columns = () => [
   {
     name: "label",
     title: () => study.words.join(", "),
@@ -28,18 +31,7 @@ const COLUMNS = [
         true,
       ),
   },
-  ...["train", "validation"].map((split) => ({
-    name: split,
-    title: () => `${split === "train" ? "train" : "valid."} %`,
-    numeric: true,
-    hint: `${split}/accuracy, last value, percent`,
-    of: (runs) => average(runs, (run) => run.metrics[`${split}/accuracy`]),
-    text: (runs) =>
-      meanAndDeviation(
-        counting(runs).map((run) => 100 * (run.metrics[`${split}/accuracy`] ?? NaN)),
-        1,
-      ),
-  })),
+  ...headlineColumns(),
   {
     name: "verdict",
     title: () => "verdict",
@@ -47,6 +39,29 @@ const COLUMNS = [
     text: (runs) => verdicts(runs).map((line) => html("div", { class: "line" }, line)),
   },
 ];
+
+// The metrics that the runs are compared by, on two splits each.
+function headlineColumns() {
+  return study.headlines.flatMap(({ metric, percent }) =>
+    ["train", "validation"].map((split) => ({
+      name: study.headlines.length > 1 ? `${split}/${metric}` : split,
+      title: () => {
+        const short = split === "train" ? "train" : "valid.";
+        return study.headlines.length > 1 || !percent ? `${short} ${metric}` : `${short} %`;
+      },
+      numeric: true,
+      hint: `${split}/${metric}, last value${percent ? ", percent" : ""}`,
+      of: (runs) => average(runs, (run) => run.metrics[`${split}/${metric}`]),
+      text: (runs) =>
+        meanAndDeviation(
+          counting(runs).map(
+            (run) => (percent ? 100 : 1) * (run.metrics[`${split}/${metric}`] ?? NaN),
+          ),
+          percent ? 1 : 3,
+        ),
+    })),
+  );
+}
 
 // As in the terminal's table: what is not finished does not move the mean of what is.
 function counting(runs) {
@@ -263,6 +278,7 @@ function markRunTable() {
 }
 
 function setUpRunTable() {
+  COLUMNS = columns();
   store.on(["sort", "open", "filter"], drawRunTable);
   store.on(["selected"], markRunTable);
   byId("filter").addEventListener("input", (event) => store.set("filter", event.target.value));

@@ -21,7 +21,7 @@ class Study {
     this.configurations = document.configurations.map((configuration, index) => ({
       ...configuration,
       index,
-      theory: arrays(configuration.theory),
+      overlays: configuration.overlays.map(arrays),
       runs: this.runs.filter((run) => run.configuration === index),
     }));
     for (const configuration of this.configurations) {
@@ -65,8 +65,9 @@ class Study {
     return Array.from(profile.values.subarray(record * n, (record + 1) * n), (v) => this.decade(v));
   }
 
-  theory(configuration, kind) {
-    const values = configuration.theory[kind];
+  // What the overlay at a place draws for a configuration; empty where it has no line.
+  overlay(configuration, place, kind) {
+    const values = configuration.overlays[place][kind];
     return values ? Array.from(values, (v) => this.decade(v)) : [];
   }
 

@@ -3,7 +3,7 @@
 // configuration has the first colour again, with another dash.
 
 const DASHES = ["", "7 3", "9 3 2 3", "3.5 2", "14 4"];
-const THEORY_DASH = "0.1 4.5"; // with round ends: dots, which no configuration has
+const OVERLAY_DASH = "0.1 4.5"; // with round ends: dots, which no configuration has
 const MARKERS = [
   (r) => `M${-r},0a${r},${r} 0 1,0 ${2 * r},0a${r},${r} 0 1,0 ${-2 * r},0`,
   (r) => `M${-r},${-r}h${2 * r}v${2 * r}h${-2 * r}z`,

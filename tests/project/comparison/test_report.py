@@ -25,8 +25,8 @@ from hand_made import a_folder
 from gradflow.comparison.report import definition, make_report, read_study, send
 from gradflow.errors import ConfigError
 from gradflow.launch.compose import compose
+from gradflow.runs.config import Study
 from gradflow.runs.status import Status
-from project.config import Study
 from project.train import train
 
 REPOSITORY = Path(__file__).parents[3]

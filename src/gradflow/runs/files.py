@@ -1,0 +1,63 @@
+"""The files of a run's folder, each name once, and the folder's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gradflow.gradients.record import FOLDER
+from gradflow.gradients.verdict import FILE
+from gradflow.gradients.whole import sweep
+
+CONFIG = "config.yaml"  # every setting, resolved
+OVERRIDES = ".hydra/overrides.yaml"  # the overrides that were typed, as Hydra leaves them
+STATUS = "status.json"  # what became of the run
+REFUSAL = "refusal.json"  # why a later launch left the run alone; its record stays
+METRICS = "metrics.csv"  # the scalars that were logged
+GRADIENTS = FOLDER  # the gradient record; the monitor works without this package
+VERDICT = FILE  # likewise
+CHECKPOINTS = "checkpoints"
+LAST = f"{CHECKPOINTS}/last.ckpt"  # to resume from
+BEST = f"{CHECKPOINTS}/best.ckpt"  # by the headline metric on the validation split
+WANDB = "wandb"  # W&B's own files
+LOCK = ".lock"  # held by the process that computes the run
+LOG = "train.log"  # Hydra's
+
+
+class RunBusyError(RuntimeError):
+    """Another process is computing this run."""
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold the run's lock, which the system frees when a process is killed. RunBusyError."""
+    from filelock import FileLock, Timeout  # only where runs are computed
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise RunBusyError(f"{folder}: another process is computing this run") from None
+    try:
+        sweep(folder)
+        sweep(folder / CHECKPOINTS)
+        yield
+    finally:
+        lock.release()
+
+
+def is_claimed(folder: Path) -> bool:
+    """Say whether a living process holds the run's lock."""
+    if not (folder / LOCK).exists():
+        return False
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(folder / LOCK, blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder of somebody else's, in which nobody here computes
+        return False

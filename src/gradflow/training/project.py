@@ -1,0 +1,43 @@
+"""What a project registers, so that the library can build and train its runs.
+
+The library knows no net, no data set and no loss. It is told one object, by an import path in
+conf/train.yaml, and further processes of a run (the ranks of a data-parallel one) start through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, LightningModule
+
+from gradflow.errors import ConfigError
+from gradflow.runs.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project: the type of its configurations, and what is done with one.
+
+    `build` returns the task, with its net, and the data of a configuration, and touches no disk.
+    `train` runs a configuration in a folder, under a name, and returns the final metrics.
+    """
+
+    config: type[RunConfig]
+    build: Callable[[Any], tuple[LightningModule, LightningDataModule]]
+    train: Callable[[Any, Path, str], dict[str, float]]
+
+
+def load_project(path: str) -> Project:
+    """Import the project that `path` names. ConfigError if there is none."""
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except Exception as error:  # whatever the import raises
+        raise ConfigError(f"project={path}: cannot be imported: {error}") from error
+    if not isinstance(found, Project):
+        raise ConfigError(f"project={path}: must be a gradflow.training.project.Project")
+    return found

@@ -1,0 +1,222 @@
+"""A run's life around its training: its lock, what came of it, resume, W&B, and its end.
+
+    with open_run(config, folder, name) as run:
+        if run.is_finished:
+            return run.metrics
+        …                                  # build the task, the data and a trainer
+        run.start(trainer)                 # from here on the folder says "running"
+        trainer.fit(task, data, ckpt_path=run.checkpoint, weights_only=True)
+        return run.finish(trainer, task, data)
+
+Whatever leaves the block is recorded: an exception as a failure, Ctrl-C and SIGTERM as an
+interruption. The further processes of a data-parallel run pass through the same lines; they hold no
+lock and write nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from gradflow.errors import ConfigError
+from gradflow.runs import wandb_run
+from gradflow.runs.config import RunConfig
+from gradflow.runs.files import CONFIG, LAST, STATUS, claimed
+from gradflow.runs.log_again import log_again
+from gradflow.runs.metrics import last_values
+from gradflow.runs.metrics_file import MetricsFile
+from gradflow.runs.settings import numbers
+from gradflow.runs.status import Status, now
+from gradflow.training.checkpoints import read_checkpoint
+from gradflow.training.distributed import is_first_process, leave_process_group
+from gradflow.training.evaluate import figures
+from gradflow.training.memory import keep_freed_memory
+from gradflow.training.process import as_found
+from gradflow.training.quiet import quieten
+from gradflow.training.weights import ValidatedWeights
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def open_run(config: RunConfig, folder: Path | str, name: str = "run") -> Iterator[Run]:
+    """Claim `folder` for the run of `config`; record how the block ends.
+
+    In the block, random numbers follow from the configuration's seed and torch has its number of
+    threads; afterwards both are the caller's again.
+
+    Raises:
+        ConfigError: if the folder holds a run of another configuration, or a damaged record.
+        RunBusyError: if another process is computing this run.
+    """
+    folder = Path(folder).resolve()
+    quieten()
+    keep_freed_memory()
+    with ExitStack() as stack:
+        if is_first_process():
+            stack.enter_context(claimed(folder))
+        stack.enter_context(as_found())
+        # Set even where it is torch's choice: MKL would else use fewer threads where it sees fit.
+        torch.set_num_threads(config.threads or torch.get_num_threads())
+        L.seed_everything(config.seed, verbose=False)
+        run = Run(config, folder, name)
+        stack.callback(leave_process_group)
+        try:
+            yield run
+        except BaseException as error:
+            run.fail(error)
+            raise
+        finally:
+            run.close()
+
+
+class Run:
+    """One run in one process. `checkpoint` is what it resumes from, None for its beginning."""
+
+    def __init__(self, config: RunConfig, folder: Path, name: str) -> None:
+        self.config = config
+        self.folder = folder
+        self.name = name
+        self._first = is_first_process()
+        self._before = _earlier(config, folder) if self._first else Status.read(folder)
+        self.is_finished = self._before is not None and self._before.state == "finished"
+        if self.is_finished:
+            log.info("%s: already finished", name)
+        # A further process starts after the first has written what it resumes from.
+        resumes = self._before is not None if self._first else self._resumed() > 0
+        self.checkpoint = folder / LAST if resumes and (folder / LAST).exists() else None
+        if self.checkpoint is not None and not self.is_finished:
+            read_checkpoint(self.checkpoint)  # a damaged one is named before anything is built
+        self._status: Status | None = None
+        self._started = 0.0
+        self._wandb: Any = None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The final metrics of a finished run."""
+        assert self._before is not None
+        return self._before.metrics
+
+    def start(self, trainer: L.Trainer) -> None:
+        """Write that the run is running, and add a W&B logger to the trainer's.
+
+        Call it once everything is built, so that what cannot be built leaves no record. ConfigError
+        if W&B wants an API key and has none.
+        """
+        if not self._first:
+            return
+        mode = self.config.logger.mode
+        if mode == "online" and not wandb_run.sign_in():
+            mode = "offline"
+        before = self._before
+        self.config.save(self.folder / CONFIG)
+        status = Status("running", wandb_id=before.wandb_id if before else None)
+        status.threads = torch.get_num_threads()
+        if before is not None and self.checkpoint is not None:
+            status.resumed, status.seconds = before.resumed + 1, before.seconds
+        status.write(self.folder)
+        self._status, self._started = status, time.monotonic()
+        loggers = trainer.loggers
+        if mode != "none":
+            self._wandb = wandb_run.start_run(mode, self.config, self.folder, self.name, status)
+            trainer.loggers = [*loggers, WandbLogger(experiment=self._wandb)]
+        # Rows that are about to be repeated are dropped: all, where nothing can be resumed.
+        step = read_checkpoint(self.checkpoint)["global_step"] if self.checkpoint else 0
+        for logger in loggers:
+            if isinstance(logger, MetricsFile):
+                logger.drop_from(step)
+        log_again([x for x in trainer.loggers if x not in loggers], self.folder, step)
+
+    def finish(
+        self,
+        trainer: L.Trainer,
+        task: L.LightningModule,
+        data: L.LightningDataModule,
+        *,
+        validation: bool,
+        test: bool,
+    ) -> dict[str, float]:
+        """Save the weights that training ended with, log their figures, and return all metrics.
+
+        The figures are made as `scripts/evaluate.py` makes them again. The validation split is left
+        out where its latest figures are of these very weights, unless each of several processes had
+        its own share of it: a mean over shares differs by rounding.
+        """
+        trainer.save_checkpoint(self.folder / LAST)
+        known = trainer.world_size == 1 and any(
+            isinstance(callback, ValidatedWeights) and callback.are_those_of(task)
+            for callback in trainer.callbacks  # type: ignore[attr-defined]
+        )
+        loggers, step, epoch = trainer.loggers, trainer.global_step, trainer.current_epoch
+        leave_process_group()
+        if self._status is None:
+            return {}
+        found = figures(self.config, task, data, validation=validation and not known, test=test)
+        for logger in loggers if found else ():
+            logger.log_metrics(found | {"epoch": epoch}, step=step)
+        self._status.steps = step
+        self._status.diverged_at = getattr(task, "diverged_at", None)
+        self._status.metrics = last_values(self.folder)
+        self._status.state = "finished"
+        return self._status.metrics
+
+    def fail(self, error: BaseException) -> None:
+        """Note why the block was left. Raise what the process is to end with, if it was stopped."""
+        if self._status is None:
+            return
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        self._status.state = "interrupted" if stopped else "failed"
+        if isinstance(error, SIGTERMException):
+            self._status.error = "SIGTERM"
+            raise SystemExit(128 + signal.SIGTERM) from error
+        if stopped:  # a SystemExit is what Lightning makes of a KeyboardInterrupt
+            self._status.error = "Ctrl-C"
+            raise KeyboardInterrupt from error
+        first = f"{type(error).__name__}: {error}".splitlines()[0]
+        self._status.error = first.removesuffix(": ")
+
+    def close(self) -> None:
+        """Write the status and close W&B, each whatever the other raises."""
+        status = self._status
+        if status is None:
+            return
+        status.seconds += time.monotonic() - self._started
+        status.end = now()
+        with ExitStack() as ends:  # the last of them first
+            if self._wandb is not None:
+                failed = status.state != "finished"
+                ends.callback(wandb_run.finish_run, self._wandb, failed=failed)
+                ends.callback(wandb_run.attach_record, self._wandb, self.folder)
+            ends.callback(status.write, self.folder)
+
+    def _resumed(self) -> int:
+        return 0 if self._before is None else self._before.resumed
+
+
+def _earlier(config: RunConfig, folder: Path) -> Status | None:
+    """Return the status of the run that the folder holds, if it is this run."""
+    status = Status.read(folder)
+    if status is None and (folder / STATUS).exists():
+        raise ConfigError(f"{folder / STATUS}: unreadable; remove the folder or choose another")
+    if not (folder / CONFIG).exists():
+        if status is not None and status.state == "finished":
+            raise ConfigError(f"{folder / CONFIG}: missing; remove the folder or choose another")
+        return None
+    held = numbers(type(config).load(folder / CONFIG).model_dump())
+    for key, value in numbers(config.model_dump()).items():
+        if held.get(key) != value:
+            raise ConfigError(
+                f"{folder}: holds a run with {key}={held.get(key)}, not {value}; "
+                "choose another study.name or hydra.run.dir, or remove the folder"
+            )
+    return status

@@ -8,7 +8,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2
 	{ echo "error: $(PYTHON) is missing or older than Python 3.11; name another: make setup PYTHON=python3.12" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser test-server lint format types lock clean distclean
+.PHONY: help setup demo test test-all test-browser test-server lint format types lock bare clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,8 +20,11 @@ demo: setup ## seven runs on real CIFAR-10, and the page that compares them: six
 	@if [ -t 1 ] && [ -n "$$DISPLAY$$WAYLAND_DISPLAY$$(uname | grep Darwin)" ]; then \
 		$(BIN)/python -m webbrowser -t "file://$$PWD/multirun/demo/compare.html" >/dev/null; fi
 
-test: setup ## the default suite on every core, with its coverage
-	@$(BIN)/python -m pytest -n auto --cov --cov-report=term
+test: setup ## the fast suite on every core: about three minutes on two
+	@$(BIN)/python -m pytest -n auto
+
+test-all: setup ## every test but those that need an accelerator, with coverage (Debian: apt install chromium)
+	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "not gpu" --cov --cov-report=term
 
 test-browser: setup ## the comparison page in a real Chromium (Debian: apt install chromium)
 	@$(BIN)/python -m pytest -m browser
@@ -43,9 +46,13 @@ types: setup ## mypy, strict
 
 lock: $(UV) ## write requirements/ anew from pyproject.toml, with today's versions
 	@$(UV) pip compile -q --upgrade --universal --generate-hashes --no-annotate --no-header \
-		--python-version 3.11 --extra dev pyproject.toml -o requirements/dev.txt
+		--python-version 3.11 --extra dev pyproject.toml src/gradflow/pyproject.toml -o requirements/dev.txt
 	@echo uv | $(UV) pip compile -q --upgrade --universal --generate-hashes --no-annotate \
 		--no-header --python-version 3.11 - -o requirements/uv.txt
+
+bare: ## leave the laboratory behind: theory, probe, treatments, pathologies and remedies
+	@git rm -rq src/lab tests/lab scripts/lab conf/lab
+	@echo "the laboratory is gone; git commit keeps it so, git reset --hard brings it back"
 
 clean: ## remove caches; the environment, data/, outputs/ and multirun/ stay
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.* htmlcov dist

@@ -230,6 +230,7 @@ CASES: dict[str, tuple[Activation, dict[str, object], Callable[..., None]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_wide_nets_are_as_predicted_absolute_level_included(case: str) -> None:
     """Of 8 or 20 layers and 64 to 256 channels, mean over 3 nets; the first and the last layer may

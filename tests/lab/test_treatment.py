@@ -24,6 +24,8 @@ from lab.treatment import Arm, Trial, treat
 from project.config import Config
 from project.train import train
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 
 

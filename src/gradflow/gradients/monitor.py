@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -25,7 +25,6 @@ from gradflow.gradients.compiled import uncompiled_name
 from gradflow.gradients.flow import Flow, read_flows
 from gradflow.gradients.layers import LayerWatch
 from gradflow.gradients.mean_loss import MeanLoss
-from gradflow.gradients.picture import draw_gradient_flow
 from gradflow.gradients.record import (
     Entry,
     RecordWriter,
@@ -36,6 +35,9 @@ from gradflow.gradients.record import (
 from gradflow.gradients.snapshot import Rows, Snapshot, flow_of_rows
 from gradflow.gradients.verdict import Remedies, Verdict, diagnose
 from gradflow.gradients.weights_and_biases import log_charts, log_picture, log_record, log_verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 HISTOGRAMS = ("weight", "pre_activation", "activation")
 
@@ -223,8 +225,12 @@ class GradientMonitor(Callback):
 
     def _log_picture(self, trainer: Trainer) -> None:
         if any(flow.layers for flow in self.flows):
-            draw = partial(draw_gradient_flow, self.flows)
-            log_picture(trainer.loggers, self.flows[-1].step, draw)
+            log_picture(trainer.loggers, self.flows[-1].step, self._draw)
+
+    def _draw(self) -> Figure:
+        from gradflow.gradients.picture import draw_gradient_flow  # matplotlib, only for W&B
+
+        return draw_gradient_flow(self.flows)
 
     def _note_non_finite(self, step: int, layer: str | None) -> None:
         assert self._writer is not None  # the callers' question

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # half a second that only runs with W&B should pay
@@ -145,6 +144,7 @@ def log_picture(loggers: Sequence[Logger], step: int, draw: Callable[[], Figure]
     wandb_loggers = _of_wandb(loggers)
     if not wandb_loggers:
         return
+    import PIL.Image
     import wandb
 
     with io.BytesIO() as png:

@@ -58,10 +58,12 @@ def _run(main: Callable[[], object]) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     from gradflow.errors import ConfigError, DataError
+    from gradflow.launch.floors import check_floors
     from gradflow.launch.one_line import one_line
     from gradflow.runs.files import RunBusyError
 
     try:
+        check_floors()
         main()
     except (ConfigError, DataError, RunBusyError) as error:
         _leave(str(error))

@@ -8,16 +8,18 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import ClassVar, Literal
-
-from pydantic import ConfigDict, TypeAdapter
+from types import NoneType
+from typing import Any, Literal, get_args
 
 from gradflow.gradients.whole import write_text
 from gradflow.runs.files import REFUSAL, STATUS
+from gradflow.version import __version__
 
 State = Literal["running", "finished", "failed", "interrupted"]
 
@@ -25,9 +27,6 @@ State = Literal["running", "finished", "failed", "interrupted"]
 @dataclass
 class Status:
     """One run's state. Times are ISO 8601 in UTC; `seconds` is the training's wall time."""
-
-    # What `read` takes for a status: these fields and types, and no others.
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
 
     state: State
     start: str = field(default_factory=lambda: now())
@@ -52,9 +51,42 @@ class Status:
     def read(cls, folder: Path) -> Status | None:
         """Read a run's status; None if it has none, or none that this version understands."""
         try:
-            return TypeAdapter(cls).validate_json((folder / STATUS).read_bytes())
+            values = json.loads((folder / STATUS).read_bytes())
+            known = isinstance(values, dict) and values.keys() <= _FIELDS.keys()
+            whole = known and "state" in values
+            fits = whole and all(_FIELDS[key](value) for key, value in values.items())
+            return cls(**values) if fits else None
         except (OSError, ValueError):
             return None
+
+
+def _is(*kinds: type) -> Callable[[Any], bool]:
+    """Return a check for values of these types; a bool is no number."""
+    return lambda value: type(value) in kinds
+
+
+def _holds(*kinds: type) -> Callable[[Any], bool]:
+    """Return a check for a mapping from words to values of these types."""
+    return lambda value: isinstance(value, dict) and all(type(x) in kinds for x in value.values())
+
+
+# What `read` takes for a status: these fields with these types, and no others.
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "state": lambda value: value in get_args(State),
+    "start": _is(str),
+    "end": _is(str, NoneType),
+    "seconds": _is(int, float),
+    "steps": _is(int),
+    "diverged_at": _is(int, NoneType),
+    "error": _is(str, NoneType),
+    "metrics": _holds(int, float),
+    "wandb_id": _is(str, NoneType),
+    "resumed": _is(int),
+    "threads": _is(int, NoneType),
+    "host": _is(str),
+    "git": _holds(str, bool, NoneType),
+    "versions": _holds(str),
+}
 
 
 def write_refusal(folder: Path, error: str) -> None:
@@ -88,5 +120,9 @@ def git_state() -> dict[str, str | bool | None]:
 
 def library_versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that decide a result."""
-    names = ("torch", "torchvision", "lightning", "hydra-core", "wandb", "gradflow")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}
+    names = ("torch", "torchvision", "lightning", "hydra-core", "wandb")
+    found = {"python": platform.python_version(), "gradflow": __version__}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -38,6 +38,8 @@ from gradflow.gradients.compiled import uncompiled_name
 from gradflow.gradients.monitor import HISTOGRAMS
 from gradflow.gradients.record import first_non_finite, read_gradients
 
+pytestmark = pytest.mark.slow
+
 Compile = Callable[[nn.Module], nn.Module]
 NUMBERS = ["norm", "rms", "max", "dead", "saturated"]
 

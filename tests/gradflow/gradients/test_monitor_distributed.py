@@ -16,7 +16,7 @@ from gradflow.gradients.flow import read_flows
 from gradflow.gradients.histogram import measure
 from gradflow.gradients.record import read_gradients
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

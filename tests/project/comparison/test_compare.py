@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hand_made import a_folder, record
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[3] / "scripts" / "compare.py"
 
 

@@ -46,10 +46,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(REPOSITORY)
         for kind in ("DATA", "CACHE", "CONFIG"):
             patch.setenv(f"WANDB_{kind}_DIR", str(folder.parent / "wandb_files"))
-        for remedy in ("none", "relu"):
-            config = compose([*TINY, "pathology=vanishing", f"remedy={remedy}"])
+        for activation in ("sigmoid", "relu"):
+            config = compose([*TINY, f"activation={activation}"])
             config = config.model_copy(update={"study": Study(name=NAME)})
-            train(config, folder / f"remedy={remedy}", name=f"remedy={remedy}")
+            train(config, folder / f"activation={activation}", name=f"activation={activation}")
     return folder
 
 
@@ -143,7 +143,7 @@ def test_a_chart_is_the_one_that_the_run_itself_has_logged(study: Path) -> None:
 def test_only_the_differences_are_compared(study: Path) -> None:
     sent = definition(make_report(read_study(study)))
     assert panels(sent, "Run Comparer") == [{"diffOnly": True}]
-    assert "config:remedy.value" in grids(sent)[0]["runSets"][0]["runFeed"]["columnOrder"]
+    assert "config:activation.value" in grids(sent)[0]["runSets"][0]["runFeed"]["columnOrder"]
 
 
 def documented(section: str) -> re.Pattern[str]:
@@ -346,6 +346,7 @@ def report(*words: str | Path, **environment: str) -> subprocess.CompletedProces
     )
 
 
+@pytest.mark.slow
 def test_the_definition_is_written_without_an_account_or_a_network(
     study: Path, tmp_path: Path
 ) -> None:
@@ -358,12 +359,14 @@ def test_the_definition_is_written_without_an_account_or_a_network(
         assert json.loads(text)["displayName"] == f"Study {NAME}"
 
 
+@pytest.mark.slow
 def test_without_a_key_one_line_says_how_to_get_one(study: Path, tmp_path: Path) -> None:
     done = report(study, HOME=str(tmp_path), WANDB_BASE_URL="http://127.0.0.1:9")
     assert done.returncode == 2
     assert done.stderr == "error: http://127.0.0.1:9: no API key; `wandb login` asks for one\n"
 
 
+@pytest.mark.slow
 def test_without_a_server_one_line_says_what_can_be_had(study: Path, tmp_path: Path) -> None:
     server = "http://127.0.0.1:9"
     key = "local" + "0" * 40
@@ -375,6 +378,7 @@ def test_without_a_server_one_line_says_what_can_be_had(study: Path, tmp_path: P
     assert line.endswith("; --definition FILE needs no server")
 
 
+@pytest.mark.slow
 def test_without_the_extra_one_line_says_how_to_install_it(study: Path, tmp_path: Path) -> None:
     (tmp_path / "wandb_workspaces.py").write_text("raise ModuleNotFoundError(name=__name__)")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])

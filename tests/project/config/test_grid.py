@@ -11,6 +11,8 @@ from gradflow.errors import ConfigError
 from gradflow.launch.compose import compose
 from project.train import train
 
+pytestmark = pytest.mark.slow
+
 AXES = ("model", "activation", "norm", "init", "clip", "optimizer", "scheduler")
 RUNS = 25
 # A run small enough that its folder is most of the work.

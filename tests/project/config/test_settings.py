@@ -24,9 +24,8 @@ def composed(*words: str, typed: Sequence[str] = ()) -> Composed:
 
 
 def test_a_setting_has_the_word_that_sets_it() -> None:
-    settings = composed("activation=leaky_relu", "remedy=[relu,batch_norm]", "lr=0.3").settings
+    settings = composed("activation=leaky_relu", "lr=0.3").settings
     assert settings["activation"] == "leaky_relu"
-    assert settings["remedy"] == "relu+batch_norm"
     assert settings["model.depth"] == 20
     assert settings["lr"] == 0.3
     assert settings["data.batch_size"] == 128
@@ -42,15 +41,6 @@ def test_every_word_but_the_axes_sets_what_it_stands_for() -> None:
     words = [word for word in words if not word.startswith(("case=", "remedy=", "pathology="))]
     again = compose(words).model_dump()
     assert flatten(again, again["axes"]) == settings
-
-
-def test_what_a_remedy_brings_along_is_no_further_word() -> None:
-    runs = [composed("pathology=vanishing", f"remedy={r}") for r in ("none", "relu", "resnet")]
-    assert differing(runs) == ["remedy"]
-
-
-def test_a_case_stands_for_its_pathology_and_remedy() -> None:
-    assert differing([composed(f"case={c}") for c in ("vanishing", "vanishing_relu")]) == ["case"]
 
 
 def test_each_axis_of_a_grid_is_a_word_and_the_seed_is_none() -> None:

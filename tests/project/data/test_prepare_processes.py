@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import tiny_cifar
 from http_source import serving
 
 from project.data.cifar10 import rows
+
+pytestmark = pytest.mark.slow
 
 PROGRAM = Path(tiny_cifar.__file__)
 

@@ -11,7 +11,7 @@ from small_run import SMALL, run
 
 from gradflow.gradients.record import read_gradients
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 # Without batch statistics and random crops, two shares of a batch are one batch.
 EXACT = [*SMALL, "norm=none", "data.pad=0", "data.flip=false", "monitor.every_n_steps=1"]
 HELPERS = Path(__file__).parents[1] / "helpers"

@@ -12,6 +12,8 @@ from gradflow.runs.metrics import read_rows
 from gradflow.runs.status import Status
 from project.train import train
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_single_run_ends_with_its_figures_and_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "one"
@@ -155,17 +157,17 @@ def test_a_stopped_run_says_by_what_and_how_it_is_continued(
 def test_of_many_words_a_jobs_folder_shows_those_that_differ_and_stays_when_more_are_swept(
     tmp_path: Path,
 ) -> None:
-    words = ["-m", *SMALL, "remedy=none,relu", f"hydra.sweep.dir={tmp_path / 'study'}"]
+    words = ["-m", *SMALL, "norm=none,batch", f"hydra.sweep.dir={tmp_path / 'study'}"]
     assert run(tmp_path, *words, "seed=0").returncode == 0
     folders = sorted((tmp_path / "study").glob("*/"))
-    assert [folder.name.rpartition("-")[0] for folder in folders] == ["remedy=none", "remedy=relu"]
+    assert [folder.name.rpartition("-")[0] for folder in folders] == ["norm=batch", "norm=none"]
     records = {folder: (folder / "status.json").read_bytes() for folder in folders}
     assert run(tmp_path, *words, "seed=0,1").returncode == 0
     assert {folder: (folder / "status.json").read_bytes() for folder in folders} == records
     added = [folder for folder in (tmp_path / "study").glob("*/") if folder not in folders]
     assert sorted(folder.name.rpartition("-")[0] for folder in added) == [
-        "remedy=none,seed=1",
-        "remedy=relu,seed=1",
+        "norm=batch,seed=1",
+        "norm=none,seed=1",
     ]
 
 

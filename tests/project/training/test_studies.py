@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from small_run import REPOSITORY, SMALL, command, environment, run
+
+pytestmark = pytest.mark.slow
 
 # A fork's own activation, which fails in training. What it computes at first is ReLU.
 FAILING = """

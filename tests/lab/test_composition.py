@@ -18,7 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from gradflow.launch.compose import compose
-from project.config import AXES
+from project.config import Config
 
 Composer = Callable[..., DictConfig]
 Pairs = dict[tuple[str, str], DictConfig]
@@ -190,7 +190,7 @@ def test_axes_record_every_axis_with_its_resolved_choice(conf: Path) -> None:
 
 
 def test_the_axes_are_the_groups_of_conf() -> None:
-    assert sorted(AXES) == sorted(set(shipped.groups()) - {"case", "study"})
+    assert sorted(Config.AXES) == sorted(set(shipped.groups()) - {"case", "study"})
 
 
 def test_every_combination_that_a_study_sweeps_composes(composer: Composer) -> None:
@@ -219,6 +219,7 @@ def test_every_combination_that_a_study_sweeps_composes(composer: Composer) -> N
                 assert composed.hydra.runtime.choices[group] == choice
 
 
+@pytest.mark.slow
 def test_a_multirun_sweeps_lists_of_remedies(tmp_path: Path) -> None:
     """The real command, in its own process: one folder with a finished run for each job."""
     words = ["remedy=none,[relu,batch_norm]", "pathology=vanishing", "data=synthetic"]

@@ -1,0 +1,39 @@
+"""The versions that the library needs, held against those that are installed.
+
+The floors travel with the library's folder: a fork that has taken a newer one, and not yet made its
+environment anew, is told so in one line instead of failing somewhere inside.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from gradflow.errors import ConfigError
+from gradflow.version import __version__
+
+_DECLARED = Path(__file__).parents[1] / "pyproject.toml"  # not in a wheel, whose installer checks
+
+
+def check_floors(declared: Path = _DECLARED) -> None:
+    """Raise ConfigError for the first installed package that is older or newer than allowed.
+
+    What is an extra and not installed is left out.
+    """
+    if not declared.exists():
+        return
+    from packaging.requirements import Requirement  # Lightning brings it
+
+    project = tomllib.loads(declared.read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    for needed in map(Requirement, [*project["dependencies"], *(r for of in extras for r in of)]):
+        try:
+            installed = version(needed.name)
+        except PackageNotFoundError:
+            continue
+        if needed.name != project["name"] and not needed.specifier.contains(installed, True):
+            raise ConfigError(
+                f"{needed.name} {installed} is installed; gradflow {__version__} needs {needed}: "
+                "`make lock && make setup`"
+            )

@@ -1,4 +1,4 @@
-"""A fork's life: named, given a net of its own, and brought up to date from upstream by git alone."""
+"""A fork's life: named, given a net and data of its own, and updated from upstream by git."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ from my_vision.data import Synthetic
 class Own(Synthetic):
     """The made-up classes, under another name."""
 '''
-MARKED = '''"""A test of a newer library, with a marker that the fork's pyproject.toml does not know."""
+MARKED = '''"""A test of a newer library, whose marker the fork's pyproject.toml does not know."""
 
 import pytest
 

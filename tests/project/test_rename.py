@@ -54,7 +54,7 @@ from pathlib import Path
 from hydra.utils import get_object
 import {name}
 from gradflow.launch.compose import compose
-from {name}.build import build_classifier
+from {name}.build import build
 
 targets = set()
 for file in Path("conf").rglob("*.yaml"):
@@ -63,7 +63,7 @@ for file in Path("conf").rglob("*.yaml"):
         if key == "_target_" and value.startswith("{name}."):
             targets.add(value)
             get_object(value)
-print({name}.__file__, len(targets), build_classifier(compose(), 10).net.head)
+print({name}.__file__, len(targets), build(compose())[0].net.head)
 """
 
 

@@ -45,7 +45,8 @@ class Run:
     """What a run's folder says of it."""
 
     folder: Path
-    # finished, failed, interrupted, running, cut off, refused, half-written, other version
+    # finished, failed, interrupted, running, cut off, refused, half-written, other version; or
+    # record only: of the monitor in a project without runs in folders of their own
     state: str
     start: str
     seconds: float
@@ -146,7 +147,10 @@ def read_run(folder: Path) -> Run:
     status = Status.read(folder)
     if status is None:
         state, error = _without_status(folder)
-        return Run(folder, state, "", 0.0, 0, None, error, _latest(folder), verdict=None, **known)
+        verdict = Verdict.read(folder)
+        return Run(
+            folder, state, "", 0.0, 0, None, error, _latest(folder), verdict=verdict, **known
+        )
     state = status.state
     if state == "running" and not is_claimed(folder):
         state = "cut off"
@@ -193,6 +197,8 @@ def _without_status(folder: Path) -> tuple[str, str | None]:
             found = json.loads((folder / name).read_bytes())
             if isinstance(found, dict):
                 return state, found.get("error")
+    if (folder / GRADIENTS).exists() and not (folder / CONFIG).exists():
+        return "record only", None  # of the monitor in somebody's own Lightning project
     return "half-written", None
 
 

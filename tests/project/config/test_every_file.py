@@ -7,7 +7,7 @@ import shipped
 import torch
 
 from gradflow.launch.compose import compose
-from project.build import build_classifier, build_data, build_trainer
+from project.build import build, build_trainer
 
 # What a choice cannot do without, where the defaults do not give it.
 NEEDS = {("init", "zero_residual"): ["model=resnet", "norm=batch"]}
@@ -23,13 +23,13 @@ def test_composes_alone_and_its_run_is_built(
     if group in config.axes:
         assert config.axes[group] == name
     torch.manual_seed(config.seed)
-    classifier = build_classifier(config, build_data(config).num_classes)
+    task, _ = build(config)
     images = torch.zeros(2, 3, 32, 32)
-    assert classifier.net.eval()(images).shape == (2, 10)
+    assert task.net.eval()(images).shape == (2, 10)
     # One device of the CPU: what a file asks for beyond it, this machine may not have.
     here = config.trainer.model_copy(update={"accelerator": "cpu", "devices": 1})
     config = config.model_copy(update={"trainer": here})
-    trainer = build_trainer(config, tmp_path, [], "run", validates=True)
+    trainer = build_trainer(config, tmp_path, "run", validates=True)
     assert trainer.max_steps == config.steps
 
 

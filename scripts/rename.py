@@ -70,6 +70,7 @@ def rename(old: str, new: str) -> list[Path]:
         renamed = meant.sub(new, text)
         if path == Path("pyproject.toml"):
             renamed = re.sub(r'(?m)^name = ".*"$', f'name = "{new.replace("_", "-")}"', renamed)
+            renamed = renamed.replace(f'"{old}"', f'"{new}"')  # whose coverage is taken
         if path.parent == Path("conf/logger"):
             renamed = re.sub(r"(?m)^project: \S+", f"project: {new}", renamed)
         if renamed != text:

@@ -61,5 +61,5 @@ class Config(RunConfig):
     @classmethod
     def _is_one(cls, chosen: dict[str, str]) -> dict[str, str]:
         if len(chosen) > 1:
-            raise ValueError("takes one choice, and no list")
+            raise ValueError(f"pathology=[{','.join(chosen)}]: takes one choice, and no list")
         return chosen

@@ -121,7 +121,7 @@ def test_after_composing_each_group_equals_one_of_its_own_files(pairs: Pairs) ->
     groups = [group for group in shipped.groups() if group not in shipped.SELECTING]
     files = {
         group: [
-            sized_out(group, content.get("optimizer", {}) if group == "optimizer" else content)
+            sized_out(group, content.get(group, {}) if group in ("optimizer", "task") else content)
             for content in (shipped.read(group, name) for name in shipped.names(group))
         ]
         for group in groups
@@ -182,6 +182,7 @@ def test_axes_record_every_axis_with_its_resolved_choice(conf: Path) -> None:
         "optimizer": "sgd",
         "scheduler": "constant",
         "data": "cifar10",
+        "task": "classification",
         "trainer": "auto",
         "logger": "offline",
         "monitor": "gradients",
@@ -190,7 +191,7 @@ def test_axes_record_every_axis_with_its_resolved_choice(conf: Path) -> None:
 
 
 def test_the_axes_are_the_groups_of_conf() -> None:
-    assert sorted(Config.AXES) == sorted(set(shipped.groups()) - {"case", "study"})
+    assert sorted(Config.AXES) == sorted(set(shipped.groups()) - {"lab", "case", "study"})
 
 
 def test_every_combination_that_a_study_sweeps_composes(composer: Composer) -> None:

@@ -152,6 +152,8 @@ def _first(error: ValidationError, config: type[RunConfig]) -> str:
     if first["type"] == "extra_forbidden":
         fields = ", ".join(name for name in schema.model_fields if name != "axes")
         return f"{key}={first['input']}: there is no such key; allowed: {fields}"
+    if first["type"] == "value_error":  # of a check here or in the project, which names the key
+        return str(first["ctx"]["error"])
     said = [first["msg"], *(other["msg"] for other in others if other["loc"][:-1] == path)]
     wanted = " or ".join(message[0].lower() + message[1:] for message in said)
     return f"{key}={first['input']}: {wanted}"

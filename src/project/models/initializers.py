@@ -37,7 +37,7 @@ def xavier_uniform(net: nn.Module, activation: ActivationFactory, *, gain: float
     Glorot's own gain is 1; None takes the activation's.
     """
     g = _gain(gain, activation)
-    _set_layers(net, lambda _, layer: _fill_uniform(layer.weight, _xavier_std(layer.weight, g)))
+    _set_layers(net, lambda _, layer: nn.init.xavier_uniform_(layer.weight, g))
 
 
 def xavier_normal(net: nn.Module, activation: ActivationFactory, *, gain: float | None) -> None:
@@ -46,7 +46,7 @@ def xavier_normal(net: nn.Module, activation: ActivationFactory, *, gain: float 
     Glorot's own gain is 1; None takes the activation's.
     """
     g = _gain(gain, activation)
-    _set_layers(net, lambda _, layer: _fill_normal(layer.weight, _xavier_std(layer.weight, g)))
+    _set_layers(net, lambda _, layer: nn.init.xavier_normal_(layer.weight, g))
 
 
 def kaiming_uniform(
@@ -84,7 +84,7 @@ def orthogonal(net: nn.Module, activation: ActivationFactory, *, gain: float | N
     has more rows than columns, W^T W = gain^2 I. A gain of None takes the activation's.
     """
     g = _gain(gain, activation)
-    _set_layers(net, lambda _, layer: _fill_orthogonal(layer.weight, g))
+    _set_layers(net, lambda _, layer: nn.init.orthogonal_(layer.weight, g))
 
 
 def delta_orthogonal(net: nn.Module, activation: ActivationFactory, *, gain: float | None) -> None:
@@ -176,7 +176,7 @@ def _gain(gain: float | None, activation: ActivationFactory) -> float:
 
 
 @torch.no_grad()
-def _set_layers(net: nn.Module, fill: Callable[[str, WeightLayer], None]) -> None:
+def _set_layers(net: nn.Module, fill: Callable[[str, WeightLayer], object]) -> None:
     """Fill the weights of every convolution and linear layer; biases 0; norms weight 1, bias 0."""
     for name, module in net.named_modules():
         if isinstance(module, WeightLayer):
@@ -190,10 +190,6 @@ def _set_layers(net: nn.Module, fill: Callable[[str, WeightLayer], None]) -> Non
 def _fans(weight: Tensor) -> tuple[int, int]:
     """Give fan_in and fan_out of a weight of shape (C_out, C_in, kernel height, kernel width)."""
     return weight[0].numel(), weight[:, 0].numel()
-
-
-def _xavier_std(weight: Tensor, gain: float) -> float:
-    return gain * math.sqrt(2 / sum(_fans(weight)))
 
 
 def _kaiming_std(weight: Tensor, gain: float, mode: Fan) -> float:
@@ -212,13 +208,9 @@ def _fill_uniform(weight: Tensor, std: float) -> None:
     weight.uniform_(-bound, bound)
 
 
-def _fill_orthogonal(weight: Tensor, gain: float) -> None:
-    nn.init.orthogonal_(weight, gain)
-
-
 def _fill_delta_orthogonal(name: str, layer: WeightLayer, gain: float) -> None:
     if isinstance(layer, nn.Linear):
-        _fill_orthogonal(layer.weight, gain)
+        nn.init.orthogonal_(layer.weight, gain)
         return
     out_channels, in_channels, height, width = layer.weight.shape
     if out_channels < in_channels or layer.groups != 1 or height % 2 == 0 or width % 2 == 0:
@@ -227,6 +219,6 @@ def _fill_delta_orthogonal(name: str, layer: WeightLayer, gain: float) -> None:
             f"got {name}: {layer}"
         )
     centre = layer.weight.new_empty(out_channels, in_channels)
-    _fill_orthogonal(centre, gain)
+    nn.init.orthogonal_(centre, gain)
     layer.weight.zero_()
     layer.weight[:, :, height // 2, width // 2] = centre

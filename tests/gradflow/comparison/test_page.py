@@ -334,7 +334,7 @@ def test_an_overlay_has_a_line_or_a_reason_for_each_configuration(tmp_path: Path
     assert second == [{"reason": "none here"}]
     special = document["decades"]
     found = read(first[0]["pre_activation_gradient"], arrays).tolist()
-    assert found == [-125, -200, special["missing"]]
+    assert found == [-125, -200, special["notFinite"]]
     assert read(first[0]["pre_activation"], arrays).tolist() == [100, special["zero"], 50]
 
 

@@ -14,7 +14,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from gradflow.training.evaluate import evaluate
-    from gradflow.training.quiet import quieten
+    from gradflow.training.process import quieten
     from project.train import PROJECT
 
     quieten()

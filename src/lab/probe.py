@@ -17,7 +17,7 @@ from gradflow.gradients.flow import Flow
 from gradflow.gradients.layers import LayerWatch
 from gradflow.gradients.snapshot import Snapshot, flow_of_rows
 from gradflow.gradients.verdict import Verdict, diagnose
-from gradflow.training.quiet import quieten
+from gradflow.training.process import quieten
 from lab.mean_field import MeanField, Moments, batch_norm_growth, mean_field
 from lab.theory import Prediction, applies, predict
 from project.build import build_data, build_net

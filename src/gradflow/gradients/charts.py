@@ -9,29 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from gradflow.gradients.flow import Flow
-from gradflow.gradients.weights_and_biases import EXPONENTS, exponent_counts
+from gradflow.gradients.weights_and_biases import EXPONENTS, Chart, exponent_counts
 
 # W&B advises against more than 10000 points in a chart, and one has two lines of each run.
 MOST_LAYERS = 500
-
-
-@dataclass(frozen=True)
-class Chart:
-    """Column `y` of a table over its column `x`; a line for each word in the column "record"."""
-
-    key: str
-    title: str
-    x: str
-    y: str
-    columns: list[str]
-    rows: list[list[Any]] = field(repr=False)
 
 
 def profile_chart(flows: Sequence[Flow]) -> Chart | None:

@@ -20,7 +20,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gradflow.gradients.charts import Chart, histogram_chart, profile_chart
+from gradflow.gradients.charts import histogram_chart, profile_chart
 from gradflow.gradients.compiled import uncompiled_name
 from gradflow.gradients.flow import Flow, read_flows
 from gradflow.gradients.layers import LayerWatch
@@ -34,7 +34,13 @@ from gradflow.gradients.record import (
 )
 from gradflow.gradients.snapshot import Rows, Snapshot, flow_of_rows
 from gradflow.gradients.verdict import Remedies, Verdict, diagnose
-from gradflow.gradients.weights_and_biases import log_charts, log_picture, log_record, log_verdict
+from gradflow.gradients.weights_and_biases import (
+    Chart,
+    log_charts,
+    log_picture,
+    log_record,
+    log_verdict,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

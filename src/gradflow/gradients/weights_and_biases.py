@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:  # half a second that only runs with W&B should pay
     from lightning.pytorch.loggers import Logger, WandbLogger
     from matplotlib.figure import Figure
 
-    from gradflow.gradients.charts import Chart
     from gradflow.gradients.flow import Flow
     from gradflow.gradients.snapshot import Rows
     from gradflow.gradients.verdict import Verdict
@@ -37,6 +37,18 @@ _HISTOGRAMS = {
 _FIRST_EXPONENT, _LAST_EXPONENT = -126, 23
 _EDGES = list(range(_FIRST_EXPONENT - 1, _LAST_EXPONENT + 3))  # integers: short in JSON
 EXPONENTS = _EDGES[:-1]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Column `y` of a table over its column `x`; a line for each word in the column "record"."""
+
+    key: str
+    title: str
+    x: str
+    y: str
+    columns: list[str]
+    rows: list[list[Any]] = field(repr=False)
 
 
 def histogram(

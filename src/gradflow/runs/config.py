@@ -7,8 +7,9 @@ itself, which checks its own arguments. Everything else is closed: an unknown ke
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -18,6 +19,7 @@ from gradflow.gradients.whole import write_text
 
 Positive = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+T = TypeVar("T")
 Node = dict[str, Any]  # a `_target_` and its arguments
 
 STUDY_NAME = r"\w[\w.+=,-]*"
@@ -140,6 +142,18 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds no keys; remove the folder or choose another")
     return values
+
+
+def import_named(path: str, kind: type[T], key: str) -> T:
+    """Import what the configuration's `key` names by a path. ConfigError if that is no `kind`."""
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except Exception as error:  # whatever the import raises
+        raise ConfigError(f"{key}={path}: cannot be imported: {error}") from error
+    if not isinstance(found, kind):
+        raise ConfigError(f"{key}={path}: must be a {kind.__module__}.{kind.__name__}")
+    return found
 
 
 def _first(error: ValidationError, config: type[RunConfig]) -> str:

@@ -17,7 +17,7 @@ from gradflow.errors import ConfigError
 from gradflow.runs.config import RunConfig
 from gradflow.runs.files import CHECKPOINTS, CONFIG
 from gradflow.training.checkpoints import read_checkpoint
-from gradflow.training.process import as_found
+from gradflow.training.process import restored_process
 from gradflow.training.project import Project
 
 
@@ -36,7 +36,7 @@ def evaluate(
         raise ConfigError(f"{path}: there is no such checkpoint; is {folder} the folder of a run?")
     config = project.config.load(folder / CONFIG)
     weights = read_checkpoint(path)["state_dict"]
-    with as_found():
+    with restored_process():
         torch.set_num_threads(config.threads or torch.get_num_threads())
         task, data = project.build(config)
         task.load_state_dict(weights)

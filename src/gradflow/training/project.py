@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule
 
-from gradflow.errors import ConfigError
-from gradflow.runs.config import RunConfig
+from gradflow.runs.config import RunConfig, import_named
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,4 @@ class Project:
 
 def load_project(path: str) -> Project:
     """Import the project that `path` names. ConfigError if there is none."""
-    module, _, name = path.rpartition(".")
-    try:
-        found = getattr(import_module(module), name)
-    except Exception as error:  # whatever the import raises
-        raise ConfigError(f"project={path}: cannot be imported: {error}") from error
-    if not isinstance(found, Project):
-        raise ConfigError(f"project={path}: must be a gradflow.training.project.Project")
-    return found
+    return import_named(path, Project, "project")

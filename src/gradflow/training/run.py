@@ -40,9 +40,7 @@ from gradflow.runs.status import Status, now
 from gradflow.training.checkpoints import read_checkpoint
 from gradflow.training.distributed import is_first_process, leave_process_group
 from gradflow.training.evaluate import figures
-from gradflow.training.memory import keep_freed_memory
-from gradflow.training.process import as_found
-from gradflow.training.quiet import quieten
+from gradflow.training.process import keep_freed_memory, quieten, restored_process
 from gradflow.training.weights import ValidatedWeights
 
 log = logging.getLogger(__name__)
@@ -65,7 +63,7 @@ def open_run(config: RunConfig, folder: Path | str, name: str = "run") -> Iterat
     with ExitStack() as stack:
         if is_first_process():
             stack.enter_context(claimed(folder))
-        stack.enter_context(as_found())
+        stack.enter_context(restored_process())
         # Set even where it is torch's choice: MKL would else use fewer threads where it sees fit.
         torch.set_num_threads(config.threads or torch.get_num_threads())
         L.seed_everything(config.seed, verbose=False)

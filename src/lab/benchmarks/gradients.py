@@ -37,9 +37,8 @@ from gradflow.gradients.record import FOLDER
 from gradflow.launch.compose import compose
 from gradflow.runs.status import Status
 from gradflow.runs.wandb_run import finish_run, start_run
-from gradflow.training.memory import keep_freed_memory
+from gradflow.training.process import keep_freed_memory, quieten
 from gradflow.training.progress import Progress
-from gradflow.training.quiet import quieten
 from lab.benchmarks.service import settled_cpu_seconds
 from project.build import build_data, build_task, build_trainer
 from project.config import Config

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gradflow.launch.compose import compose
-from gradflow.training.quiet import quieten
+from gradflow.training.process import quieten
 from project.build import build_data, build_task, build_trainer
 from project.config import Config
 from project.data import Batches

@@ -23,7 +23,7 @@ from gradflow.gradients.monitor import GradientMonitor
 from gradflow.gradients.record import scan_gradients
 from gradflow.gradients.verdict import diagnose_record
 from gradflow.launch.compose import compose
-from gradflow.training.quiet import quieten
+from gradflow.training.process import quieten
 from gradflow.training.seeding import SeedBatches
 from lab.faults.grid import Case, cases
 from lab.faults.peers import PeerWatch, answers

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradflow.errors import ConfigError
+from gradflow.runs.config import import_named
 from gradflow.runs.read import Run
 
 
@@ -41,14 +40,4 @@ class Overlay:
 
 def load_overlays(paths: Sequence[str]) -> list[Overlay]:
     """Import what `paths` name. ConfigError for what is no overlay."""
-    found = []
-    for path in paths:
-        module, _, name = path.rpartition(".")
-        try:
-            overlay = getattr(import_module(module), name)
-        except Exception as error:  # whatever the import raises
-            raise ConfigError(f"comparison.overlays={path}: cannot be imported: {error}") from error
-        if not isinstance(overlay, Overlay):
-            raise ConfigError(f"comparison.overlays={path}: must be an Overlay")
-        found.append(overlay)
-    return found
+    return [import_named(path, Overlay, "comparison.overlays") for path in paths]

@@ -18,7 +18,7 @@ os.environ.setdefault("WANDB_MODE", "offline")
 sys.path.insert(0, str(Path(__file__).with_name("helpers")))
 
 MARKERS = {
-    "slow": "takes minutes",
+    "slow": "takes many seconds: left to the suite of all tests",
     "server": "talks to a Weights & Biases server on this machine",
     "browser": "opens the comparison page in Chromium",
     "distributed": "starts several processes of one training",

@@ -20,6 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from gradflow.launch.compose import compose
 from project.config import Config
 
+pytestmark = pytest.mark.slow
+
 Composer = Callable[..., DictConfig]
 Pairs = dict[tuple[str, str], DictConfig]
 

@@ -74,6 +74,7 @@ def test_a_fault_differs_from_its_healthy_net_by_what_was_done_to_it_alone() -> 
         assert case.label == "healthy" or case.bias is not None or case.words != words[case.base]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES[::7], ids=lambda case: case.name)
 def test_runs_compose(case: Any) -> None:
     compose(case.words)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 PARTS = ("src", "conf", "scripts", "tests", "pyproject.toml", "README.md", "Makefile", "LICENSE")
 

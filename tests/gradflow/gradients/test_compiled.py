@@ -13,6 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gradflow.gradients.layers import LayerValues, LayerWatch
 
+pytestmark = pytest.mark.slow
+
 
 class Steps(nn.Module):
     """A part that takes a keyword, draws, counts, and gives an output that is not used."""

@@ -236,6 +236,7 @@ def test_a_run_that_raises_leaves_its_record(tmp_path: Path) -> None:
     assert recorded_steps(tmp_path) == [0, 2, 4, 6]
 
 
+@pytest.mark.slow
 def test_a_run_killed_and_resumed_has_the_record_of_an_uninterrupted_one(tmp_path: Path) -> None:
     """Killed with -9 in its third epoch; resumed from the end of the second, 12 steps in."""
     program = [sys.executable, str(Path(__file__).parents[1] / "helpers" / "tiny_run.py")]

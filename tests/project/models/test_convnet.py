@@ -38,6 +38,7 @@ def test_depth_counts_the_layers_with_weights(depth: int) -> None:
     assert sum(isinstance(m, nn.Conv2d | nn.Linear) for m in net.modules()) == depth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skip", [True, False])
 def test_depth_1202_runs_forward_and_backward(skip: bool) -> None:
     net = plain_or_resnet(depth=1202, width=1, skip=skip)

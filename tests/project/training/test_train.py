@@ -116,6 +116,7 @@ def test_another_thread_count_is_another_run(
         fit(finished[0], words)
 
 
+@pytest.mark.slow
 def test_threads_and_random_state_are_the_callers_again(tmp_path: Path) -> None:
     """A run's `threads` would else round the next run of this process that has none."""
     before = torch.get_num_threads()
@@ -150,6 +151,7 @@ def test_another_configuration_in_the_same_folder_is_refused(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [b'{"state": "fin', b"\xff\xfe", b"[]", b"", "field", "type"])
 def test_a_run_whose_status_is_unreadable_is_left_as_it_is(
     tmp_path: Path, damage: bytes | str

@@ -101,3 +101,19 @@ def test_the_public_names_are_there() -> None:
 def test_what_is_not_public_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         gradflow.nothing  # noqa: B018
+
+
+# What the template's conf/ and code call things: the library is told them and never knows them.
+THEIRS = ("cifar", "accuracy", "resnet", "plain_cnn", "kaiming", "xavier", "batch_norm", "lower_lr")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_no_text_in_the_code_names_what_belongs_to_a_project(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {ast.get_docstring(n, False) for n in ast.walk(tree) if isinstance(n, documented)}
+    for node in ast.walk(tree):
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and text not in docstrings:
+            named = [word for word in THEIRS if word in text.lower()]
+            assert not named, f"{path}:{node.lineno}: {named}"

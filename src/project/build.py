@@ -83,7 +83,11 @@ def build_trainer(config: Config, folder: Path, name: str, *, validates: bool) -
             raise ConfigError(
                 f"callbacks.{key}.monitor={monitored}: needs a validation split; data.validation=0"
             )
-    callbacks = [instantiate(node, key=f"callbacks.{k}") for k, node in config.callbacks.items()]
+    callbacks = []
+    for key, node in config.callbacks.items():
+        callbacks.append(instantiate(node, key=f"callbacks.{key}"))
+        if not isinstance(callbacks[-1], L.Callback):
+            raise ConfigError(f"callbacks.{key}._target_={node['_target_']}: must be a Callback")
     if config.monitor:
         callbacks.append(instantiate(config.monitor, key="monitor"))
     callbacks += standard_callbacks(config, folder, name, validates=validates)

@@ -33,6 +33,7 @@ def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, fl
         task, data = build(config)
         validates = data.validation > 0
         trainer = build_trainer(config, run.folder, name, validates=validates)
+        data.require_steps(trainer.world_size, config.accumulate)
         run.start(trainer)
         trainer.fit(task, datamodule=data, ckpt_path=run.checkpoint, weights_only=True)
         return run.finish(trainer, task, data, validation=validates, test=config.test)

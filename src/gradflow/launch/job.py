@@ -130,7 +130,7 @@ def run_name() -> str:
 
 def _short(metrics: dict[str, float], headline: str, verdict: Verdict | None) -> str:
     shown = ("train/loss", *(f"{split}/{headline}" for split in ("train", "validation", "test")))
-    figures = [f"{key} {metrics[key]:.3f}" for key in shown if key in metrics]
+    figures = [f"{key} {metrics[key]:.3f}" for key in dict.fromkeys(shown) if key in metrics]
     return ", ".join([*figures, *([verdict.kind] if verdict else [])])
 
 

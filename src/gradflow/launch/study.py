@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -22,6 +22,7 @@ from gradflow.comparison.configurations import configurations
 from gradflow.comparison.page import build_page
 from gradflow.comparison.page.overlays import load_overlays
 from gradflow.comparison.table import print_table
+from gradflow.errors import ConfigError
 from gradflow.launch.plugins import register
 from gradflow.runs.config import STUDY_NAME, study_name_refusal
 from gradflow.runs.files import REFUSAL
@@ -46,6 +47,11 @@ def _told(what: str) -> Iterator[None]:
         print(f"{what}: {type(error).__name__}: {error}".splitlines()[0], file=sys.stderr)
 
 
+def _refuse(why: str) -> NoReturn:
+    print(f"error: {why}", file=sys.stderr)
+    sys.exit(2)
+
+
 def _page(runs: list[Run], folder: Path, config: DictConfig) -> Path:
     overlays = load_overlays(list(config.comparison.overlays))
     return build_page(runs, folder / PAGE, title=f"study {folder.name}", overlays=overlays)
@@ -62,8 +68,11 @@ class StudyEnd(Callback):
         name = str(config.study.name)
         if not re.fullmatch(STUDY_NAME, name):
             # Hydra would turn any other exception into a warning.
-            print(f"error: {study_name_refusal(name)}", file=sys.stderr)
-            sys.exit(2)
+            _refuse(study_name_refusal(name))
+        try:
+            load_overlays(list(config.comparison.overlays))
+        except ConfigError as error:
+            _refuse(str(error))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Read the study's folder, where every job has left its record."""

@@ -20,9 +20,18 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 _VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
+# Lightning's names for the strategy that starts the other processes with a command line, each with
+# whether it looks for parameters that a step has not used.
+_DDP = {
+    "ddp": False,
+    "ddp_find_unused_parameters_false": False,
+    "ddp_find_unused_parameters_true": True,
+}
+
+
 def strategy(name: str, folder: Path) -> str | Strategy:
-    """Return Lightning's strategy of that name; `ddp` with the launcher of this file."""
-    return _RunDDP(folder) if name == "ddp" else name
+    """Return Lightning's strategy of that name; data-parallel ones have this file's launcher."""
+    return _RunDDP(folder, _DDP[name]) if name in _DDP else name
 
 
 def is_first_process() -> bool:
@@ -40,8 +49,8 @@ def leave_process_group() -> None:
 
 
 class _RunDDP(DDPStrategy):
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
+    def __init__(self, folder: Path, find_unused: bool) -> None:
+        super().__init__(find_unused_parameters=find_unused)
         self._folder = folder
 
     def _configure_launcher(self) -> None:

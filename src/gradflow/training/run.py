@@ -6,7 +6,7 @@
         …                                  # build the task, the data and a trainer
         run.start(trainer)                 # from here on the folder says "running"
         trainer.fit(task, data, ckpt_path=run.checkpoint, weights_only=True)
-        return run.finish(trainer, task, data)
+        return run.finish(trainer, task, data, validation=True, test=True)
 
 Whatever leaves the block is recorded: an exception as a failure, Ctrl-C and SIGTERM as an
 interruption. The further processes of a data-parallel run pass through the same lines; they hold no
@@ -19,7 +19,7 @@ import logging
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,7 @@ class Run:
         if self.checkpoint is not None and not self.is_finished:
             read_checkpoint(self.checkpoint)  # a damaged one is named before anything is built
         self._status: Status | None = None
+        self._trainer: L.Trainer | None = None
         self._started = 0.0
         self._wandb: Any = None
 
@@ -123,7 +124,7 @@ class Run:
         if before is not None and self.checkpoint is not None:
             status.resumed, status.seconds = before.resumed + 1, before.seconds
         status.write(self.folder)
-        self._status, self._started = status, time.monotonic()
+        self._status, self._started, self._trainer = status, time.monotonic(), trainer
         loggers = trainer.loggers
         if mode != "none":
             self._wandb = wandb_run.start_run(mode, self.config, self.folder, self.name, status)
@@ -170,8 +171,11 @@ class Run:
 
     def fail(self, error: BaseException) -> None:
         """Note why the block was left. Raise what the process is to end with, if it was stopped."""
-        if self._status is None:
+        if self._status is None or self._trainer is None:
             return
+        self._status.steps = self._trainer.global_step  # how far it came
+        with suppress(ConfigError, OSError):
+            self._status.metrics = last_values(self.folder)
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         self._status.state = "interrupted" if stopped else "failed"
         if isinstance(error, SIGTERMException):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from gradflow.errors import ConfigError
+
 
 class WholeGroups(Callback):
     """End each epoch after its last whole group of accumulated batches.
@@ -32,5 +34,9 @@ class WholeGroups(Callback):
             batches = min(batches, limit)
         elif limit is not None:
             batches = int(batches * limit)
+        if batches < group:
+            raise ConfigError(
+                f"accumulate={group}: an epoch has {batches} batch(es), too few for one step"
+            )
         if batches % group:
             trainer.limit_train_batches = batches // group * group

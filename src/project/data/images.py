@@ -12,6 +12,7 @@ import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
+from gradflow.errors import ConfigError
 from project.data.batches import (
     EvaluationBatches,
     Statistics,
@@ -78,11 +79,25 @@ class ImageData(LightningDataModule, ABC):
         if not isinstance(flip, bool):
             raise ValueError(f"flip={flip}: must be true or false")
         self.batch_size = batch_size
+        self.train_images = train_images
         self.validation = validation
         self.pad = pad
         self.flip = flip
         self.seed = seed
         self.channels_last = channels_last
+
+    def require_steps(self, world_size: int, group: int) -> None:
+        """Raise ConfigError if the training images are too few for one step.
+
+        `group` batches make a step, on each of `world_size` processes.
+        """
+        images = self.train_images - self.validation
+        if self.batch_size * world_size * group > images:
+            raise ConfigError(
+                f"data.batch_size={self.batch_size}: must be at most "
+                f"{images // world_size // group}, with {images} training images, "
+                f"accumulate={group} and {world_size} process(es)"
+            )
 
     def prepare_data(self) -> None:
         """Fetch the data, in one process of each machine, if it is not there yet. DataError."""

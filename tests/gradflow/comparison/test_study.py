@@ -60,3 +60,15 @@ def test_a_study_whose_runs_finished_ends_with_0(study: DictConfig, tmp_path: Pa
     for file in sorted((tmp_path / "bad").rglob("*"), reverse=True):
         file.unlink() if file.is_file() else file.rmdir()
     StudyEnd().on_multirun_end(study)
+
+
+def test_an_overlay_that_is_none_is_refused_before_the_first_job(
+    study: DictConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.comparison.overlays = ["os.system"]
+    with pytest.raises(SystemExit) as end:
+        StudyEnd().on_multirun_start(study)
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: comparison.overlays=os.system: must be a ")
+    assert said.count("\n") == 1

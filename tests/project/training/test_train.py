@@ -424,3 +424,4 @@ def test_an_exception_leaves_a_failed_status_and_goes_on(
     status = Status.read(tmp_path)
     assert status is not None
     assert (status.state, status.error) == ("failed", "ArithmeticError: first line")
+    assert status.steps == 1  # it is known how far it came

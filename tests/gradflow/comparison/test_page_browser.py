@@ -204,7 +204,7 @@ def test_each_heat_map_has_the_scale_of_its_own_run(browser: Browser, tmp_path: 
     cut = a_page_run(tmp_path / "cut", "relu", 0, start="2026-01-01")
     (part,) = (cut / "gradients.parquet").iterdir()
     pl.read_parquet(part).filter(pl.col("step") <= 10).write_parquet(part)
-    path = build_page(read_runs([tmp_path]), tmp_path / "page.html", "two", theory_seconds=0)
+    path = build_page(read_runs([tmp_path]), tmp_path / "page.html", "two")
     opened = Opened(browser, path)
     page = opened.page
     move(page, 1)  # to step 10

@@ -23,19 +23,21 @@ def compared(config: RunConfig) -> dict[str, Any]:
     chosen = {axis: choice for axis, choice in config.axes.items() if axis in values}
     settings = {axis: values.pop(axis) for axis in (*chosen, "comparison")}
     for axis in _WORDS:
-        del settings[axis]
+        settings.pop(axis, None)
+    settings["axes"] = list(chosen)  # W&B drops what is empty, as the node of a choice may be
     return chosen | values | {"study": config.study and config.study.name, "settings": settings}
 
 
 def restored(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return config.yaml's form of what `compared` made, as far as W&B has kept it."""
     settings = values.get("settings")
-    settings = settings if isinstance(settings, Mapping) else {}
-    axes = {axis: str(values[axis]) for axis in (*_WORDS, *settings) if axis in values}
+    settings = dict(settings) if isinstance(settings, Mapping) else {}
+    named = settings.pop("axes", None) or [*_WORDS, *settings]
+    axes = {axis: str(values[axis]) for axis in named if axis in values}
     single = {k: v for k, v in values.items() if k not in axes and k not in _ADDED}
     words = {axis: dict.fromkeys(_chosen(axes.get(axis, "none")), "") for axis in _WORDS}
     study = {"name": values["study"]} if values.get("study") else None
-    return single | dict(settings) | words | {"study": study, "axes": axes}
+    return single | settings | words | {"study": study, "axes": axes}
 
 
 def _chosen(words: str) -> list[str]:

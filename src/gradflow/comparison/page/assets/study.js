@@ -41,7 +41,7 @@ class Study {
     this.kinds = [...new Set(this.runs.flatMap((run) => Object.keys(run.histograms)))];
   }
 
-  // The latest record of a run at or before a step; -1 if there is none.
+  // The latest record of a run at or before a step; -1 before the first one.
   recordAt(run, step) {
     let low = 0,
       high = run.records.length;

@@ -35,7 +35,7 @@ def assert_net_trains(
     torch.manual_seed(0)
     make_activation = load("activation", activation)
     net = load("model", model)(
-        activation=make_activation, norm=load("norm", norm), **shallow(model)
+        activation=make_activation, norm=load("norm", norm), num_classes=10, **shallow(model)
     )
     assert isinstance(net, nn.Module)
     load("init", init)(net, make_activation)

@@ -108,7 +108,7 @@ def _remove_what_hydra_wrote(folder: Path) -> None:
     by its name to be of this launch, and no folder that is not empty by then.
     """
     words = folder / ".hydra"
-    written = {words, folder / "train.log", folder / ".lock"}
+    written = {words, folder / f"{HydraConfig.get().job.name}.log", folder / ".lock"}
     inside = {words / f"{name}.yaml" for name in ("config", "hydra", "overrides")}
     if not set(folder.iterdir()) <= written or not set(words.glob("*")) <= inside:
         return

@@ -10,11 +10,14 @@ import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+from lightning.pytorch import Trainer
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from torch import nn
 from torch._dynamo import OptimizedModule
+
+LOOP = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False).fit_loop.epoch_loop
 
 
 @pytest.mark.parametrize(
@@ -24,6 +27,7 @@ from torch._dynamo import OptimizedModule
         (_SubprocessScriptLauncher, "_check_can_spawn_children", "training/distributed.py"),
         (DDPStrategy, "_configure_launcher", "training/distributed.py"),
         (_FitLoop, "total_batch_idx", "training/seeding.py"),
+        (LOOP, "_batches_that_stepped", "training/steps.py"),
         (torch, "_foreach_norm", "gradients/snapshot.py"),
         (torch, "_foreach_sub", "gradients/snapshot.py"),
         (torch, "_foreach_max", "gradients/histogram.py"),

@@ -7,6 +7,8 @@ whatever is due "every N steps" comes early.
 
 from __future__ import annotations
 
+from typing import Any
+
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from gradflow.errors import ConfigError
@@ -40,3 +42,19 @@ class WholeGroups(Callback):
             )
         if batches % group:
             trainer.limit_train_batches = batches // group * group
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note where a resumed run begins."""
+        self._resumed = trainer.ckpt_path is not None
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Number a resumed run's rows as if nobody had interrupted it.
+
+        Lightning counts one step too many where the checkpoint is that of an epoch's end.
+        """
+        if self._resumed:
+            self._resumed = False
+            done = trainer.fit_loop.total_batch_idx // trainer.accumulate_grad_batches
+            trainer.fit_loop.epoch_loop._batches_that_stepped = done

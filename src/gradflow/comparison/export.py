@@ -23,10 +23,11 @@ def markdown(words: Sequence[str], rows: Sequence[Configuration]) -> str:
 
 
 def as_csv(words: Sequence[str], rows: Sequence[Configuration]) -> str:
-    """Return one line a configuration: words, n, verdicts, states, and of every figure three.
+    """Return one line for each configuration: words, n, verdicts, states, then the figures.
 
-    Those are `<name>_mean`, `<name>_sd` and `<name>_n`, in the figure's own unit (a share, not per
-    cent); `first_over_last` is in decades, `seconds` in seconds. An empty field is none.
+    Each figure has three columns, `<name>_mean`, `<name>_sd` and `<name>_n`, in its own unit: a
+    share is not in per cent, `first_over_last` is in decades, `seconds` in seconds. A missing value
+    is an empty field.
     """
     columns = _columns(rows)
     text = io.StringIO()

@@ -14,7 +14,7 @@ from gradflow.gradients.picture import colour_bar, flow_map
 def draw_flows(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
     """Draw each configuration's gradient-flow picture, all on one scale.
 
-    Of several seeds, the first that has a record. ValueError if no run has one.
+    Takes the first seed that has a record. ValueError if no run has one.
     """
     recorded = [
         (row, flows)

@@ -24,7 +24,7 @@ _INK, _AREA = "#1b1b1b", "#8fc3e0"
 def draw_layers(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
     """Draw a panel for each configuration, and in it a ridge for each weight, input at the top.
 
-    Of several seeds, the first that has a record. ValueError if no run has one.
+    Takes the first seed that has a record. ValueError if no run has one.
     """
     recorded = [(row, shares) for row in rows if (shares := _of_configuration(row))]
     if not recorded:
@@ -51,7 +51,7 @@ def draw_layers(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
 def draw_across(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
     """Draw one ridge for each configuration: the gradient of its first weight.
 
-    Of several seeds, the first that has a record. ValueError if no run has one.
+    Takes the first seed that has a record. ValueError if no run has one.
     """
     recorded = [(row, shares) for row in rows if (shares := _of_configuration(row))]
     if not recorded:

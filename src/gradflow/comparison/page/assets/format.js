@@ -22,7 +22,7 @@ function signed(value, digits) {
   return value > 0 && Number.isFinite(value) ? `+${fixed(value, digits)}` : fixed(value, digits);
 }
 
-// Decades of a profile: exactly 0 and what is no number have names of their own.
+// Format decades of a profile. Exactly 0 and non-finite values get words, not numbers.
 function decades(value) {
   if (value === null) return "not measured";
   if (value === -Infinity) return "exactly 0";

@@ -7,15 +7,14 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
-from small_run import SMALL, run
+from small_run import DYING, SMALL, run
 
 from gradflow.gradients.record import read_gradients
 
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 # Without batch statistics and random crops, two shares of a batch are one batch.
 EXACT = [*SMALL, "norm=none", "data.pad=0", "data.flip=false", "monitor.every_n_steps=1"]
-HELPERS = Path(__file__).parents[1] / "helpers"
-DYING = "tests/project/helpers/dying_run.py"
+HELPERS = Path(__file__).parent / "helpers"
 DDP = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 
 
@@ -80,7 +79,7 @@ def test_a_data_parallel_run_resumes_in_all_its_processes(tmp_path: Path) -> Non
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     words = [*EXACT, *DDP, "data.batch_size=8"]
     assert run(tmp_path, *words, f"hydra.run.dir={whole}").returncode == 0
-    killed = run(tmp_path, "step", "6", *words, f"hydra.run.dir={cut}", program=DYING)
+    killed = run(tmp_path, *DYING, "step", "6", *words, f"hydra.run.dir={cut}")
     assert killed.returncode == -9, killed.stderr
     resumed = run(tmp_path, *words, f"hydra.run.dir={cut}")
     assert resumed.returncode == 0, resumed.stderr

@@ -1,81 +1,55 @@
-"""A run killed with -9 and started again is, bit for bit, the run that nobody interrupted."""
+"""A run killed with -9 and started again is, bit for bit, the run that nobody interrupted.
+
+As in tests/gradflow, but with the template's own net, data, task and schedule.
+"""
 
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from small_run import SMALL, run
+from records import assert_identical, checkpoint, status_of
+from small_run import DYING, REPOSITORY, SMALL, run
 
 from gradflow.gradients.record import read_gradients
-from gradflow.runs.status import Status
+from gradflow.launch.compose import compose
+from project.train import train
+
+pytestmark = pytest.mark.slow
 
 # An epoch has 12 batches: checkpoints fall inside epochs and on their ends, and, with a window of
 # four steps, inside windows and on their ends. RReLU, augmentation and momentum hold state.
-RUN = [
-    *SMALL,
-    "steps=48",
-    "validate_every=6",
-    "activation=rrelu",
-    "scheduler=one_cycle",
-]
-DYING = "tests/project/helpers/dying_run.py"
+RUN = [*SMALL, "steps=48", "validate_every=6", "activation=rrelu", "scheduler=one_cycle"]
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("uninterrupted")
-    done = run(folder, "never", "0", *RUN, f"hydra.run.dir={folder}", program=DYING)
-    assert done.returncode == 0, done.stderr
+    train(compose(RUN, REPOSITORY / "conf"), folder)
     return folder
 
 
 @pytest.mark.parametrize(
-    ("when", "step", "checkpoint"),
+    ("when", "step", "saved"),
     [
         ("step", 22, 18),  # resumes within an epoch and within a window
         ("validation", 30, 24),  # resumes at the end of an epoch; the row of step 30 is written
     ],
 )
 def test_a_killed_run_continues_bit_for_bit(
-    tmp_path: Path, uninterrupted: Path, when: str, step: int, checkpoint: int
+    tmp_path: Path, uninterrupted: Path, when: str, step: int, saved: int
 ) -> None:
     folder = tmp_path / "run"
-    words = [*RUN, f"hydra.run.dir={folder}"]
-    killed = run(tmp_path, when, str(step), *words, program=DYING)
+    killed = run(tmp_path, *DYING, when, str(step), *RUN, f"hydra.run.dir={folder}")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert load(folder)["global_step"] == checkpoint
-    resumed = run(tmp_path, *words)
-    assert resumed.returncode == 0, resumed.stderr
+    assert checkpoint(folder)["global_step"] == saved
+    train(compose(RUN, REPOSITORY / "conf"), folder)
 
-    status = Status.read(folder)
-    assert status is not None
+    status = status_of(folder)
     assert (status.state, status.resumed, status.steps) == ("finished", 1, 48)
-    expected, actual = load(uninterrupted), load(folder)
-    for part in ("state_dict", "optimizer_states", "lr_schedulers"):
+    expected, actual = checkpoint(uninterrupted), checkpoint(folder)
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "classifier"):
         assert_identical(actual[part], expected[part])
     assert (folder / "metrics.csv").read_text() == (uninterrupted / "metrics.csv").read_text()
     assert read_gradients(folder).equals(read_gradients(uninterrupted))
-    best = "checkpoints/best.ckpt"
-    assert_identical(load(folder, best)["state_dict"], load(uninterrupted, best)["state_dict"])
-
-
-def load(folder: Path, name: str = "checkpoints/last.ckpt") -> dict[str, Any]:
-    checkpoint: dict[str, Any] = torch.load(folder / name, weights_only=True)
-    return checkpoint
-
-
-def assert_identical(actual: Any, expected: Any) -> None:
-    if isinstance(expected, torch.Tensor):
-        assert torch.equal(actual, expected)
-    elif isinstance(expected, dict):
-        assert actual.keys() == expected.keys()
-        for key, value in expected.items():
-            assert_identical(actual[key], value)
-    elif isinstance(expected, list):
-        assert len(actual) == len(expected)
-        for one, other in zip(actual, expected, strict=True):
-            assert_identical(one, other)
-    else:
-        assert actual == expected
+    best = [checkpoint(run, "best")["state_dict"] for run in (folder, uninterrupted)]
+    assert_identical(*best)

@@ -1,33 +1,35 @@
-"""scripts/train.py, in a process that kills itself with -9, as a power cut would.
+"""A training program in a process that kills itself with -9, as a power cut would.
 
-`python dying_run.py WHEN STEP [OVERRIDE ...]`, from the repository's root; WHEN is `step` (after
-that optimizer step), `validation` (while the validation after it runs) or `never`.
+`python dying.py PROGRAM TASK WHEN STEP [OVERRIDE ...]`: TASK is the import path of the program's
+LightningModule; WHEN is `step` (after that optimizer step), `validation` (while the validation
+after it runs) or `never`.
 """
 
 import os
 import runpy
 import signal
 import sys
+from importlib import import_module
 from typing import Any
 
-from project.tasks.classifier import Classifier
+program, task, when, step, *overrides = sys.argv[1:]
+METHODS = {"step": "on_train_batch_end", "validation": "validation_step"}
 
-when, step, *overrides = sys.argv[1:]
 
+def die_after(kind: type, method: str) -> None:
+    original = getattr(kind, method)
 
-def die_after(method: str) -> None:
-    original = getattr(Classifier, method)
-
-    def dying(self: Classifier, *args: Any, **more: Any) -> Any:
-        result = original(self, *args, **more)
+    def dying(self: Any, *args: Any) -> Any:
+        result = original(self, *args)
         if self.global_step == int(step):
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    setattr(Classifier, method, dying)
+    setattr(kind, method, dying)
 
 
 if when != "never":
-    die_after({"step": "on_train_batch_end", "validation": "validation_step"}[when])
-sys.argv = ["scripts/train.py", *overrides]
-runpy.run_path("scripts/train.py", run_name="__main__")
+    module, _, name = task.rpartition(".")
+    die_after(getattr(import_module(module), name), METHODS[when])
+sys.argv = [program, *overrides]
+runpy.run_path(program, run_name="__main__")

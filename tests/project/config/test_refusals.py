@@ -57,6 +57,10 @@ REFUSED = [
     ("trainer.devices=true", ["trainer.devices=True", "integer", "'auto'"]),
     ("threads=0", ["threads=0", "greater than or equal to 1"]),
     ("threads=1000000", ["threads=1000000", "less than or equal to 1024"]),
+    (
+        "precision=16-mixed trainer=cpu",
+        ["precision=16-mixed", "not on a CPU"],
+    ),
     ("precision=8", ["precision=8", "'32-true', 'bf16-mixed', '16-mixed' or '64-true'"]),
     ("accumulate=0", ["accumulate=0", "greater than or equal to 1"]),
     ("monitor.every_n_steps=0", ["monitor.every_n_steps=0", "at least 1"]),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from processes import command, with_program
 from wandb_server import KEY, REPOSITORY
 
 # A run of seconds: a small net on few synthetic images.
@@ -37,11 +38,9 @@ def environment(url: str, home: Path, key: str | None = KEY) -> dict[str, str]:
     return values | ({"WANDB_API_KEY": key} if key is not None else {})
 
 
-def train(
-    environment: dict[str, str], *words: str | Path, program: str = "scripts/train.py"
-) -> subprocess.CompletedProcess[str]:
-    """Run a training to its end through the command line, in the repository."""
-    return _run(environment, [sys.executable, program, *map(str, words)])
+def train(environment: dict[str, str], *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run scripts/train.py, or the program that `words` begin with, in the repository."""
+    return _run(environment, command(*with_program(words, "scripts/train.py")))
 
 
 def wandb(environment: dict[str, str], *words: str | Path) -> subprocess.CompletedProcess[str]:

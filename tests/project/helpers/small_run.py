@@ -1,11 +1,13 @@
 """A run of seconds: a small net on few synthetic images, and the real command line."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
+import processes
+
 REPOSITORY = Path(__file__).parents[3]
+# Instead of a program: scripts/train.py, killed with -9. WHEN and STEP follow.
+DYING = [processes.DYING, "scripts/train.py", "project.tasks.Classifier"]
 SMALL = [
     "data=synthetic",
     "data.train_images=300",
@@ -24,26 +26,7 @@ SMALL = [
 ]
 
 
-def command(program: str, *words: str | Path) -> list[str]:
-    """Return the command line of `program` (under the repository) with `words`."""
-    return [sys.executable, program, *map(str, words)]
-
-
-def environment(tmp_path: Path) -> dict[str, str]:
-    """W&B keeps to `tmp_path`, each process to one thread, and modules in tmp_path are found."""
-    folders = {f"WANDB_{kind}_DIR": str(tmp_path / "wandb") for kind in ("DATA", "CACHE", "CONFIG")}
-    return os.environ | folders | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}
-
-
-def run(
-    tmp_path: Path, *words: str | Path, program: str = "scripts/train.py"
-) -> subprocess.CompletedProcess[str]:
-    """Run the command line to its end, in the repository."""
-    return subprocess.run(
-        command(program, *words),
-        cwd=REPOSITORY,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+def run(tmp_path: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run scripts/train.py, or the program that `words` begin with, in the repository."""
+    words = processes.with_program(words, "scripts/train.py")
+    return processes.run(tmp_path, *words, cwd=REPOSITORY)

@@ -7,13 +7,12 @@ import pytest
 from client import TINY, environment, train, wandb
 from equality import assert_server_holds
 from gate import Gate
+from small_run import DYING
 from wandb_server import WandbServer
 
 from gradflow.runs.status import Status
 
 pytestmark = pytest.mark.server
-
-DYING = "tests/project/helpers/dying_run.py"
 
 
 @pytest.mark.parametrize("logger", ["wandb", "offline"])
@@ -22,7 +21,7 @@ def test_a_killed_and_continued_run_has_every_step_once(
 ) -> None:
     user, folder = environment(gate.url, tmp_path), tmp_path / "run"
     words = [*TINY, f"logger={logger}", "logger.project=resumed", f"hydra.run.dir={folder}"]
-    killed = train(user, "step", "14", *words, program=DYING)  # the checkpoint is of step 8
+    killed = train(user, *DYING, "step", "14", *words)  # the checkpoint is of step 8
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     before = Status.read(folder)
     assert before is not None

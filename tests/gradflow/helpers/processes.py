@@ -1,0 +1,42 @@
+"""A program with a command line, run as a user runs it: in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+SMALL_TRAIN = Path(__file__).with_name("small_train.py")
+DYING = Path(__file__).with_name("dying.py")
+
+
+def command(*words: str | Path) -> list[str]:
+    """Return the command line of a Python program, the first of `words`."""
+    return [sys.executable, *map(str, words)]
+
+
+def with_program(words: Sequence[str | Path], default: str | Path) -> Sequence[str | Path]:
+    """Put `default` before the words, if they do not begin with a program."""
+    return words if words and str(words[0]).endswith(".py") else [default, *words]
+
+
+def environment(tmp_path: Path) -> dict[str, str]:
+    """W&B keeps to `tmp_path`, each process to one thread, and modules in tmp_path are found."""
+    folders = {f"WANDB_{kind}_DIR": str(tmp_path / "wandb") for kind in ("DATA", "CACHE", "CONFIG")}
+    return os.environ | folders | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}
+
+
+def run(
+    tmp_path: Path, *words: str | Path, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the small project with `words` to its end, or the program that they begin with."""
+    return subprocess.run(
+        command(*with_program(words, SMALL_TRAIN)),
+        cwd=cwd or tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )

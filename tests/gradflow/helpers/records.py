@@ -1,0 +1,77 @@
+"""Reading what a run left behind, and stopping one in the middle."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule
+
+from gradflow.runs.status import Status
+
+
+def checkpoint(folder: Path, name: str = "last") -> dict[str, Any]:
+    """Return a checkpoint of a run."""
+    path = folder / f"checkpoints/{name}.ckpt"
+    loaded: dict[str, Any] = torch.load(path, weights_only=True)
+    return loaded
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two runs ended with the same weights, bit for bit."""
+    a, b = checkpoint(one)["state_dict"], checkpoint(other)["state_dict"]
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of metrics.csv, as they are written."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def status_of(folder: Path) -> Status:
+    """Return the status of a run that has one."""
+    status = Status.read(folder)
+    assert status is not None
+    return status
+
+
+def assert_identical(actual: Any, expected: Any) -> None:
+    """Compare nested containers of tensors and numbers, bit for bit."""
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(actual, expected)
+    elif isinstance(expected, dict):
+        assert actual.keys() == expected.keys()
+        for key, value in expected.items():
+            assert_identical(actual[key], value)
+    elif isinstance(expected, list):
+        assert len(actual) == len(expected)
+        for one, other in zip(actual, expected, strict=True):
+            assert_identical(one, other)
+    else:
+        assert actual == expected
+
+
+@contextmanager
+def crash(task: type[LightningModule], where: str, step: int, batch: int = 0) -> Iterator[None]:
+    """Expect the block to be ended by the task's method `where`, in batch `batch` of `step`.
+
+    The trainer of the test split counts no steps: `test_step` ends it at once.
+    """
+    original = getattr(task, where)
+
+    def crashing(self: LightningModule, *args: Any) -> Any:
+        of_step = self.trainer.fit_loop.total_batch_idx % self.trainer.accumulate_grad_batches
+        if where == "test_step" or (self.global_step, of_step) == (step, batch):
+            raise ArithmeticError("crash")
+        return original(self, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task, where, crashing)
+        with pytest.raises(ArithmeticError):
+            yield

@@ -1,0 +1,21 @@
+"""The small project's command line, as scripts/train.py is the template's."""
+
+import hydra
+from omegaconf import DictConfig
+
+from gradflow.launch import cli
+from gradflow.launch.job import run_job
+from gradflow.launch.plugins import register
+
+
+def job(config: DictConfig) -> None:
+    cli.run(lambda: run_job(config))
+
+
+def main() -> None:
+    register()
+    hydra.main(version_base="1.3", config_path="small_conf", config_name="train")(job)()
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -8,7 +8,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2
 	{ echo "error: $(PYTHON) is missing or older than Python 3.11; name another: make setup PYTHON=python3.12" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-browser test-server lint format types lock bare clean distclean
+.PHONY: help setup demo test test-all coverage test-browser test-server lint format types lock bare clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,8 +23,12 @@ demo: setup ## seven runs on real CIFAR-10, and the page that compares them: six
 test: setup ## the fast suite on every core
 	@$(BIN)/python -m pytest -n auto
 
-test-all: setup ## every test but those that need an accelerator, with coverage (Debian: apt install chromium)
-	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "not gpu and not download" --cov --cov-report=term
+ALL := -n auto --dist loadgroup -m "not gpu and not download"
+test-all: setup ## every test but those that need an accelerator (Debian: apt install chromium)
+	@$(BIN)/python -m pytest $(ALL)
+
+coverage: setup ## test-all once more, with the lines that no test reaches; half as long again
+	@$(BIN)/python -m pytest $(ALL) --cov --cov-report=term
 
 test-browser: setup ## the comparison page in a real Chromium (Debian: apt install chromium)
 	@$(BIN)/python -m pytest -m browser

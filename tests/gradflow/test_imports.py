@@ -54,6 +54,7 @@ def test_there_are_no_other_rooms() -> None:
     assert rooms == ALLOWED.keys()
 
 
+@pytest.mark.slow
 def test_gradients_need_no_hydra_and_no_wandb_to_be_imported() -> None:
     """What Lightning itself brings along is not counted."""
     program = """

@@ -20,7 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from gradflow.launch.compose import compose
 from project.config import Config
 
-pytestmark = pytest.mark.slow
+# On one worker, so that the pairs are composed once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("composition")]
 
 Composer = Callable[..., DictConfig]
 Pairs = dict[tuple[str, str], DictConfig]

@@ -11,6 +11,7 @@ from gradflow.runs.config import Study
 from project.train import train
 
 
+@pytest.mark.slow
 def test_runs_of_one_process_are_several_runs_in_weights_and_biases(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,6 @@ def test_a_loss_that_is_not_finite_in_one_process_ends_the_run_in_all(tmp_path: 
     assert status(folder)["diverged_at"] == 4
 
 
-@pytest.mark.slow
 def test_a_data_parallel_run_resumes_in_all_its_processes(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     words = [*EXACT, *DDP, "data.batch_size=8"]

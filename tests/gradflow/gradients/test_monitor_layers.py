@@ -93,6 +93,7 @@ def test_a_step_that_fp16_skips_is_counted_and_changes_nothing(tmp_path: Path) -
     assert math.isfinite(monitor.flows[0].loss)
 
 
+@pytest.mark.slow
 def test_a_thousand_layers_are_measured(tmp_path: Path) -> None:
     """Step 1 of depth 1202; 600 blocks, and not a second's work."""
     net = convnet(depth=1202, width=1, stem_stride=2, norm=nn.Identity)

@@ -15,11 +15,12 @@ from gradflow.gradients.record import read_gradients
 RUN = ["steps=30", "batches=6", "validate_every=4", "activation=rrelu"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("when", "step", "saved"),
     [
         ("step", 15, 12),  # resumes at the end of an epoch
-        pytest.param("validation", 20, 16, marks=pytest.mark.slow),  # resumes within an epoch
+        ("validation", 20, 16),  # resumes within an epoch
     ],
 )
 def test_a_killed_run_continues_bit_for_bit(

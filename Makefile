@@ -21,7 +21,7 @@ demo: setup ## seven runs on real CIFAR-10, and the page that compares them: six
 		$(BIN)/python -m webbrowser -t "file://$$PWD/multirun/demo/compare.html" >/dev/null; fi
 
 test: setup ## the fast suite on every core
-	@$(BIN)/python -m pytest -n auto
+	@$(BIN)/python -m pytest -n auto --dist loadgroup
 
 ALL := -n auto --dist loadgroup -m "not gpu and not download"
 test-all: setup ## every test but those that need an accelerator (Debian: apt install chromium)

@@ -163,12 +163,13 @@ def test_a_fork_takes_a_newer_library_and_its_own_tests_and_the_librarys_pass(
     assert trained.returncode == 0, trained.stderr
     status = (tmp_path / "run/status.json").read_text()
     assert '"gradflow": "9.9.9"' in status
-    # Its own tests, and those of the library that need no minutes.
-    tests = python(
-        fork, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/my_vision/config",
-        "tests/my_vision/models", "tests/my_vision/test_imports.py", "tests/gradflow/launch",
-        "tests/gradflow/test_added.py", "tests/gradflow/test_imports.py", "tests/gradflow/runs",
-    )  # fmt: skip
+    # All of a bare fork's own tests; of the whole fork, those that see its new files. With both,
+    # some of the library's.
+    library = ["test_added.py", "test_imports.py", "runs", "launch", "training"]
+    own = ["."] if bare else ["config/test_every_file.py", "models/test_model_configs.py"]
+    chosen = [f"tests/gradflow/{name}" for name in library]
+    chosen += [f"tests/my_vision/{name}" for name in own]
+    tests = python(fork, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen)
     assert tests.returncode == 0, tests.stdout[-3000:]
 
 

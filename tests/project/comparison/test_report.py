@@ -29,6 +29,9 @@ from gradflow.runs.config import Study
 from gradflow.runs.status import Status
 from project.train import train
 
+# On one worker, so that its runs are trained once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("report")]
+
 REPOSITORY = Path(__file__).parents[3]
 NAME = "depth=8,both"  # the library's own filter language would make a == of its =
 TINY = [
@@ -346,7 +349,6 @@ def report(*words: str | Path, **environment: str) -> subprocess.CompletedProces
     )
 
 
-@pytest.mark.slow
 def test_the_definition_is_written_without_an_account_or_a_network(
     study: Path, tmp_path: Path
 ) -> None:
@@ -359,14 +361,12 @@ def test_the_definition_is_written_without_an_account_or_a_network(
         assert json.loads(text)["displayName"] == f"Study {NAME}"
 
 
-@pytest.mark.slow
 def test_without_a_key_one_line_says_how_to_get_one(study: Path, tmp_path: Path) -> None:
     done = report(study, HOME=str(tmp_path), WANDB_BASE_URL="http://127.0.0.1:9")
     assert done.returncode == 2
     assert done.stderr == "error: http://127.0.0.1:9: no API key; `wandb login` asks for one\n"
 
 
-@pytest.mark.slow
 def test_without_a_server_one_line_says_what_can_be_had(study: Path, tmp_path: Path) -> None:
     server = "http://127.0.0.1:9"
     key = "local" + "0" * 40
@@ -378,7 +378,6 @@ def test_without_a_server_one_line_says_what_can_be_had(study: Path, tmp_path: P
     assert line.endswith("; --definition FILE needs no server")
 
 
-@pytest.mark.slow
 def test_without_the_extra_one_line_says_how_to_install_it(study: Path, tmp_path: Path) -> None:
     (tmp_path / "wandb_workspaces.py").write_text("raise ModuleNotFoundError(name=__name__)")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])

@@ -64,6 +64,7 @@ def test_a_group_of_accumulated_batches_is_whole_wherever_an_epoch_ends(tmp_path
         assert [int(row["step"]) for row in logged] == [3, 6]  # counted from 0
 
 
+@pytest.mark.slow
 def test_a_run_cut_off_inside_a_group_resumes_to_the_same_weights(tmp_path: Path) -> None:
     words = ["accumulate=2", "data.batch_size=40", "validate_every=3"]
     fit(tmp_path / "whole", *words)

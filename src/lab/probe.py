@@ -67,7 +67,7 @@ def first_batch(config: Config) -> tuple[Tensor, Tensor]:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     data = build_data(config)
-    build_net(config, data.num_classes)  # a net that cannot be built is refused before a download
+    build_net(config, data)  # a net that cannot be built is refused before a download
     images, labels = next(iter(data.train_dataloader()))
     return images, labels
 
@@ -75,7 +75,7 @@ def first_batch(config: Config) -> tuple[Tensor, Tensor]:
 def new_net(config: Config) -> nn.Module:
     """Return the net as it is before the first step."""
     L.seed_everything(config.seed, verbose=False)
-    return build_net(config, build_data(config).num_classes)
+    return build_net(config, build_data(config))
 
 
 def measure(net: nn.Module, images: Tensor, labels: Tensor) -> Flow:

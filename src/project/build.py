@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,38 +12,43 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from gradflow.errors import ConfigError
-from gradflow.launch.instantiate import instantiate
+from gradflow.launch.instantiate import accepts, instantiate
+from gradflow.runs.config import Node
 from gradflow.runs.metrics_file import MetricsFile
 from gradflow.training.callbacks import standard_callbacks
 from gradflow.training.checkpoints import AtomicCheckpointIO
 from gradflow.training.distributed import strategy
 from project.config import Config
-from project.data import ImageData
 
 
-def build(config: Config) -> tuple[L.LightningModule, ImageData]:
+def build(config: Config) -> tuple[L.LightningModule, L.LightningDataModule]:
     """Build the task, with its net, and the data of a run."""
     data = build_data(config)
     return build_task(config, data), data
 
 
-def build_data(config: Config) -> ImageData:
-    """Build the data set's description; nothing is read yet."""
-    data = instantiate(
-        config.data, key="data", seed=config.seed, channels_last=config.channels_last
-    )
-    if not isinstance(data, ImageData):
-        raise ConfigError(f"data._target_={config.data['_target_']}: must be an ImageData")
+def build_data(config: Config) -> Any:
+    """Build the LightningDataModule; nothing is read yet."""
+    offered = {"seed": config.seed, "channels_last": config.channels_last}
+    data = instantiate(config.data, key="data", offered=offered)
+    _must_be(data, L.LightningDataModule, config.data, "data")
     return data
 
 
-def build_net(config: Config, num_classes: int) -> nn.Module:
-    """Build and initialize the net on the CPU, from torch's global random state."""
+def build_net(config: Config, data: Any) -> nn.Module:
+    """Build and initialize the net on the CPU, from torch's global random state.
+
+    `data` says, as attributes, what it knows: `num_classes` and `in_channels`.
+    """
     activation = instantiate(config.activation, key="activation", partial=True)
-    norm = instantiate(config.norm, key="norm", partial=True)
-    net: nn.Module = instantiate(
-        config.model, key="model", activation=activation, norm=norm, num_classes=num_classes
-    )
+    offered = {
+        "activation": activation,
+        "norm": instantiate(config.norm, key="norm", partial=True),
+        **_known(data),
+    }
+    _refuse_without_effect(config, "model", ("activation", "norm"))
+    net: nn.Module = instantiate(config.model, key="model", offered=offered)
+    _must_be(net, nn.Module, config.model, "model")
     initialize = instantiate(config.init, key="init", partial=True)
     try:
         initialize(net, activation)
@@ -53,20 +59,21 @@ def build_net(config: Config, num_classes: int) -> nn.Module:
     return net
 
 
-def build_task(config: Config, data: ImageData) -> Any:
-    """Build the module that Lightning trains, and try its optimizer and schedule once."""
-    net = build_net(config, data.num_classes)
+def build_task(config: Config, data: Any) -> Any:
+    """Build the LightningModule, and try its optimizer and schedule once."""
+    net = build_net(config, data)
     lr = config.lr * config.lr_scale
-    task = instantiate(
-        config.task,
-        key="task",
-        net=torch.compile(net) if config.compile else net,
-        optimizer=instantiate(config.optimizer, key="optimizer", partial=True, lr=lr),
-        scheduler=instantiate(config.scheduler, key="scheduler", partial=True),
-        clip=instantiate(config.clip, key="clip"),
-        num_classes=data.num_classes,
-        log_every=min(config.log_every, config.steps),
-    )
+    offered = {
+        "net": torch.compile(net) if config.compile else net,
+        "optimizer": instantiate(config.optimizer, key="optimizer", partial=True, lr=lr),
+        "scheduler": instantiate(config.scheduler, key="scheduler", partial=True),
+        "clip": instantiate(config.clip, key="clip"),
+        "log_every": min(config.log_every, config.steps),
+        **_known(data),
+    }
+    _refuse_without_effect(config, "task", ("optimizer", "scheduler", "clip"))
+    task = instantiate(config.task, key="task", offered=offered)
+    _must_be(task, L.LightningModule, config.task, "task")
     try:
         task.configure_optimizers()
     except (TypeError, ValueError) as error:
@@ -75,8 +82,40 @@ def build_task(config: Config, data: ImageData) -> Any:
     return task
 
 
-def build_trainer(config: Config, folder: Path, name: str, *, validates: bool) -> L.Trainer:
-    """Build Lightning's trainer, whose files all lie in `folder`."""
+def has_validation(data: L.LightningDataModule) -> bool:
+    """Whether there is a validation split: `has_validation`, if the data says it."""
+    own = type(data).val_dataloader is not L.LightningDataModule.val_dataloader
+    return bool(getattr(data, "has_validation", own))
+
+
+def _known(data: Any) -> dict[str, Any]:
+    """Return what the data says of itself; None for what it does not say."""
+    return {name: getattr(data, name, None) for name in ("num_classes", "in_channels")}
+
+
+def _must_be(built: object, kind: type, node: Node, key: str) -> None:
+    if not isinstance(built, kind):
+        raise ConfigError(f"{key}._target_={node['_target_']}: must be a {kind.__name__}")
+
+
+def _refuse_without_effect(config: Config, key: str, axes: Iterable[str]) -> None:
+    """Raise ConfigError for an axis that was chosen and that the target does not take."""
+    node: Node = getattr(config, key)
+    for axis in axes:
+        if config.chose(axis) and not accepts(node, key, axis):
+            raise ConfigError(
+                f"{axis}={config.axes[axis]}: has no effect with {key}={config.axes[key]}, "
+                f"since {node['_target_']} does not take {axis}"
+            )
+
+
+def build_trainer(
+    config: Config, folder: Path, name: str, *, validates: bool, optimizers: int = 1
+) -> L.Trainer:
+    """Build Lightning's trainer, whose files all lie in `folder`.
+
+    `optimizers` is how many the task moves in a step.
+    """
     for key, node in config.callbacks.items():
         monitored = str(node.get("monitor"))
         if monitored.startswith("validation/") and not validates:
@@ -90,7 +129,9 @@ def build_trainer(config: Config, folder: Path, name: str, *, validates: bool) -
             raise ConfigError(f"callbacks.{key}._target_={node['_target_']}: must be a Callback")
     if config.monitor:
         callbacks.append(instantiate(config.monitor, key="monitor"))
-    callbacks += standard_callbacks(config, folder, name, validates=validates)
+    callbacks += standard_callbacks(
+        config, folder, name, validates=validates, look_every=min(config.log_every, config.steps)
+    )
     metrics = MetricsFile(folder)  # a damaged one is named here, not as the trainer's fault
     try:
         trainer = L.Trainer(
@@ -99,7 +140,7 @@ def build_trainer(config: Config, folder: Path, name: str, *, validates: bool) -
             num_nodes=config.trainer.num_nodes,
             strategy=strategy(config.trainer.strategy, folder),
             precision=config.precision,
-            max_steps=config.steps,
+            max_steps=config.steps * optimizers,  # Lightning adds them up
             max_epochs=-1,
             accumulate_grad_batches=config.accumulate,
             val_check_interval=min(config.validate_every, config.steps) * config.accumulate,

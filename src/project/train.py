@@ -10,8 +10,10 @@ from pathlib import Path
 
 from gradflow.training.project import Project
 from gradflow.training.run import open_run
-from project.build import build, build_trainer
+from gradflow.training.steps import optimizer_count
+from project.build import build, build_trainer, has_validation
 from project.config import Config
+from project.data import ImageData
 
 
 def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, float]:
@@ -31,9 +33,12 @@ def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, fl
         if run.is_finished:
             return run.metrics
         task, data = build(config)
-        validates = data.validation > 0
-        trainer = build_trainer(config, run.folder, name, validates=validates)
-        data.require_steps(trainer.world_size, config.accumulate)
+        validates = has_validation(data)
+        trainer = build_trainer(
+            config, run.folder, name, validates=validates, optimizers=optimizer_count(task)
+        )
+        if isinstance(data, ImageData):
+            data.require_steps(trainer.world_size, config.accumulate)
         run.start(trainer)
         trainer.fit(task, datamodule=data, ckpt_path=run.checkpoint, weights_only=True)
         return run.finish(trainer, task, data, validation=validates, test=config.test)

@@ -5,11 +5,13 @@ Hydra does the composing; the project says what type a configuration is of.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -40,7 +42,7 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path = "conf") -> A
     with open_dict(composed):
         words = composed.pop("hydra")
     # A multirun alone has a study, whose name may be a clock's reading.
-    config = from_hydra(composed, project_of(composed).config, words.runtime.choices)
+    config = from_hydra(composed, project_of(composed).config, words)
     return config.model_copy(update={"study": None})
 
 
@@ -49,10 +51,11 @@ def project_of(composed: DictConfig) -> Project:
     return load_project(str(OmegaConf.select(composed, "project")))
 
 
-def from_hydra(composed: DictConfig, kind: type[RunConfig], choices: Any = None) -> Any:
-    """Check a composed config as one of `kind`; `choices` are Hydra's own, of the running job's."""
-    if choices is None:
-        choices = HydraConfig.get().runtime.choices
+def from_hydra(composed: DictConfig, kind: type[RunConfig], hydra_node: Any = None) -> Any:
+    """Check a composed config as one of `kind`; `hydra_node` is by default the running job's."""
+    if hydra_node is None:
+        hydra_node = HydraConfig.get()
+    choices = hydra_node.runtime.choices
     try:
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -61,7 +64,38 @@ def from_hydra(composed: DictConfig, kind: type[RunConfig], choices: Any = None)
     if "axes" in values:
         raise ConfigError("axes: is written by composition and cannot be set; choose each axis")
     axes = {axis: _choice(axis, values, choices, axis in kind.SEVERAL) for axis in kind.AXES}
-    return kind.check(values | {"axes": axes})
+    config = kind.check(values | {"axes": axes})
+    config._chosen = _chosen_groups(hydra_node)
+    return config
+
+
+def _chosen_groups(hydra_node: Any) -> frozenset[str]:
+    """Return the groups whose choice an override or another choice's file has selected."""
+    overrides = [str(word) for word in hydra_node.overrides.task]
+    chosen = {word.split("=")[0].lstrip("+~").split("@")[0] for word in overrides}
+    folders = [
+        Path(source.path) for source in hydra_node.runtime.config_sources if source.schema == "file"
+    ]
+    # Hydra's own list of choices lacks a list such as remedy=[relu,batch_norm].
+    choices = [
+        *hydra_node.runtime.choices.items(),
+        *(w.split("=", 1) for w in overrides if "=" in w),
+    ]
+    pairs = [
+        (group, name)
+        for group, choice in choices
+        for name in str(choice).strip("[]").replace(" ", "").split(",")
+    ]
+    for folder, (group, name) in itertools.product(folders, pairs):
+        file = folder / group / f"{name}.yaml"
+        if not group.startswith("hydra/") and file.is_file():
+            defaults = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("defaults", [])
+            for entry in defaults:
+                if isinstance(entry, dict):
+                    (word,) = entry
+                    if word.startswith("override "):
+                        chosen.add(word.removeprefix("override ").lstrip("/"))
+    return frozenset(chosen)
 
 
 def _choice(axis: str, values: Mapping[Any, Any], choices: Mapping[str, Any], several: bool) -> str:

@@ -20,20 +20,35 @@ from hydra.errors import InstantiationException
 from gradflow.errors import ConfigError
 from gradflow.launch.one_line import one_line
 
+_MAPPED = "_given_"  # in a node: the target's own names for what the run offers
+
 
 def instantiate(
-    node: Mapping[str, Any], *args: Any, key: str, partial: bool = False, **more: Any
+    node: Mapping[str, Any],
+    *args: Any,
+    key: str,
+    partial: bool = False,
+    offered: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> Any:
     """Call what `node["_target_"]` names with the node's other keys, `args` and `more`.
 
     `key` is where the node stands in the config, for messages. With `partial`, a factory that
     still awaits arguments is returned.
 
+    `offered` is handed over by name, as far as the target takes it: a parameter of the same name,
+    or one that the node maps, as in `_given_: {in_chans: in_channels}`. None means unknown. A value
+    in the node wins over an offered one.
+
     Raises:
-        ConfigError: if the target does not exist, does not take a key, or refuses a value.
+        ConfigError: if the target does not exist, does not take a key, refuses a value, or needs
+            something offered that is unknown.
     """
     if "_target_" not in node:
         raise ConfigError(f"{key}={dict(node)}: has no _target_, which names what to build")
+    if offered is not None:
+        more |= _taken(node, key, offered)
+        node = {name: value for name, value in node.items() if name != _MAPPED}
     _check_keys(node, key, more)
     try:
         # What is handed over is an object already: Hydra would make dicts of dataclasses.
@@ -43,15 +58,54 @@ def instantiate(
         return factory if partial else factory()
     except InstantiationException as error:
         cause = error.__cause__
-        if isinstance(cause, ValueError | TypeError):
+        if isinstance(cause, ValueError | TypeError | RuntimeError):
             raise _refused(node, key, cause) from error
         if cause is not None and not isinstance(cause, ImportError | AttributeError):
             raise cause from error
         raise ConfigError(f"{key}._target_={node['_target_']}: {one_line(error)}") from error
     except ConfigError:
         raise
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise _refused(node, key, error) from error
+
+
+def accepts(node: Mapping[str, Any], key: str, name: str) -> bool:
+    """Whether the node's target takes `name` when it is offered. ConfigError as in instantiate."""
+    return name in (node.get(_MAPPED) or {}).values() or name in _parameters(node, key)
+
+
+def _taken(node: Mapping[str, Any], key: str, offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what to hand over, by the target's own names."""
+    parameters = _parameters(node, key)
+    mapped: Mapping[str, str] = node.get(_MAPPED) or {}
+    for name in mapped.values():
+        if name not in offered:
+            raise ConfigError(f"{key}.{_MAPPED}={dict(mapped)}: offered are {', '.join(offered)}")
+    names = {name: name for name in offered if name in parameters} | dict(mapped)
+    taken = {}
+    for own, name in names.items():
+        if own in node:
+            continue
+        if offered[name] is not None:
+            taken[own] = offered[name]
+        elif own in mapped or parameters[own].default is inspect.Parameter.empty:
+            raise ConfigError(
+                f"{key}._target_={node['_target_']}: needs {name}, which is not known; "
+                f"set {key}.{own}"
+            )
+    return taken
+
+
+def _parameters(node: Mapping[str, Any], key: str) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of the node's target; none for a builtin that does not name them."""
+    try:
+        target = hydra.utils.get_object(str(node["_target_"]))
+    except Exception as error:
+        raise ConfigError(f"{key}._target_={node['_target_']}: cannot be imported") from error
+    try:
+        return inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return {}
 
 
 def _refused(node: Mapping[str, Any], key: str, error: Exception) -> ConfigError:
@@ -62,13 +116,8 @@ def _refused(node: Mapping[str, Any], key: str, error: Exception) -> ConfigError
 
 def _check_keys(node: Mapping[str, Any], key: str, given: Mapping[str, Any]) -> None:
     """Refuse keys that the target does not take, values of a wrong type, and infinite ones."""
-    try:
-        target = hydra.utils.get_object(str(node["_target_"]))
-    except Exception as error:
-        raise ConfigError(f"{key}._target_={node['_target_']}: cannot be imported") from error
-    try:
-        parameters = inspect.signature(target).parameters
-    except (TypeError, ValueError):  # some builtins have no signature; the call itself will tell
+    parameters = _parameters(node, key)
+    if not parameters:  # without a signature, the call itself will tell
         return
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return

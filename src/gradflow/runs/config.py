@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from gradflow.errors import ConfigError
 from gradflow.gradients.whole import write_text
@@ -103,11 +103,18 @@ class RunConfig(Closed):
     logger: Logger
     comparison: Comparison
 
+    # Axes that an override, a pathology or a remedy has chosen, rather than the defaults list.
+    _chosen: frozenset[str] = PrivateAttr(frozenset())
+
     pathology: dict[str, str] = {}
     remedy: dict[str, str] = {}
     case: str | None = None
     study: Study | None
     axes: dict[str, str]
+
+    def chose(self, axis: str) -> bool:
+        """Whether an axis was chosen, by hand or through another choice; unknown once saved."""
+        return axis in self._chosen
 
     def save(self, path: Path) -> None:
         """Write the configuration, every value resolved, as YAML."""

@@ -8,6 +8,7 @@ from lightning.pytorch import Callback
 
 from gradflow.runs.config import RunConfig
 from gradflow.training.checkpoints import checkpoint_callbacks
+from gradflow.training.divergence import StopWhereDiverged
 from gradflow.training.progress import Progress
 from gradflow.training.seeding import SeedBatches
 from gradflow.training.steps import WholeGroups
@@ -15,13 +16,18 @@ from gradflow.training.weights import ValidatedWeights
 
 
 def standard_callbacks(
-    config: RunConfig, folder: Path, name: str, *, validates: bool
+    config: RunConfig, folder: Path, name: str, *, validates: bool, look_every: int
 ) -> list[Callback]:
-    """Seeds, whole groups, checkpoints in `folder` and a progress bar called `name`."""
+    """Seeds, whole groups, an end to diverged runs, checkpoints in `folder`, and progress.
+
+    `name` is what the progress line calls the run. Every `look_every` steps the training loss is
+    looked at.
+    """
     headline = config.comparison.headline
     return [
         SeedBatches(config.seed),
         WholeGroups(),
+        StopWhereDiverged(look_every),
         ValidatedWeights(),
         *checkpoint_callbacks(
             folder,

@@ -16,6 +16,7 @@ from rich.text import Text
 from gradflow.gradients.monitor import GradientMonitor
 from gradflow.gradients.strip import strip
 from gradflow.runs.config import Headline
+from gradflow.training.steps import steps_done
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Progress(Callback):
         self._task = self._bar.add_task(
             self._title,
             total=self._steps,
-            completed=trainer.global_step,
+            completed=steps_done(trainer),
             epoch=1,
             figures="",
             gradients="",
@@ -83,13 +84,13 @@ class Progress(Callback):
         if self._bar is None:
             self._said = time.monotonic()
             if trainer.is_global_zero:
-                where = f"step {trainer.global_step}/{self._steps}"
+                where = f"step {steps_done(trainer)}/{self._steps}"
                 said = (self._title, where, figures, gradients)
                 log.info("  ".join(part for part in said if part))
             return
         self._bar.update(
             self._task,
-            completed=trainer.global_step,
+            completed=steps_done(trainer),
             epoch=trainer.current_epoch + 1,
             figures=figures,
         )

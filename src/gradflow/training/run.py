@@ -39,8 +39,10 @@ from gradflow.runs.settings import numbers
 from gradflow.runs.status import Status, now
 from gradflow.training.checkpoints import read_checkpoint
 from gradflow.training.distributed import is_first_process, leave_process_group
+from gradflow.training.divergence import diverged_at
 from gradflow.training.evaluate import figures
 from gradflow.training.process import keep_freed_memory, quieten, restored_process
+from gradflow.training.steps import steps_done, steps_saved
 from gradflow.training.weights import ValidatedWeights
 
 log = logging.getLogger(__name__)
@@ -130,7 +132,7 @@ class Run:
             self._wandb = wandb_run.start_run(mode, self.config, self.folder, self.name, status)
             trainer.loggers = [*loggers, WandbLogger(experiment=self._wandb)]
         # Rows that are about to be repeated are dropped: all, where nothing can be resumed.
-        step = read_checkpoint(self.checkpoint)["global_step"] if self.checkpoint else 0
+        step = steps_saved(read_checkpoint(self.checkpoint)) if self.checkpoint else 0
         for logger in loggers:
             if isinstance(logger, MetricsFile):
                 logger.drop_from(step)
@@ -156,7 +158,7 @@ class Run:
             isinstance(callback, ValidatedWeights) and callback.are_those_of(task)
             for callback in trainer.callbacks  # type: ignore[attr-defined]
         )
-        loggers, step, epoch = trainer.loggers, trainer.global_step, trainer.current_epoch
+        loggers, step, epoch = trainer.loggers, steps_done(trainer), trainer.current_epoch
         leave_process_group()
         if self._status is None:
             return {}
@@ -164,7 +166,7 @@ class Run:
         for logger in loggers if found else ():
             logger.log_metrics(found | {"epoch": epoch}, step=step)
         self._status.steps = step
-        self._status.diverged_at = getattr(task, "diverged_at", None)
+        self._status.diverged_at = diverged_at(trainer)
         self._status.metrics = last_values(self.folder)
         self._status.state = "finished"
         return self._status.metrics
@@ -173,7 +175,7 @@ class Run:
         """Note why the block was left. Raise what the process is to end with, if it was stopped."""
         if self._status is None or self._trainer is None:
             return
-        self._status.steps = self._trainer.global_step  # how far it came
+        self._status.steps = steps_done(self._trainer)  # how far it came
         with suppress(ConfigError, OSError):
             self._status.metrics = last_values(self.folder)
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)

@@ -7,11 +7,34 @@ whatever is due "every N steps" comes early.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from gradflow.errors import ConfigError
+
+
+def optimizer_count(task: LightningModule) -> int:
+    """Return how many optimizers a step of `task` moves: Lightning's `global_step` adds them up."""
+    if task.automatic_optimization:
+        return 1
+    built: Any = task.configure_optimizers()
+    optimizers = built[0] if isinstance(built, tuple) and isinstance(built[0], list) else built
+    return len(optimizers) if isinstance(optimizers, list | tuple) else 1
+
+
+def steps_done(trainer: Trainer) -> int:
+    """Return the steps of a trainer so far, each an update by all optimizers of its module."""
+    module = trainer.lightning_module
+    several = module is not None and not module.automatic_optimization
+    return trainer.global_step // max(len(trainer.optimizers) if several else 1, 1)
+
+
+def steps_saved(checkpoint: Mapping[str, Any]) -> int:
+    """Return the steps after which a checkpoint was saved."""
+    step: int = checkpoint["global_step"]
+    return step // max(len(checkpoint.get("optimizer_states", ())), 1)
 
 
 class WholeGroups(Callback):

@@ -48,7 +48,7 @@ def net_and_batch(config: Config) -> tuple[nn.Module, Tensor, Tensor]:
     data = build_data(config)
     images, labels = next(iter(data.train_dataloader()))
     torch.manual_seed(config.seed)
-    return build_net(config, data.num_classes), images, labels
+    return build_net(config, data), images, labels
 
 
 def differences(config: Config) -> tuple[Profile, tuple[float, float]]:

@@ -1,18 +1,22 @@
-"""Images in memory: where they come from, how they are verified, and the batches made of them.
+"""Data sets: LightningDataModules that say how many classes and channels they have.
 
-Knows nothing of Lightning, Weights & Biases or Hydra; everything comes in as an argument.
+Images in memory with batches of our own, or files with an ordinary DataLoader.
 """
 
 from project.data.batches import Batches, EvaluationBatches, TrainingBatches
 from project.data.cifar10 import CIFAR10
+from project.data.cifar100 import CIFAR100
+from project.data.folder import ImageFolders
 from project.data.images import ImageData, Images, Splits
 from project.data.synthetic import Synthetic
 
 __all__ = [
     "CIFAR10",
+    "CIFAR100",
     "Batches",
     "EvaluationBatches",
     "ImageData",
+    "ImageFolders",
     "Images",
     "Splits",
     "Synthetic",

@@ -1,7 +1,7 @@
 """Batches cut, cropped, flipped and normalized as a whole, on the device of the images.
 
 Knows tensors and random sequences; not where the images come from, nor who trains on them.
-Shapes: N images of the split, B of a batch, C = 3 channels of 32 x 32 pixels, p pixels of padding.
+Shapes: N images of the split, B of a batch, C channels of H x W pixels, p pixels of padding.
 
 All randomness comes from CPU generators seeded with (seed, epoch): the same batches on every
 device, and the global random state is neither read nor moved.
@@ -28,9 +28,10 @@ def channel_statistics(images: Tensor) -> Statistics:
     """Compute the exact statistics of uint8 images (N, C, H, W), whatever their number."""
     total = torch.zeros(images.shape[1], dtype=torch.float64)
     squares = torch.zeros_like(total)
+    # A row's sum of squares is an integer. In float32 it is exact below 2^24, up to 258 pixels.
+    kind = torch.float32 if images.shape[3] <= 258 else torch.float64
     for chunk in torch.split(images, 256):  # stays in the processor's cache
-        values = chunk.float()
-        # One row's sum is an integer below 2^24 (32 * 255^2 is 2.1 million), so float32 is exact.
+        values = chunk.to(kind)
         total += values.sum(3).double().sum((0, 2))
         squares += values.square_().sum(3).double().sum((0, 2))
     count = images.numel() / images.shape[1]
@@ -58,9 +59,10 @@ def crop(images: Tensor, top: Tensor, left: Tensor, pad: int) -> Tensor:
 
 
 def flip(images: Tensor, chosen: Tensor) -> Tensor:
-    """Mirror those images left to right that `chosen`, bool (B,), names. uint8 (B, C, H, 8k)."""
-    # Eight pixels are compared and copied at a time, as one integer.
-    mirrored, kept = images.flip(3).view(torch.int64), images.contiguous().view(torch.int64)
+    """Mirror those images left to right that `chosen`, bool (B,), names. uint8 (B, C, H, W)."""
+    mirrored, kept = images.flip(3), images.contiguous()
+    if images.shape[3] % 8 == 0:  # eight pixels are copied at a time, as one integer
+        mirrored, kept = mirrored.view(torch.int64), kept.view(torch.int64)
     return torch.where(chosen.view(-1, 1, 1, 1), mirrored, kept).view(torch.uint8)
 
 

@@ -22,7 +22,7 @@ from project.data.batches import (
 
 
 class Images(NamedTuple):
-    """N labelled images: uint8 (N, 3, 32, 32) and int64 (N,)."""
+    """N labelled images: uint8 (N, C, H, W) and int64 (N,)."""
 
     images: Tensor
     labels: Tensor
@@ -44,7 +44,8 @@ class ImageData(LightningDataModule, ABC):
     is one process, and the batches are on the CPU.
     """
 
-    num_classes: ClassVar[int] = 10
+    num_classes: int = 10
+    in_channels: int = 3
     # One process may run many jobs on the same data: it is read once.
     _loaded: ClassVar[dict[Hashable, tuple[Splits, Statistics]]] = {}
 
@@ -85,6 +86,11 @@ class ImageData(LightningDataModule, ABC):
         self.flip = flip
         self.seed = seed
         self.channels_last = channels_last
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether images are held out."""
+        return self.validation > 0
 
     def require_steps(self, world_size: int, group: int) -> None:
         """Raise ConfigError if the training images are too few for one step.

@@ -1,5 +1,6 @@
 """LightningModules: what is lost, and what is measured."""
 
 from project.tasks.classifier import Classifier
+from project.tasks.supervised import Supervised
 
-__all__ = ["Classifier"]
+__all__ = ["Classifier", "Supervised"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import lightning as L
 import torch
@@ -98,7 +98,6 @@ class Fit(L.LightningModule):
     def __init__(self, net: nn.Module, lr: float) -> None:
         super().__init__()
         self.net, self.lr = net, lr
-        self.diverged_at: int | None = None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=self.lr, momentum=0.9)
@@ -107,10 +106,6 @@ class Fit(L.LightningModule):
         loss = (self.net(batch[:, :FEATURES]) - batch[:, FEATURES:]).square().mean()
         self.log("train/loss", loss)
         return loss
-
-    def on_train_batch_end(self, outputs: dict[str, Tensor], *_: Any) -> None:
-        if not torch.isfinite(outputs["loss"]):
-            self.diverged_at, self.trainer.should_stop = self.global_step, True
 
     def validation_step(self, batch: Tensor, _: int) -> None:
         self._measure("validation", batch)
@@ -153,7 +148,9 @@ def train(config: SmallConfig, folder: Path, name: str = "run") -> dict[str, flo
                     for key, node in config.callbacks.items()
                 ),
                 instantiate(config.monitor, key="monitor"),
-                *standard_callbacks(config, run.folder, name, validates=config.validation),
+                *standard_callbacks(
+                    config, run.folder, name, validates=config.validation, look_every=1
+                ),
             ],
             plugins=[AtomicCheckpointIO()],
             enable_progress_bar=False,

@@ -1,0 +1,67 @@
+"""CIFAR-100 (Krizhevsky 2009): the same pictures' size as CIFAR-10, in a hundred classes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from torchvision import datasets
+
+from gradflow.errors import DataError
+from project.data.images import ImageData, Images
+
+
+class CIFAR100(ImageData):
+    """torchvision's archive, fetched and verified by torchvision when it is first needed."""
+
+    num_classes = 100
+
+    def __init__(
+        self,
+        *,
+        root: str | Path = "data",
+        batch_size: int = 128,
+        validation: int = 5000,
+        pad: int = 4,
+        flip: bool = True,
+        seed: int = 0,
+        channels_last: bool = False,
+    ) -> None:
+        """Take the folder where the archive is kept; the rest as in ImageData."""
+        super().__init__(
+            train_images=50_000,
+            batch_size=batch_size,
+            validation=validation,
+            pad=pad,
+            flip=flip,
+            seed=seed,
+            channels_last=channels_last,
+        )
+        self.root = Path(root).expanduser()
+
+    def _identity(self) -> Hashable:
+        return self.root.resolve()
+
+    def _read(self) -> tuple[Images, Images]:
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.root / ".cifar100.lock"):
+                splits = [
+                    datasets.CIFAR100(self.root, train=train, download=True)
+                    for train in (True, False)
+                ]
+        except (OSError, RuntimeError) as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(
+                f"CIFAR-100: cannot be fetched to {self.root}: {first}; "
+                "put cifar-100-python.tar.gz there"
+            ) from error
+        return _images(splits[0]), _images(splits[1])
+
+
+def _images(split: Any) -> Images:
+    pixels = torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous()
+    return Images(pixels, torch.tensor(split.targets))

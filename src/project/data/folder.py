@@ -1,0 +1,117 @@
+"""Images in folders, one folder for each class, read by an ordinary DataLoader."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from gradflow.errors import DataError
+
+SPLITS = ("train", "validation", "test")
+
+
+class ImageFolders(LightningDataModule):
+    """The splits `root/train`, `root/validation` and `root/test`, each with a folder a class.
+
+    Images are resized to `size` and scaled to [-1, 1]; those to train on are mirrored at random
+    and cut from a border of `pad` pixels. `root/validation` may be missing.
+
+    The order of the images follows from the run's seed. A run that is resumed inside an epoch
+    begins that epoch anew, because an ordinary DataLoader does not know where it was.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        size: tuple[int, int] | list[int],
+        in_channels: int = 3,
+        batch_size: int = 128,
+        workers: int = 2,
+        pad: int = 0,
+        flip: bool = True,
+    ) -> None:
+        """Take the folder, the size (height, width) of images, and 1 channel for grey or 3.
+
+        ValueError for anything out of range.
+        """
+        super().__init__()
+        if in_channels not in (1, 3):
+            raise ValueError(f"in_channels={in_channels}: must be 1 (grey) or 3 (RGB)")
+        if len(size) != 2 or min(size) < 1:
+            raise ValueError(f"size={size}: must be [height, width]")
+        for name, value, low in (("batch_size", batch_size, 1), ("workers", workers, 0)):
+            if value < low:
+                raise ValueError(f"{name}={value}: must be at least {low}")
+        self.root = Path(root).expanduser()
+        self.in_channels = in_channels
+        self.batch_size = batch_size
+        self.workers = workers
+        grey = [v2.Grayscale()] if in_channels == 1 else [v2.RGB()]
+        scaled = [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5], [0.5])]
+        resized = [v2.ToImage(), *grey, v2.Resize(list(size), antialias=True)]
+        varied = [v2.RandomCrop(list(size), padding=pad)] if pad else []
+        varied += [v2.RandomHorizontalFlip()] if flip else []
+        self.transform = v2.Compose([*resized, *scaled])
+        self._training_transform = v2.Compose([*resized, *varied, *scaled])
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """The names of the classes: the folders of `root/train`. DataError if it has none."""
+        return self._split("train").classes
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.classes)
+
+    @cached_property
+    def class_counts(self) -> list[int]:
+        """How many training images each class has."""
+        return torch.bincount(
+            torch.tensor(self._split("train").targets), minlength=self.num_classes
+        ).tolist()
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is a validation split."""
+        return (self.root / "validation").is_dir()
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the training images, shuffled; the last, smaller batch is dropped."""
+        return self._loader("train", shuffle=True, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Return the validation split; an empty list if there is none."""
+        return self._loader("validation") if self.has_validation else []
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return the test split."""
+        return self._loader("test")
+
+    def _loader(self, split: str, **options: bool) -> DataLoader[Any]:
+        images = self._split(split)
+        if images.classes != self.classes:
+            raise DataError(f"{self.root / split}: has not the classes of {self.root / 'train'}")
+        return DataLoader(
+            images,
+            self.batch_size,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            **options,
+        )
+
+    def _split(self, split: str) -> ImageFolder:
+        transform = self._training_transform if split == "train" else self.transform
+        try:
+            return ImageFolder(self.root / split, transform)
+        except OSError as error:
+            first = str(error).splitlines()[0]
+            raise DataError(f"{self.root / split}: no folder of images: {first}") from error

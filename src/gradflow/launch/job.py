@@ -1,7 +1,7 @@
-"""One Hydra job: the composed configuration becomes a run in the job's own folder.
+"""Run one Hydra job: train the composed configuration in the job's own folder.
 
-In a multirun a job that fails must not take the others along, and Hydra's launchers leave its log
-empty: here its traceback is written, and the failure is left in status.json for the end's table.
+A failed job of a multirun must not stop the others, and Hydra's launchers leave its log empty. Here
+its traceback is logged, and the failure is written to status.json for the study's table.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def run_job(composed: DictConfig) -> dict[str, float] | None:
         return None
     except Exception as error:
         _record_failure(folder, error, begun)
-        # What the user can mend needs one line, everything else its traceback.
+        # An error that the user can fix needs one line, any other its traceback.
         log.error("%s failed: %s", name, error, exc_info=not isinstance(error, ConfigError))
         return None
     log.info(
@@ -58,7 +58,7 @@ def run_job(composed: DictConfig) -> dict[str, float] | None:
 
 @contextlib.contextmanager
 def _told_how_to_continue(word: str) -> Iterator[None]:
-    """When the run is stopped, say which word more its command line has to have to continue it."""
+    """If the run is stopped, print the override that continues it on the same command line."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -92,7 +92,7 @@ def _refuse_a_study_of_one() -> None:
 
 
 def _record_failure(folder: Path, error: Exception, begun: str) -> None:
-    """Leave the failure in the folder; the record of an earlier run in there stays as it is."""
+    """Write the failure to the folder; the record of an earlier run in it stays unchanged."""
     first = f"{type(error).__name__}: {error}".splitlines()[0]
     status = Status.read(folder)
     if status is None and not (folder / STATUS).exists():
@@ -102,10 +102,10 @@ def _record_failure(folder: Path, error: Exception, begun: str) -> None:
 
 
 def _remove_what_hydra_wrote(folder: Path) -> None:
-    """Remove the folder that Hydra made for a run that was then refused, if nothing else is in it.
+    """Remove the folder that Hydra made for a refused run, if nothing else is in it.
 
-    The user may have named a folder that was there before, so nothing is removed that is not known
-    by its name to be of this launch, and no folder that is not empty by then.
+    The user may have named an existing folder. So only files with names that this launch writes are
+    removed, and a folder only if it is then empty.
     """
     words = folder / ".hydra"
     written = {words, folder / f"{HydraConfig.get().job.name}.log", folder / ".lock"}
@@ -120,7 +120,7 @@ def _remove_what_hydra_wrote(folder: Path) -> None:
 
 
 def run_name() -> str:
-    """Name the running job by its overrides; in a multirun, by those in which its jobs differ."""
+    """Name the running job by its overrides; in a multirun, by the swept overrides only."""
     words = HydraConfig.get()
     in_study = words.mode == RunMode.MULTIRUN
     overrides = swept_words(words) if in_study else list(words.overrides.task)
@@ -135,5 +135,5 @@ def _short(metrics: dict[str, float], headline: str, verdict: Verdict | None) ->
 
 
 def _quoted(override: str) -> str:
-    """As a shell takes it."""
+    """Quote an override for a shell."""
     return f"'{override}'" if "[" in override else override

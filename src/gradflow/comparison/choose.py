@@ -1,6 +1,6 @@
-"""Which runs of many, and in which order: `activation=relu,selu`, in the words of a command line.
+"""Select and sort runs by overrides, such as `activation=relu,selu`.
 
-The words are read by Hydra's own parser, so that whatever starts runs also picks them.
+Hydra's own parser reads them, so that the overrides that start runs also select them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gradflow.errors import ConfigError
 from gradflow.runs.read import Run
 from gradflow.runs.settings import text
 
-# What can be asked for that is no setting.
+# Keys that are no settings, but can select runs.
 _OUTCOMES: dict[str, Callable[[Run], str]] = {
     "verdict": lambda run: run.verdict.kind if run.verdict else "-",
     "state": lambda run: run.state,
@@ -28,12 +28,12 @@ _OUTCOMES: dict[str, Callable[[Run], str]] = {
 
 
 def where(runs: Sequence[Run], words: Sequence[str]) -> list[Run]:
-    """Return the runs that every one of `words` fits: `key=value`, or `key=one,another` for any.
+    """Return the runs that match all of `words`: `key=value`, or `key=one,another` for either.
 
-    Keys are those of a configuration, and `verdict`, `state` and `study`.
+    A key is a setting, `verdict`, `state` or `study`.
 
     Raises:
-        ConfigError: for a word that cannot be read, a key that no run has, or when no run is left.
+        ConfigError: if a word cannot be parsed, no run has its key, or no run is left.
     """
     for word in words:
         key, wanted = _parse(word)
@@ -47,9 +47,9 @@ def where(runs: Sequence[Run], words: Sequence[str]) -> list[Run]:
 def sort(
     words: Sequence[str], rows: Sequence[Configuration], by: str, *, descending: bool = False
 ) -> list[Configuration]:
-    """Return the rows in the order of a column's means, or of a word that tells them apart.
+    """Return the rows sorted by a column's mean, or by one of `words`, the keys that differ.
 
-    What has no value comes last, either way. ConfigError if there is no such column.
+    Rows without a value come last in either direction. ConfigError if there is no such column.
     """
     figures = {column.name: column for column in columns([run for row in rows for run in row.runs])}
     known: dict[str, Any] = {word: i for i, word in enumerate(words)}
@@ -91,7 +91,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, QuotedString):
         value = value.text
     if isinstance(value, list):
-        # A list of choices of an axis is written with a plus in a run's record.
+        # A run's record joins the choices of an axis with a plus.
         return "+".join(_plain(item) for item in value)
     return _canonical(text(value))
 
@@ -104,7 +104,7 @@ def _has(run: Run, key: str) -> str:
 
 
 def _canonical(word: str) -> str:
-    """One text for one number: 0.1, .1 and 1e-1."""
+    """Return one text for equal values, such as 0.1, .1 and 1e-1."""
     try:
         return repr(float(word))
     except ValueError:
@@ -119,7 +119,7 @@ def _check_key(runs: Sequence[Run], word: str, key: str) -> None:
 
 
 def _order(value: str) -> tuple[float, str]:
-    """Numbers in their order, before words in theirs."""
+    """Return a sort key: numbers in order, then texts in order."""
     try:
         return float(value), ""
     except ValueError:

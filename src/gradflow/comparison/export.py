@@ -1,4 +1,4 @@
-"""The table over runs for other programs and for papers: Markdown, CSV and JSON."""
+"""Export the table over runs for papers and other programs: Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def markdown(words: Sequence[str], rows: Sequence[Configuration]) -> str:
 
 
 def as_csv(words: Sequence[str], rows: Sequence[Configuration]) -> str:
-    """Return one line for each configuration: words, n, verdicts, states, then the figures.
+    """Return one line for each configuration: settings, n, verdicts, states, then the figures.
 
     Each figure has three columns, `<name>_mean`, `<name>_sd` and `<name>_n`, in its own unit: a
     share is not in per cent, `first_over_last` is in decades, `seconds` in seconds. A missing value
@@ -44,7 +44,7 @@ def as_csv(words: Sequence[str], rows: Sequence[Configuration]) -> str:
 def as_json(words: Sequence[str], rows: Sequence[Configuration]) -> str:
     """Return a list of configurations, each with its figures' mean, sd and n, and with its runs.
 
-    JSON has no infinity: it is written as the text "inf" or "-inf".
+    JSON has no non-finite numbers: they are written as the texts "inf", "-inf" and "nan".
     """
     columns = _columns(rows)
     listed = [

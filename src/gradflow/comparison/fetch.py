@@ -1,8 +1,8 @@
-"""Runs on Weights & Biases as run folders, which are then read like any other.
+"""Download runs from Weights & Biases as run folders, which are then read like any other.
 
-A run brings its own folder's files with it (see `training/wandb_run.py`), and these are what is
-fetched. One without them, from before its end, is made from what W&B itself knows of it: its
-configuration, state, metrics and verdict, but no gradients.
+A run uploads its folder's own files when it ends (see `runs/wandb_run.py`); these are downloaded. A
+run without them is rebuilt from W&B's own data: its configuration, state, metrics and verdict, but
+no gradients.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from wandb.apis.public import Run
 
 FORMS = "wandb:ENTITY/PROJECT, …/RUN or …/groups/STUDY, or the address of one of them in a browser"
-# In a browser a run's address always has `runs`, and other words may follow.
+# In a browser, a run's address always has `runs`, and more may follow.
 _TYPED = re.compile(r"wandb:([^/]+)/([^/]+)(?:/(groups/|runs/)?([^/]+))?")
 _IN_A_BROWSER = re.compile(
     r"https?://[^/]+/([^/?#]+)/([^/?#]+)(?:/(groups/|runs/)([^/?#]+))?(?:[/?#].*)?"
@@ -47,7 +47,7 @@ _STATES: dict[str, State] = {
 
 @dataclass(frozen=True)
 class Address:
-    """What `is_address` accepts, taken apart: a run, a study, or a whole project."""
+    """A parsed address: of a run, a study, or a whole project."""
 
     entity: str
     project: str
@@ -56,10 +56,10 @@ class Address:
 
     @classmethod
     def of(cls, text: str) -> Address:
-        """Take `text` apart.
+        """Parse `text`.
 
         Raises:
-            ConfigError: if it is of none of the forms.
+            ConfigError: if it has none of the forms in `FORMS`.
         """
         words = _TYPED.fullmatch(text) or _IN_A_BROWSER.fullmatch(text)
         if words is None:
@@ -70,21 +70,21 @@ class Address:
 
 
 def is_address(text: str) -> bool:
-    """Say whether `text` means runs on W&B, not a folder."""
+    """Say whether `text` is an address of runs on W&B, not a folder."""
     return text.startswith(("wandb:", "http://", "https://"))
 
 
 def fetch_runs(text: str, into: Path) -> list[Path]:
-    """Bring the runs at an address into folders below `into`; one that is finished only once.
+    """Download the runs at an address into folders below `into`, a finished run only once.
 
     Raises:
-        ConfigError: in one line, if there is no such run, or W&B cannot be asked.
+        ConfigError: if there is no such run, or W&B does not answer.
     """
     address = Address.of(text)
     import wandb
 
     with asked(text):
-        # Without the entity it would ask which is the user's own, though none is needed.
+        # Without the entity, W&B would look up the user's own, which is not needed.
         api = wandb.Api(overrides={"entity": address.entity}, timeout=_SECONDS)
         of_project = f"{address.entity}/{address.project}"
         if address.run is not None:
@@ -150,7 +150,7 @@ def _write_what_is_known(run: Run, folder: Path) -> None:
 
 
 def _metrics(row: Mapping[str, Any]) -> dict[str, float]:
-    """What metrics.csv would have of a row: no histograms, pictures or figures of gradients."""
+    """Return a row's values that belong in metrics.csv: no histograms, pictures or gradients."""
     return {
         key: value
         for key, value in row.items()

@@ -1,4 +1,4 @@
-"""The table over runs, in the terminal: one row a configuration, mean ± standard deviation."""
+"""Print the table over runs: one row per configuration, mean ± standard deviation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from gradflow.comparison.configurations import DECADES, Column, Configuration, Figures, columns
 
-WORDS = ("what it shows", "state")  # heads of columns that hold no numbers
+WORDS = ("what it shows", "state")  # heads of columns without numbers
 
 
 def print_table(
@@ -23,7 +23,7 @@ def print_table(
     title: str,
     console: Console | None = None,
 ) -> None:
-    """Print the rows of `configurations`, and below them what went wrong in which run."""
+    """Print the rows of `configurations`, and below them the errors and damaged files of runs."""
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     console = console or Console(width=None if known else 140)
     table = Table(title=escape(title), title_justify="left", header_style="bold", expand=False)
@@ -46,10 +46,10 @@ def print_table(
 
 
 def cells(words: Sequence[str], rows: Sequence[Configuration]) -> tuple[list[str], list[list[str]]]:
-    """Return the heads and the cells of the table as text; a column that says nothing is left out.
+    """Return the heads and the cells of the table as text, without columns that say nothing.
 
-    That are `n`, where no configuration has several runs, a figure that no run has, and the state,
-    where every run is finished.
+    `n` is left out if no configuration has several runs, a figure if no run has it, and the state
+    if every run is finished.
     """
     several = any(len(row.runs) > 1 for row in rows)
     unfinished = any(run.state != "finished" for row in rows for run in row.runs)
@@ -71,9 +71,9 @@ def cells(words: Sequence[str], rows: Sequence[Configuration]) -> tuple[list[str
 
 
 def formatted(figures: Figures, column: Column, runs: int = 1) -> str:
-    """Write a mean, its spread, and the number of runs where not all of them have a figure.
+    """Format a mean, its standard deviation, and n if not all runs have a value.
 
-    Decades from 0, or to it, are no number: how many runs have them is said apart.
+    Infinite decades are not averaged: a text says for how many runs the first or last is 0.
     """
     finite = Figures(tuple(value for value in figures.values if math.isfinite(value)))
     said = []

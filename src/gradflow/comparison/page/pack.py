@@ -1,6 +1,6 @@
-"""All that the page's scripts are told, as one block: `blob.py` says how it is laid out.
+"""Pack all data of the page's scripts into one block, in the layout of `blob.py`.
 
-The document's keys are what `assets/study.js` reads. It knows runs; nothing of HTML.
+`assets/study.js` reads the document's keys. This file knows runs, but nothing of HTML.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MADE = ("start", "end", "resumed", "threads", "host", "git", "versions")  # of 
 
 
 def pack(runs: Sequence[Run], *, beside: Path, title: str, overlays: Sequence[Overlay]) -> bytes:
-    """Read what the folders of `runs` hold, and pack it for a page in the folder `beside`."""
+    """Read the folders of `runs`, and pack their data for a page in the folder `beside`."""
     words, groups = configurations(runs)
     place = {run.folder: index for index, group in enumerate(groups) for run in group.runs}
     ordered = [run for group in groups for run in group.runs]
@@ -84,7 +84,7 @@ def pack(runs: Sequence[Run], *, beside: Path, title: str, overlays: Sequence[Ov
 
 
 def _within_budget(shown: Sequence[Shown]) -> list[Shown]:
-    """Thin the records of all runs by one factor, if they are more than a page can hold."""
+    """Thin the records of all runs by one factor if a page cannot hold them all."""
     factor = sum(of.cells for of in shown) / _CELLS
     if factor <= 1:
         return list(shown)
@@ -92,7 +92,7 @@ def _within_budget(shown: Sequence[Shown]) -> list[Shown]:
 
 
 def _first_recorded(runs: Sequence[Run], shown: dict[Path, Shown]) -> Run | None:
-    """Return the first run that has a profile at step 0 to hold a theory against."""
+    """Return the first run that has a profile at step 0, which overlays can be compared with."""
     for run in runs:
         of = shown[run.folder]
         if run.config and of.profiles and len(of.steps) and of.steps[0] == 0:
@@ -101,7 +101,7 @@ def _first_recorded(runs: Sequence[Run], shown: dict[Path, Shown]) -> Run | None
 
 
 class _Packer:
-    """Puts arrays away, and lists of names once, however many runs share them."""
+    """Collect arrays, and each list of names only once, even if many runs share it."""
 
     def __init__(self, beside: Path) -> None:
         self.arrays = Arrays()
@@ -167,12 +167,12 @@ class _Packer:
 
 
 def _settings(run: Run) -> dict[str, str]:
-    """Return what may make it another run; nothing where no configuration is known."""
+    """Return a run's settings as text; empty if its configuration is unknown."""
     return {word: text(value) for word, value in run.settings.items()} if run.config else {}
 
 
 def _config(folder: Path) -> str:
-    """Return config.yaml as it stands; it may be damaged."""
+    """Return the text of config.yaml, even if damaged; empty if it cannot be read."""
     try:
         return (folder / CONFIG).read_text(errors="replace")
     except OSError:
@@ -180,7 +180,7 @@ def _config(folder: Path) -> str:
 
 
 def _wandb(run: Run) -> dict[str, str] | None:
-    """Return the run's id in W&B, and its address where the configuration names the entity."""
+    """Return the run's id in W&B, and its address if it was online and its entity is known."""
     if run.wandb_id is None:
         return None
     found = {"id": run.wandb_id}
@@ -193,7 +193,7 @@ def _wandb(run: Run) -> dict[str, str] | None:
 
 
 def _made(folder: Path) -> dict[str, str]:
-    """Return when, where and with what a run was made, if its status.json can be read."""
+    """Return a run's times, host and versions; empty if status.json cannot be read."""
     try:
         status = json.loads((folder / STATUS).read_bytes())
     except (OSError, ValueError):

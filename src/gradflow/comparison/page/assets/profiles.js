@@ -1,5 +1,5 @@
-// Profiles of all selected runs on one pair of axes, at the slider's step; at step 0 with the lines
-// of the overlays.
+// Profiles of all selected runs on one pair of axes, at the slider's step. At step 0, the lines of
+// the overlays are drawn, too.
 
 class Profiles {
   constructor(id, kind, title, yLabel) {
@@ -81,7 +81,7 @@ class Profiles {
     this.note.textContent = this.says(groups, series, drawn, step);
   }
 
-  // The places of the overlays to draw: all say what holds before the first step.
+  // The places of the overlays to draw: only at step 0, since they describe the start.
   overlays(step) {
     return step === 0 ? study.overlays.map((_, i) => i).filter((i) => !this.hidden.has(i)) : [];
   }
@@ -109,7 +109,7 @@ class Profiles {
     };
   }
 
-  // Over all records, so that the axis stands still while the slider moves.
+  // The range over all records, so that the axis stands still while the slider moves.
   range(groups) {
     let low = Infinity,
       high = -Infinity;
@@ -158,7 +158,7 @@ class Profiles {
   }
 }
 
-// Why configurations have no line of an overlay, each reason once.
+// The reasons why configurations have no line of an overlay, each reason once.
 function reasons(configurations, place) {
   const grouped = new Map();
   for (const { label, overlays } of configurations) {

@@ -1,7 +1,7 @@
-// The table of runs: legend, choice, and the figures by which to sort. One row a configuration; its
-// runs unfold below it.
+// The table of runs: legend, selection, and figures to sort by. One row per configuration; its runs
+// unfold below it.
 
-// What the columns are depends on the study: they are made once it is there.
+// The columns depend on the study: they are set once it is loaded.
 let COLUMNS = [];
 
 const columns = () => [
@@ -14,7 +14,7 @@ const columns = () => [
     name: "n",
     title: () => "n",
     when: () => severalSeeds(),
-    hint: "runs that differ in nothing but the seed",
+    hint: "runs that differ only in the seed",
     numeric: true,
     of: (runs) => runs.length,
   },
@@ -40,7 +40,7 @@ const columns = () => [
   },
 ];
 
-// The metrics that the runs are compared by, on two splits each.
+// The headline metrics, on two splits each.
 function headlineColumns() {
   return study.headlines.flatMap(({ metric, percent }) =>
     ["train", "validation"].map((split) => ({
@@ -63,7 +63,7 @@ function headlineColumns() {
   );
 }
 
-// As in the terminal's table: what is not finished does not move the mean of what is.
+// As in the terminal's table: unfinished runs count only if none has finished.
 function counting(runs) {
   const finished = runs.filter((run) => run.state === "finished");
   return finished.length ? finished : runs;
@@ -75,7 +75,7 @@ function average(runs, of) {
   return known.length ? mean(known) : NaN;
 }
 
-// The words, the most frequent first, with how many of the runs have it where not all do.
+// The different words, the most frequent first, with their counts if there are several.
 function counted(words) {
   const counts = new Map();
   for (const word of words) counts.set(word, (counts.get(word) ?? 0) + 1);
@@ -86,7 +86,7 @@ function counted(words) {
 const verdicts = (runs) =>
   counted(runs.map((run) => run.verdict?.kind ?? (run.divergedAt === null ? "–" : "diverged")));
 
-// What is wrong with a run beside its gradients: its state, and what of it cannot be read.
+// Problems of a run other than its gradients: an unfinished state, and unreadable files.
 function trouble(run) {
   const said = run.state === "finished" ? [] : [run.state];
   return [...said, ...(run.problems.length ? ["files damaged"] : [])];
@@ -178,7 +178,7 @@ function drawRunTable() {
       html("tbody", {}, rows),
     ),
   );
-  // A table that is drawn anew must not take the focus from whoever is in it.
+  // Redrawing the table must not take the keyboard focus away from it.
   const again =
     focused && byId("runs").querySelector(`[data-focus="${focused}"],[data-sort="${focused}"]`);
   if (again) again.focus();
@@ -261,7 +261,7 @@ function tableRow(configuration, runs, isRun) {
   );
 }
 
-// What changes without the table being drawn anew: the ticks, and what is highlighted.
+// Update the ticks and the dimmed rows without redrawing the table.
 function markRunTable() {
   const selected = store.get("selected");
   for (const row of byId("runs").querySelectorAll("tbody tr")) {

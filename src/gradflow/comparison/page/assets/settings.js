@@ -55,7 +55,7 @@ class OneRun {
     this.body = panel(
       "settings",
       "All settings of one run",
-      "Its config.yaml as it stands, and what it was made with.",
+      "Its config.yaml, and its times, host and versions.",
       [
         choice(
           "run",
@@ -93,7 +93,7 @@ function setUpSettings() {
   panel(
     "differences",
     "Settings that differ",
-    "Only keys that differ among the selected runs; several values are those of several seeds.",
+    "Only keys that differ among the selected runs; several values belong to several seeds.",
   );
   store.on(["selected"], drawDifferences);
   new OneRun();

@@ -1,5 +1,5 @@
-// The study as the plots ask for it: runs, configurations, curves, profiles and histograms at a step.
-// It knows the packed document (pack.py); nothing of what is selected or drawn.
+// The study's data for the plots: runs, configurations, curves, profiles and histograms at a step.
+// It knows the packed document (pack.py), but nothing of what is selected or drawn.
 
 class Study {
   constructor(document, read) {
@@ -25,7 +25,7 @@ class Study {
       runs: this.runs.filter((run) => run.configuration === index),
     }));
     for (const configuration of this.configurations) {
-      // Of a run without a readable configuration only the first of the words, its folder, is known.
+      // Without a readable configuration, only the first value is known: the run's folder.
       const known = configuration.runs.some((run) => Object.keys(run.settings).length);
       configuration.label = (known ? configuration.values : configuration.values.slice(0, 1)).join(
         ", ",
@@ -65,7 +65,7 @@ class Study {
     return Array.from(profile.values.subarray(record * n, (record + 1) * n), (v) => this.decade(v));
   }
 
-  // What the overlay at a place draws for a configuration; empty where it has no line.
+  // The line of the overlay at a place for a configuration; empty without a line.
   overlay(configuration, place, kind) {
     const values = configuration.overlays[place][kind];
     return values ? Array.from(values, (v) => this.decade(v)) : [];
@@ -135,7 +135,7 @@ class Study {
     };
   }
 
-  // The same before the first step, as the table has it.
+  // The same before the first step, for the table.
   start(run) {
     return run.records[0] === 0 ? this.firstOverLast(run, 0) : NaN;
   }

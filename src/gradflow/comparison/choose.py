@@ -38,7 +38,7 @@ def where(runs: Sequence[Run], words: Sequence[str]) -> list[Run]:
     for word in words:
         key, wanted = _parse(word)
         _check_key(runs, word, key)
-        runs = [run for run in runs if _has(run, key) in wanted]
+        runs = [run for run in runs if _value(run, key) in wanted]
         if not runs:
             raise ConfigError(f"--where {word}: no run is left")
     return list(runs)
@@ -52,10 +52,10 @@ def sort(
     Rows without a value come last in either direction. ConfigError if there is no such column.
     """
     figures = {column.name: column for column in columns([run for row in rows for run in row.runs])}
-    known: dict[str, Any] = {word: i for i, word in enumerate(words)}
+    places = {key: i for i, key in enumerate(words)}
     metrics = {name for row in rows for run in row.runs for name in run.metrics}
-    if by in known:
-        keyed = [(_order(row.values[known[by]]), row) for row in rows]
+    if by in places:
+        keyed = [(_order(row.values[places[by]]), row) for row in rows]
     elif by in figures or by in metrics:
         column = figures.get(by) or metric(by)
         keyed = [((_number(row.figures(column).mean), ""), row) for row in rows]
@@ -69,9 +69,9 @@ def sort(
         )
         raise ConfigError(f"--sort {by}: there is no such column; allowed: {allowed}")
     missing = [row for key, row in keyed if math.isnan(key[0])]
-    known_rows = [(key, row) for key, row in keyed if not math.isnan(key[0])]
-    known_rows.sort(key=lambda pair: pair[0], reverse=descending)
-    return [row for _, row in known_rows] + missing
+    present = [(key, row) for key, row in keyed if not math.isnan(key[0])]
+    present.sort(key=lambda pair: pair[0], reverse=descending)
+    return [row for _, row in present] + missing
 
 
 def _parse(word: str) -> tuple[str, set[str]]:
@@ -96,7 +96,7 @@ def _plain(value: Any) -> str:
     return _canonical(text(value))
 
 
-def _has(run: Run, key: str) -> str:
+def _value(run: Run, key: str) -> str:
     found = _OUTCOMES[key](run) if key in _OUTCOMES else run.settings.get(key)
     if isinstance(found, list):
         return "+".join(_canonical(text(item)) for item in found)

@@ -45,12 +45,12 @@ def headlines(runs: Iterable[Run]) -> list[tuple[str, bool]]:
 
 def columns(runs: Sequence[Run]) -> list[Column]:
     """Return the columns of a table over `runs`; their configs name the headline metrics."""
-    shown = [
+    metrics = [
         _headline(split, *headline)
         for headline in headlines(runs)
         for split in ("train", "validation", "test")
     ]
-    return [DECADES, *shown, SECONDS]
+    return [DECADES, *metrics, SECONDS]
 
 
 DECADES = Column(
@@ -107,12 +107,12 @@ class Configuration:
     @property
     def shows(self) -> str:
         """What the runs show, as text: the most frequent first."""
-        return _together([what_it_shows(run) for run in self.runs])
+        return _joined([what_it_shows(run) for run in self.runs])
 
     @property
     def states(self) -> str:
         """The runs' states, as text: the most frequent first."""
-        return _together([run.state for run in self.runs])
+        return _joined([run.state for run in self.runs])
 
 
 def configurations(runs: Sequence[Run]) -> tuple[list[str], list[Configuration]]:
@@ -124,8 +124,8 @@ def configurations(runs: Sequence[Run]) -> tuple[list[str], list[Configuration]]
     words = differing(runs)
     rows = _rows(runs, words)
     if any(_has_repeats(row.runs) for row in rows):
-        split = [_told_apart(row) for row in rows]
-        rows = [row for _, of_row in split for row in of_row]
+        split = [_split_repeats(row) for row in rows]
+        rows = [part for _, parts in split for part in parts]
         words = [*words, "run" if any(word == "run" for word, _ in split) else "study"]
     if not words:  # a single configuration
         words = ["study" if len(runs) > 1 and all(run.config for run in runs) else "run"]
@@ -148,16 +148,16 @@ def value_of(run: Run, word: str) -> str:
 def what_it_shows(run: Run) -> str:
     """Return what a run shows: its verdict, and whether a remedy has cured its pathology."""
     if run.verdict is not None:
-        said: str = run.verdict.kind
+        result: str = run.verdict.kind
     elif run.diverged_at is not None:
-        said = "diverged"
+        result = "diverged"
     else:
         return "not watched" if run.state == "finished" else "-"
     sick = run.axes.get("pathology") not in (None, "none")
     treated = run.axes.get("remedy") not in (None, "none")
     if not (sick and treated and run.state == "finished"):
-        return said
-    return f"{said}: cured" if said == "healthy" else f"{said}: no cure here"
+        return result
+    return f"{result}: cured" if result == "healthy" else f"{result}: no cure here"
 
 
 def _rows(runs: Sequence[Run], words: Sequence[str]) -> list[Configuration]:
@@ -170,7 +170,7 @@ def _rows(runs: Sequence[Run], words: Sequence[str]) -> list[Configuration]:
     return [Configuration(values, tuple(group)) for values, group in groups.items()]
 
 
-def _told_apart(row: Configuration) -> tuple[str, list[Configuration]]:
+def _split_repeats(row: Configuration) -> tuple[str, list[Configuration]]:
     """Split a configuration with a repeated seed, by study or else by folder."""
     if not _has_repeats(row.runs):
         return "study", [Configuration((*row.values, "-"), row.runs)]
@@ -189,7 +189,7 @@ def _has_repeats(runs: Sequence[Run]) -> bool:
     return any(n > 1 for n in seeds.values())
 
 
-def _together(words: Sequence[str]) -> str:
+def _joined(words: Sequence[str]) -> str:
     counts = Counter(words)
     if len(counts) == 1:
         return words[0]

@@ -36,7 +36,7 @@ def as_csv(words: Sequence[str], rows: Sequence[Configuration]) -> str:
     writer.writerow([*words, "n", "shows", "state", *ends])
     for row in rows:
         figures = [row.figures(column) for column in columns]
-        numbers = [number for of in figures for number in (of.mean, of.sd, of.n)]
+        numbers = [number for f in figures for number in (f.mean, f.sd, f.n)]
         writer.writerow([*row.values, len(row.runs), row.shows, row.states, *numbers])
     return text.getvalue()
 
@@ -52,9 +52,9 @@ def as_json(words: Sequence[str], rows: Sequence[Configuration]) -> str:
             "settings": dict(zip(words, row.values, strict=True)),
             "n": len(row.runs),
             "figures": {
-                column.name: {"mean": of.mean, "sd": of.sd, "n": of.n}
+                column.name: {"mean": figures.mean, "sd": figures.sd, "n": figures.n}
                 for column in columns
-                if (of := row.figures(column)).n
+                if (figures := row.figures(column)).n
             },
             "runs": [
                 {
@@ -93,10 +93,10 @@ FORMATS: Mapping[str, Callable[[Sequence[str], Sequence[Configuration]], str]] =
 def _columns(rows: Sequence[Configuration]) -> list[Column]:
     """Return the table's columns, and every other metric that a run has."""
     runs = [run for row in rows for run in row.runs]
-    shown = columns(runs)
-    known = {column.name for column in shown}
+    table = columns(runs)
+    known = {column.name for column in table}
     names = dict.fromkeys(name for run in runs for name in run.metrics)
-    return [*shown, *(metric(name) for name in names if name not in known)]
+    return [*table, *(metric(name) for name in names if name not in known)]
 
 
 def _escaped(cell: str) -> str:

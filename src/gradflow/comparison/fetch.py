@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 FORMS = "wandb:ENTITY/PROJECT, …/RUN or …/groups/STUDY, or the address of one of them in a browser"
 # In a browser, a run's address always has `runs`, and more may follow.
-_TYPED = re.compile(r"wandb:([^/]+)/([^/]+)(?:/(groups/|runs/)?([^/]+))?")
-_IN_A_BROWSER = re.compile(
+_WANDB_ADDRESS = re.compile(r"wandb:([^/]+)/([^/]+)(?:/(groups/|runs/)?([^/]+))?")
+_BROWSER_ADDRESS = re.compile(
     r"https?://[^/]+/([^/?#]+)/([^/?#]+)(?:/(groups/|runs/)([^/?#]+))?(?:[/?#].*)?"
 )
-_SECONDS = 20  # of patience with each answer
+_TIMEOUT = 20  # seconds for each answer
 _STATES: dict[str, State] = {
     "finished": "finished",
     "failed": "failed",
@@ -61,10 +61,10 @@ class Address:
         Raises:
             ConfigError: if it has none of the forms in `FORMS`.
         """
-        words = _TYPED.fullmatch(text) or _IN_A_BROWSER.fullmatch(text)
-        if words is None:
+        parts = _WANDB_ADDRESS.fullmatch(text) or _BROWSER_ADDRESS.fullmatch(text)
+        if parts is None:
             raise ConfigError(f"{text}: names no run; allowed: {FORMS}")
-        entity, project, kind, last = words.groups()
+        entity, project, kind, last = parts.groups()
         study = last if kind == "groups/" else None
         return cls(entity, project, study, None if study else last)
 
@@ -85,13 +85,13 @@ def fetch_runs(text: str, into: Path) -> list[Path]:
 
     with asked(text):
         # Without the entity, W&B would look up the user's own, which is not needed.
-        api = wandb.Api(overrides={"entity": address.entity}, timeout=_SECONDS)
-        of_project = f"{address.entity}/{address.project}"
+        api = wandb.Api(overrides={"entity": address.entity}, timeout=_TIMEOUT)
+        project = f"{address.entity}/{address.project}"
         if address.run is not None:
-            runs = [api.run(f"{of_project}/{address.run}")]
+            runs = [api.run(f"{project}/{address.run}")]
         else:
             wanted = {"group": address.study} if address.study is not None else {}
-            runs = list(api.runs(of_project, filters=wanted, lazy=False))
+            runs = list(api.runs(project, filters=wanted, lazy=False))
         folders = [_fetch(run, into / address.entity / address.project / run.id) for run in runs]
     if not folders:
         raise ConfigError(f"{text}: no run in there")
@@ -99,8 +99,8 @@ def fetch_runs(text: str, into: Path) -> list[Path]:
 
 
 def _fetch(run: Run, folder: Path) -> Path:
-    held = Status.read(folder)
-    if held is not None and held.state == "finished":
+    local = Status.read(folder)
+    if local is not None and local.state == "finished":
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
@@ -109,14 +109,14 @@ def _fetch(run: Run, folder: Path) -> Path:
             if file.name.startswith(f"{RECORD}/"):
                 file.download(root=aside, replace=True).close()
         if Status.read(record) is None:
-            _write_what_is_known(run, record)
+            _rebuild(run, record)
         if folder.exists():
             shutil.rmtree(folder)
         record.replace(folder)
     return folder
 
 
-def _write_what_is_known(run: Run, folder: Path) -> None:
+def _rebuild(run: Run, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     (folder / CONFIG).write_text(yaml.safe_dump(restored(run.config), sort_keys=False))
     rows = [dict(row) for row in run.history(samples=10_000, pandas=False)]

@@ -89,7 +89,7 @@ def read_study(folder: Path) -> Study:
         raise ConfigError(f"{folder}: none of its runs was logged to W&B (logger=none)")
     groups = {(run.config.get("study") or {}).get("name") for run in runs}
     loggers = [run.config.get("logger") or {} for run in runs]
-    places = {(of["project"], of["entity"]) for of in loggers if of.get("mode", "none") != "none"}
+    places = {(x["project"], x["entity"]) for x in loggers if x.get("mode", "none") != "none"}
     name = groups.pop()
     if groups or len(places) != 1 or name is None:
         raise ConfigError(f"{folder}: a report takes the runs of one study, in one W&B project")
@@ -172,10 +172,10 @@ def send(study: Study) -> str:
         entity, found = runs_on_server(study.project, study.entity, study.ids)
     missing = len(set(study.ids) - found)
     if missing:
-        said = f"{missing} of {len(study.ids)} runs of study {study.name} are not on the server"
+        message = f"{missing} of {len(study.ids)} runs of study {study.name} are not on the server"
         if not found:
-            raise ConfigError(f"{said}: {study.sync}")
-        print(f"{said}; they will show after: {study.sync}", file=sys.stderr)
+            raise ConfigError(f"{message}: {study.sync}")
+        print(f"{message}; they will show after: {study.sync}", file=sys.stderr)
     report = make_report(study, entity)
     with asked(hint=_HINT):
         return str(report.save().url)

@@ -26,8 +26,8 @@ def asked(subject: str = "", *, hint: str = "") -> Iterator[None]:
     except (wandb.errors.Error, WandbApiFailedError, ValueError, OSError) as error:
         if isinstance(error, ConfigError):
             raise
-        said = " ".join(str(error).split()).rstrip(".")
-        raise ConfigError(f"{subject or server}: {said}{hint}") from error
+        message = " ".join(str(error).split()).rstrip(".")
+        raise ConfigError(f"{subject or server}: {message}{hint}") from error
 
 
 def runs_on_server(project: str, entity: str | None, ids: Sequence[str]) -> tuple[str, set[str]]:
@@ -37,7 +37,7 @@ def runs_on_server(project: str, entity: str | None, ids: Sequence[str]) -> tupl
     api = wandb.Api()
     entity = entity or api.settings["entity"] or api.default_entity
     if entity is None:
-        raise ConfigError(f"{api.settings['base_url']}: name a team of yours by logger.entity=…")
+        raise ConfigError(f"{api.settings['base_url']}: name one of your teams by logger.entity=…")
     try:
         found = api.runs(f"{entity}/{project}", filters={"name": {"$in": list(ids)}})
         return entity, {run.id for run in found}

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 
 # Storage errors that a user can fix, such as a full disk or a missing permission.
-_STORAGE = {
+_STORAGE_ERRORS = {
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EROFS,
@@ -66,18 +66,18 @@ def _run(main: Callable[[], object]) -> None:
         check_floors()
         main()
     except (ConfigError, DataError, RunBusyError) as error:
-        _leave(str(error))
+        _exit_with(str(error))
     except (HydraException, OmegaConfBaseException) as error:
-        _leave(one_line(error))
+        _exit_with(one_line(error))
     except ValueError as error:
         if not _is_raised_in_hydra(error):
             raise
-        _leave(one_line(error))
+        _exit_with(one_line(error))
     except OSError as error:
-        if error.errno not in _STORAGE:
+        if error.errno not in _STORAGE_ERRORS:
             raise
         # The error of a full disk does not name the file.
-        _leave(f"{error.filename or 'writing a file'}: {error.strerror}")
+        _exit_with(f"{error.filename or 'writing a file'}: {error.strerror}")
 
 
 def _is_raised_in_hydra(error: BaseException) -> bool:
@@ -93,6 +93,6 @@ def _reader_has_left() -> bool:
     return bool(standard_output.poll(0))
 
 
-def _leave(message: str) -> None:
+def _exit_with(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)

@@ -38,9 +38,9 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path = "conf") -> A
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(one_line(error)) from error  # ValueError: `model=null`
     with open_dict(composed):
-        words = composed.pop("hydra")
+        hydra_node = composed.pop("hydra")
     # Only a multirun has a study, whose name may contain the time.
-    config = from_hydra(composed, project_of(composed).config, words.runtime.choices)
+    config = from_hydra(composed, project_of(composed).config, hydra_node.runtime.choices)
     return config.model_copy(update={"study": None})
 
 
@@ -73,5 +73,5 @@ def _choice(axis: str, values: Mapping[Any, Any], choices: Mapping[str, Any], se
         chosen = values.get(axis)
         return "+".join(chosen) if isinstance(chosen, dict) and chosen else "none"
     if axis not in choices:
-        raise ConfigError(f"{axis}: takes one choice, and neither a list nor none at all")
+        raise ConfigError(f"{axis}: takes exactly one choice, neither a list nor none")
     return str(choices[axis])

@@ -27,7 +27,7 @@ def check_floors(declared: Path = _DECLARED) -> None:
 
     project = tomllib.loads(declared.read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"].values()
-    for needed in map(Requirement, [*project["dependencies"], *(r for of in extras for r in of)]):
+    for needed in map(Requirement, [*project["dependencies"], *(r for e in extras for r in e)]):
         try:
             installed = version(needed.name)
         except PackageNotFoundError:

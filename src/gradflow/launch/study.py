@@ -35,7 +35,7 @@ PAGE = "compare.html"
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def _reporting(failure: str) -> Iterator[None]:
     """Print an exception as one line; a missing table or page does not change the exit status.
 
     Hydra would turn the exception into a warning, and the exit status into 0.
@@ -43,12 +43,12 @@ def _told(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        log.debug("%s", what, exc_info=True)
-        print(f"{what}: {type(error).__name__}: {error}".splitlines()[0], file=sys.stderr)
+        log.debug("%s", failure, exc_info=True)
+        print(f"{failure}: {type(error).__name__}: {error}".splitlines()[0], file=sys.stderr)
 
 
-def _refuse(why: str) -> NoReturn:
-    print(f"error: {why}", file=sys.stderr)
+def _exit_with(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -68,11 +68,11 @@ class StudyEnd(Callback):
         name = str(config.study.name)
         if not re.fullmatch(STUDY_NAME, name):
             # Hydra would turn any other exception into a warning.
-            _refuse(study_name_refusal(name))
+            _exit_with(study_name_refusal(name))
         try:
             load_overlays(list(config.comparison.overlays))
         except ConfigError as error:
-            _refuse(str(error))
+            _exit_with(str(error))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report on all runs in the study's folder, those of earlier launches included."""
@@ -83,15 +83,15 @@ class StudyEnd(Callback):
         # A running run is not lost: another launch of the same study computes it.
         kept = ("finished", "running")
         lost = [run for run in runs if run.state not in kept and run.start >= self._start]
-        refused = [path for path in sorted(folder.rglob(REFUSAL)) if self._is_of_this(path)]
-        with _told("no table"):
+        refused = [path for path in sorted(folder.rglob(REFUSAL)) if self._is_of_this_launch(path)]
+        with _reporting("no table"):
             print_table(*configurations(runs), title=f"study {config.study.name} in {folder}")
-        with _told("no page"):
+        with _reporting("no page"):
             print(f"page: {_page(runs, folder, config)}")
         for path in refused:
             print(f"refused: {json.loads(path.read_text())['error']}")
         if lost or refused:
             sys.exit(1)
 
-    def _is_of_this(self, refusal: Path) -> bool:
+    def _is_of_this_launch(self, refusal: Path) -> bool:
         return bool(json.loads(refusal.read_text())["time"] >= self._start)

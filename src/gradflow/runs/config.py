@@ -138,7 +138,7 @@ def read_config(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: is no YAML; remove the folder or choose another") from error
+        raise ConfigError(f"{path}: is not YAML; remove the folder or choose another") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds no keys; remove the folder or choose another")
     return values
@@ -168,8 +168,8 @@ def _first(error: ValidationError, config: type[RunConfig]) -> str:
         return f"{key}={first['input']}: there is no such key; allowed: {fields}"
     if first["type"] == "value_error":  # from a validator, whose message names the key
         return str(first["ctx"]["error"])
-    said = [first["msg"], *(other["msg"] for other in others if other["loc"][:-1] == path)]
-    wanted = " or ".join(message[0].lower() + message[1:] for message in said)
+    messages = [first["msg"], *(other["msg"] for other in others if other["loc"][:-1] == path)]
+    wanted = " or ".join(message[0].lower() + message[1:] for message in messages)
     return f"{key}={first['input']}: {wanted}"
 
 
@@ -188,8 +188,8 @@ def _key(
             (option for option in (annotation, *get_args(annotation)) if _is_closed(option)), None
         )
         if inner is None:
-            whole = get_origin(annotation) in (dict, list)
-            return loc if whole else loc[:depth], schema
+            is_container = get_origin(annotation) in (dict, list)
+            return loc if is_container else loc[:depth], schema
         if depth < len(loc):
             schema = inner
     return loc, schema

@@ -140,9 +140,9 @@ def read_run(folder: Path) -> Run:
     """Read one run's folder."""
     config = _yaml(folder / CONFIG)
     config = config if _is_whole(config) else {}
-    words = _yaml(folder / OVERRIDES)
-    words = words if isinstance(words, list) else []
-    typed = tuple(str(word).lstrip("+~").partition("=")[0] for word in words)
+    overrides = _yaml(folder / OVERRIDES)
+    overrides = overrides if isinstance(overrides, list) else []
+    typed = tuple(str(override).lstrip("+~").partition("=")[0] for override in overrides)
     known: dict[str, Any] = {"axes": config.get("axes", {}), "config": config, "typed": typed}
     status = Status.read(folder)
     if status is None:

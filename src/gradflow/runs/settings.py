@@ -34,13 +34,13 @@ def numbers(config: Mapping[str, Any]) -> dict[str, Any]:
 
     def walk(prefix: str, values: Mapping[str, Any]) -> None:
         for key, value in values.items():
-            word = f"{prefix}.{key}" if prefix else str(key)
-            if word in ignored:
+            dotted = f"{prefix}.{key}" if prefix else str(key)
+            if dotted in ignored:
                 continue
             if isinstance(value, Mapping) and value:
-                walk(word, value)
+                walk(dotted, value)
             else:
-                flat[word] = value
+                flat[dotted] = value
 
     walk("", config)
     return flat
@@ -60,9 +60,9 @@ def flatten(config: Mapping[str, Any], axes: Mapping[str, str]) -> dict[str, Any
     """
     flat: dict[str, Any] = {key: config.get(key, axes.get(key)) for key in _FIRST}
     flat |= {axis: choice for axis, choice in axes.items() if axis not in _NOT_SETTINGS}
-    for word, value in numbers(config).items():
-        if word not in axes and word.partition(".")[0] not in _FIRST:
-            flat[word] = value
+    for key, value in numbers(config).items():
+        if key not in axes and key.partition(".")[0] not in _FIRST:
+            flat[key] = value
     return flat | {key: axes[key] for key in _FIRST if key in axes}
 
 
@@ -74,19 +74,19 @@ def differing(runs: Sequence[HasSettings]) -> list[str]:
     which would repeat it. Runs without a known setting are ignored.
     """
     settings = [run.settings for run in runs if any(v is not None for v in run.settings.values())]
-    typed = {word for run in runs for word in run.typed}
-    words = list(dict.fromkeys(word for of_run in settings for word in of_run))
-    varying = [w for w in words if w != "seed" and len({text(of.get(w)) for of in settings}) > 1]
-    varying.sort(key=lambda word: word not in typed)  # stable: otherwise the order stays
-    shown: list[str] = []
-    for word in varying:
-        known: dict[tuple[str, ...], set[str]] = {}
-        for of in settings:
-            known.setdefault(tuple(text(of.get(w)) for w in shown), set()).add(text(of.get(word)))
-        decided = all(len(values) == 1 for values in known.values())
-        if word in typed or not decided:
-            shown.append(word)
-    return shown
+    overridden = {key for run in runs for key in run.typed}
+    keys = list(dict.fromkeys(key for flat in settings for key in flat))
+    varying = [k for k in keys if k != "seed" and len({text(flat.get(k)) for flat in settings}) > 1]
+    varying.sort(key=lambda key: key not in overridden)  # stable: otherwise the order stays
+    kept: list[str] = []
+    for key in varying:
+        found: dict[tuple[str, ...], set[str]] = {}
+        for flat in settings:
+            found.setdefault(tuple(text(flat.get(k)) for k in kept), set()).add(text(flat.get(key)))
+        determined = all(len(values) == 1 for values in found.values())
+        if key in overridden or not determined:
+            kept.append(key)
+    return kept
 
 
 def text(value: Any) -> str:

@@ -53,8 +53,8 @@ class Status:
         try:
             values = json.loads((folder / STATUS).read_bytes())
             known = isinstance(values, dict) and values.keys() <= _FIELDS.keys()
-            whole = known and "state" in values
-            fits = whole and all(_FIELDS[key](value) for key, value in values.items())
+            has_state = known and "state" in values
+            fits = has_state and all(_FIELDS[key](value) for key, value in values.items())
             return cls(**values) if fits else None
         except (OSError, ValueError):
             return None
@@ -105,8 +105,8 @@ def git_state() -> dict[str, str | bool | None]:
     Dirty means that files differ from the commit. Both are None outside of a git repository.
     """
 
-    def git(*words: str) -> str | None:
-        command = ["git", "-C", str(Path(__file__).parent), *words]
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
         try:
             return subprocess.run(
                 command, capture_output=True, text=True, check=True, timeout=10

@@ -8,8 +8,8 @@ from typing import Any
 from gradflow.runs.config import RunConfig
 
 # Axes of which W&B gets only the choices; config.yaml has a sentence on each choice, too.
-_WORDS = ("pathology", "remedy")
-_ADDED = ("settings", "study", "folder", "git")
+_CHOICES_ONLY = ("pathology", "remedy")
+_ADDED_KEYS = ("settings", "study", "folder", "git")
 
 
 def compared(config: RunConfig) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def compared(config: RunConfig) -> dict[str, Any]:
     values = config.model_dump(exclude={"axes", "logger", "project", *ignored})
     chosen = {axis: choice for axis, choice in config.axes.items() if axis in values}
     settings = {axis: values.pop(axis) for axis in (*chosen, "comparison")}
-    for axis in _WORDS:
+    for axis in _CHOICES_ONLY:
         settings.pop(axis, None)
     settings["axes"] = list(chosen)  # W&B drops empty nodes, and a choice's may be empty
     return chosen | values | {"study": config.study and config.study.name, "settings": settings}
@@ -32,13 +32,13 @@ def restored(values: Mapping[str, Any]) -> dict[str, Any]:
     """Undo `compared`: return config.yaml's form, as far as W&B has kept the values."""
     settings = values.get("settings")
     settings = dict(settings) if isinstance(settings, Mapping) else {}
-    named = settings.pop("axes", None) or [*_WORDS, *settings]
+    named = settings.pop("axes", None) or [*_CHOICES_ONLY, *settings]
     axes = {axis: str(values[axis]) for axis in named if axis in values}
-    single = {k: v for k, v in values.items() if k not in axes and k not in _ADDED}
-    words = {axis: dict.fromkeys(_chosen(axes.get(axis, "none")), "") for axis in _WORDS}
+    single = {k: v for k, v in values.items() if k not in axes and k not in _ADDED_KEYS}
+    choices = {axis: dict.fromkeys(_chosen(axes.get(axis, "none")), "") for axis in _CHOICES_ONLY}
     study = {"name": values["study"]} if values.get("study") else None
-    return single | settings | words | {"study": study, "axes": axes}
+    return single | settings | choices | {"study": study, "axes": axes}
 
 
-def _chosen(words: str) -> list[str]:
-    return [] if words == "none" else words.split("+")
+def _chosen(choice: str) -> list[str]:
+    return [] if choice == "none" else choice.split("+")

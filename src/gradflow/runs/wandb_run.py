@@ -45,9 +45,9 @@ def sign_in() -> bool:
     import wandb
     from wandb.errors import AuthenticationError
 
-    said = os.environ.get("WANDB_MODE", "online")
-    if said not in ("online", "run"):
-        raise ConfigError(f"logger=wandb: WANDB_MODE={said} says otherwise; unset one of the two")
+    mode = os.environ.get("WANDB_MODE", "online")
+    if mode not in ("online", "run"):
+        raise ConfigError(f"logger=wandb: WANDB_MODE={mode} contradicts it; unset one of the two")
     host = wandb.setup(wandb.Settings(silent=True)).settings.base_url
     try:
         if wandb.login(prompt=False):
@@ -139,6 +139,6 @@ def finish_run(run: wandb.Run, *, failed: bool) -> None:
         run.finish(exit_code=1 if failed else 0)
     except TimeoutError:
         log.warning(
-            "W&B has not taken all of this run in time; later: wandb sync --include-online '%s'",
+            "W&B did not receive all of this run in time; later: wandb sync --include-online '%s'",
             run.settings.sync_dir,
         )

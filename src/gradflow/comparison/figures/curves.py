@@ -14,13 +14,13 @@ from gradflow.comparison.figures.style import BANDS, Floats, draw_seeds, legend,
 def draw_curves(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
     """Draw the training metrics in metrics.csv. ValueError if no run has any."""
     figure = Figure(figsize=(10.5, 4.2), layout="constrained")
-    shown = [("train/loss", "train loss", 1.0)]  # metric, label, factor
+    metrics = [("train/loss", "train loss", 1.0)]  # metric, label, factor
     for name, percent in headlines([run for row in rows for run in row.runs]):
         unit, factor = (", %", 100.0) if percent else ("", 1.0)
-        shown.append((f"train/{name}", f"train {name}{unit}", factor))
-    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+        metrics.append((f"train/{name}", f"train {name}{unit}", factor))
+    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     drawn: list[Configuration] = []
-    for axes, (metric, label, factor) in zip(panels, shown, strict=True):
+    for axes, (metric, label, factor) in zip(panels, metrics, strict=True):
         drawn = []
         for row in rows:
             found = _over_seeds([run.curve(metric) for run in row.runs])

@@ -26,7 +26,7 @@ def draw_layers(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
 
     Takes the first seed that has a record. ValueError if no run has one.
     """
-    recorded = [(row, shares) for row in rows if (shares := _of_configuration(row))]
+    recorded = [(row, shares) for row in rows if (shares := _configuration_shares(row))]
     if not recorded:
         raise ValueError("no run has gradients recorded at step 0")
     columns = min(4 if len(recorded) < 10 else 5, len(recorded))
@@ -53,7 +53,7 @@ def draw_across(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
 
     Takes the first seed that has a record. ValueError if no run has one.
     """
-    recorded = [(row, shares) for row in rows if (shares := _of_configuration(row))]
+    recorded = [(row, shares) for row in rows if (shares := _configuration_shares(row))]
     if not recorded:
         raise ValueError("no run has gradients recorded at step 0")
     figure = Figure(figsize=(6.4, 0.32 * len(recorded) + 1.4), layout="constrained")
@@ -67,11 +67,11 @@ def draw_across(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
     return figure
 
 
-def _of_configuration(row: Configuration) -> dict[str, Floats]:
-    return next(filter(None, map(_first_shares, row.runs)), {})
+def _configuration_shares(row: Configuration) -> dict[str, Floats]:
+    return next(filter(None, map(_run_shares, row.runs)), {})
 
 
-def _first_shares(run: Run) -> dict[str, Floats]:
+def _run_shares(run: Run) -> dict[str, Floats]:
     """Return, by weight, the share of its elements in each bin at step 0, (BINS,)."""
     wanted = (pl.col("step") == 0) & (pl.col("kind") == "gradient")
     try:
@@ -102,7 +102,7 @@ def _ridges(axes: Axes, shares: Sequence[Floats]) -> None:
 
 def _share_exponents(panels: Sequence[Axes], shares: Sequence[dict[str, Floats]]) -> None:
     """Give all panels the same x axis: the range of exponents that any ridge fills."""
-    used = np.sum([share > 0 for of in shares for share in of.values()], axis=0).nonzero()[0]
+    used = np.sum([share > 0 for run in shares for share in run.values()], axis=0).nonzero()[0]
     low, high = (used[0], used[-1] + 1) if len(used) else (0, BINS)
     for axes in panels:
         axes.set_xlim(FIRST_EXPONENT + low - 1, FIRST_EXPONENT + high + 1)

@@ -34,7 +34,7 @@ def read_curves(folder: Path) -> dict[str, Curve]:
             number = _number(value) if name not in ("step", "epoch", None) else None
             if number is not None:
                 points.setdefault(name, []).append((int(row["step"]), number))
-    return {name: _thinned(*map(np.array, zip(*of, strict=True))) for name, of in points.items()}
+    return {name: _thinned(*map(np.array, zip(*xy, strict=True))) for name, xy in points.items()}
 
 
 def _number(value: object) -> float | None:

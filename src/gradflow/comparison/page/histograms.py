@@ -66,8 +66,8 @@ def histograms(rows: pl.DataFrame, steps: NDArray[np.int64]) -> Histograms | Non
     rows = rows.filter(pl.col("bins").is_not_null())
     if rows.is_empty():
         return None
-    of_tensors = rows.unique("name", keep="first").sort("index", "name")
-    names = tuple(of_tensors["name"])
+    tensors = rows.unique("name", keep="first").sort("index", "name")
+    names = tuple(tensors["name"])
     places = {name: place for place, name in enumerate(names)}
     tensor = np.array([places[name] for name in rows["name"]])
     record = np.searchsorted(steps, rows["step"].to_numpy())
@@ -89,8 +89,8 @@ def histograms(rows: pl.DataFrame, steps: NDArray[np.int64]) -> Histograms | Non
     return Histograms(
         names=names,
         first=first + _FIRST_EXPONENT,
-        elements=of_tensors["elements"].to_numpy(),
-        weights=tuple(is_weight(*of) for of in of_tensors["name", "dimensions"].iter_rows()),
+        elements=tensors["elements"].to_numpy(),
+        weights=tuple(is_weight(*row) for row in tensors["name", "dimensions"].iter_rows()),
         levels=grid(levels, np.uint8),
         peaks=grid(highest, np.int64),
         specials={name: grid(rows[name].fill_null(0).to_numpy(), np.int64) for name in SPECIALS},

@@ -47,13 +47,13 @@ class Shown:
         """Keep at most `records` records, evenly spread, including the first and the last."""
         if len(self.steps) <= records:
             return self
-        kept = _evenly(len(self.steps), records)
+        kept = _evenly_spread(len(self.steps), records)
         return Shown(
             self.curves,
             self.steps[kept],
             self.recorded,
-            {kind: of.at(kept) for kind, of in self.profiles.items()},
-            {kind: of.at(kept) for kind, of in self.histograms.items()},
+            {kind: profile.at(kept) for kind, profile in self.profiles.items()},
+            {kind: histograms.at(kept) for kind, histograms in self.histograms.items()},
             self.problems,
         )
 
@@ -69,28 +69,28 @@ def read_shown(folder: Path) -> Shown:
     try:
         scan = scan_gradients(folder)
         recorded = scan.select("step").collect()["step"].unique().sort()
-        read = recorded.gather(_evenly(len(recorded), _MOST_RECORDS))
+        read = recorded.gather(_evenly_spread(len(recorded), _MOST_RECORDS))
         wanted = _WANTED & pl.col("step").is_in(read.implode())
         record = scan.filter(wanted).select(_COLUMNS).collect()
     except (OSError, pl.exceptions.PolarsError) as error:
         problems.append(f"{FOLDER} cannot be read: {_first_line(error)}")
         return Shown(curves, np.zeros(0, np.int64), 0, {}, {}, problems)
     kinds = {kind[0]: rows for kind, rows in record.partition_by("kind", as_dict=True).items()}
-    none = record.clear()
+    empty = record.clear()
     steps = np.unique(record["step"].to_numpy())
-    profiles = {kind: profile(kinds.get(kind, none), steps) for kind in PROFILES}
-    bins = {kind: histograms(kinds.get(kind, none), steps) for kind in HISTOGRAMS}
+    profiles = {kind: profile(kinds.get(kind, empty), steps) for kind in PROFILES}
+    bins = {kind: histograms(kinds.get(kind, empty), steps) for kind in HISTOGRAMS}
     return Shown(
         curves,
         steps,
         len(recorded),
-        {kind: of for kind, of in profiles.items() if of is not None},
-        {kind: of for kind, of in bins.items() if of is not None},
+        {kind: values for kind, values in profiles.items() if values is not None},
+        {kind: values for kind, values in bins.items() if values is not None},
         problems,
     )
 
 
-def _evenly(n: int, most: int) -> NDArray[np.int64]:
+def _evenly_spread(n: int, most: int) -> NDArray[np.int64]:
     """Return at most `most` of 0 … n - 1, evenly spread, including the first and the last."""
     return np.unique(np.rint(np.linspace(0, n - 1, min(n, most))).astype(np.int64))
 

@@ -90,7 +90,7 @@ class Curves {
       log: this.log,
       cursor: currentStep(),
     });
-    this.note.textContent = this.says(groups, series);
+    this.note.textContent = this.noteText(groups, series);
   }
 
   single(configuration, runs, curve, usable) {
@@ -117,7 +117,7 @@ class Curves {
     return `${name(series)}: ${number(value, 4)} at step ${at}${band ? ` (${number(band[1], 3)} to ${number(band[2], 3)})` : ""}`;
   }
 
-  says(groups, series) {
+  noteText(groups, series) {
     const thinned = groups.some(({ curves }) =>
       curves.some(({ steps, logged }) => logged > steps.length),
     );

@@ -78,7 +78,7 @@ class Profiles {
       yLabel: this.yLabel,
     });
     this.plot.svg.dataset.step = step;
-    this.note.textContent = this.says(groups, series, drawn, step);
+    this.note.textContent = this.noteText(groups, series, drawn, step);
   }
 
   // The places of the overlays to draw: only at step 0, since they describe the start.
@@ -138,7 +138,7 @@ class Profiles {
     return study.layers(run, this.kind)[layer - 1] ?? "?";
   }
 
-  says(groups, series, drawn, step) {
+  noteText(groups, series, drawn, step) {
     const parts = [`Step ${step}.`];
     if (groups.some(({ runs }) => runs.length > 1)) parts.push(BANDS[store.get("seeds")]);
     for (const place of this.overlays(step)) {

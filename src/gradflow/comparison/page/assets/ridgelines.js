@@ -153,7 +153,7 @@ class Ridgelines {
       );
     }
     const known = members.map(({ histogram }) => histogram).filter(Boolean);
-    const total = (of) => known.reduce((sum, h) => sum + of(h), 0);
+    const total = (count) => known.reduce((sum, h) => sum + count(h), 0);
     const elements = total((h) => h.elements);
     const zeros = total((h) => h.zeros + h.subnormals),
       bad = total((h) => h.nans + h.infs);

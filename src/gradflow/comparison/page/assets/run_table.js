@@ -8,7 +8,7 @@ const columns = () => [
   {
     name: "label",
     title: () => study.words.join(", "),
-    of: (runs) => study.configurations[runs[0].configuration].label,
+    sortKey: (runs) => study.configurations[runs[0].configuration].label,
   },
   {
     name: "n",
@@ -16,14 +16,14 @@ const columns = () => [
     when: () => severalSeeds(),
     hint: "runs that differ only in the seed",
     numeric: true,
-    of: (runs) => runs.length,
+    sortKey: (runs) => runs.length,
   },
   {
     name: "decades",
     title: () => "decades",
     numeric: true,
     hint: "log10 of dL/dz of the first nonlinearity over the last's, before the first step",
-    of: (runs) => average(runs, (run) => study.start(run)),
+    sortKey: (runs) => average(runs, (run) => study.start(run)),
     text: (runs) =>
       meanAndDeviation(
         counting(runs).map((run) => study.start(run)),
@@ -35,7 +35,7 @@ const columns = () => [
   {
     name: "verdict",
     title: () => "verdict",
-    of: (runs) => verdicts(runs).join(", "),
+    sortKey: (runs) => verdicts(runs).join(", "),
     text: (runs) => verdicts(runs).map((line) => html("div", { class: "line" }, line)),
   },
 ];
@@ -51,7 +51,7 @@ function headlineColumns() {
       },
       numeric: true,
       hint: `${split}/${metric}, last value${percent ? ", percent" : ""}`,
-      of: (runs) => average(runs, (run) => run.metrics[`${split}/${metric}`]),
+      sortKey: (runs) => average(runs, (run) => run.metrics[`${split}/${metric}`]),
       text: (runs) =>
         meanAndDeviation(
           counting(runs).map(
@@ -69,9 +69,9 @@ function counting(runs) {
   return finished.length ? finished : runs;
 }
 
-function average(runs, of) {
+function average(runs, valueOf) {
   const known = counting(runs)
-    .map(of).filter((value) => value !== undefined && !Number.isNaN(value));
+    .map(valueOf).filter((value) => value !== undefined && !Number.isNaN(value));
   return known.length ? mean(known) : NaN;
 }
 
@@ -88,8 +88,8 @@ const verdicts = (runs) =>
 
 // Problems of a run other than its gradients: an unfinished state, and unreadable files.
 function trouble(run) {
-  const said = run.state === "finished" ? [] : [run.state];
-  return [...said, ...(run.problems.length ? ["files damaged"] : [])];
+  const states = run.state === "finished" ? [] : [run.state];
+  return [...states, ...(run.problems.length ? ["files damaged"] : [])];
 }
 
 const troubleText = (run) => [run.error, ...run.problems].filter(Boolean).join("; ");
@@ -121,7 +121,7 @@ function shownConfigurations() {
   const rows = study.configurations.filter((configuration) => matches(configuration, words));
   const found = COLUMNS.find(({ name }) => name === column);
   if (!found) return rows;
-  const key = (row) => found.of(row.runs);
+  const key = (row) => found.sortKey(row.runs);
   const order = descending ? -1 : 1;
   return rows.sort((a, b) => {
     const [p, q] = [key(a), key(b)];
@@ -195,11 +195,11 @@ function tableRow(configuration, runs, isRun) {
   });
   const states = [...new Set(runs.flatMap(trouble))];
   const badges = states.map((state) => {
-    const of = runs.filter((run) => trouble(run).includes(state));
-    const text = of.length < runs.length ? `${of.length} ${state}` : state;
+    const affected = runs.filter((run) => trouble(run).includes(state));
+    const text = affected.length < runs.length ? `${affected.length} ${state}` : state;
     return html(
       "span",
-      { class: "badge", title: of.map(troubleText).filter(Boolean).join("\n") || state },
+      { class: "badge", title: affected.map(troubleText).filter(Boolean).join("\n") || state },
       text,
     );
   });

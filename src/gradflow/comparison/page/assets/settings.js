@@ -21,12 +21,12 @@ function drawDifferences() {
   }
   const rows = study.configurations
     .map((configuration) => [configuration, configuration.runs.filter((run) => runs.includes(run))])
-    .filter(([, of]) => of.length);
+    .filter(([, members]) => members.length);
   body.replaceChildren(
     scrollingTable(
       "Settings that differ",
       ["configuration", ...differing],
-      rows.map(([configuration, of]) =>
+      rows.map(([configuration, members]) =>
         html(
           "tr",
           { "data-configuration": configuration.index },
@@ -41,7 +41,7 @@ function drawDifferences() {
             ),
           ),
           differing.map((key) =>
-            html("td", {}, [...new Set(of.map((run) => run.settings[key] ?? "–"))].join(", ")),
+            html("td", {}, [...new Set(members.map((run) => run.settings[key] ?? "–"))].join(", ")),
           ),
         ),
       ),

@@ -1,1 +1,1 @@
-"""Comparison: reading the folders of runs, whatever state they are in, and tables over them."""
+"""Compare runs: tables, figures, a page and a W&B report, from folders in any state."""

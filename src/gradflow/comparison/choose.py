@@ -1,6 +1,6 @@
-"""Which runs of many, and in which order: `activation=relu,selu`, in the words of a command line.
+"""Select and sort runs by overrides, such as `activation=relu,selu`.
 
-The words are read by Hydra's own parser, so that whatever starts runs also picks them.
+Hydra's own parser reads them, so that the overrides that start runs also select them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gradflow.errors import ConfigError
 from gradflow.runs.read import Run
 from gradflow.runs.settings import text
 
-# What can be asked for that is no setting.
+# Keys that are no settings, but can select runs.
 _OUTCOMES: dict[str, Callable[[Run], str]] = {
     "verdict": lambda run: run.verdict.kind if run.verdict else "-",
     "state": lambda run: run.state,
@@ -28,17 +28,17 @@ _OUTCOMES: dict[str, Callable[[Run], str]] = {
 
 
 def where(runs: Sequence[Run], words: Sequence[str]) -> list[Run]:
-    """Return the runs that every one of `words` fits: `key=value`, or `key=one,another` for any.
+    """Return the runs that match all of `words`: `key=value`, or `key=one,another` for either.
 
-    Keys are those of a configuration, and `verdict`, `state` and `study`.
+    A key is a setting, `verdict`, `state` or `study`.
 
     Raises:
-        ConfigError: for a word that cannot be read, a key that no run has, or when no run is left.
+        ConfigError: if a word cannot be parsed, no run has its key, or no run is left.
     """
     for word in words:
         key, wanted = _parse(word)
         _check_key(runs, word, key)
-        runs = [run for run in runs if _has(run, key) in wanted]
+        runs = [run for run in runs if _value(run, key) in wanted]
         if not runs:
             raise ConfigError(f"--where {word}: no run is left")
     return list(runs)
@@ -47,15 +47,15 @@ def where(runs: Sequence[Run], words: Sequence[str]) -> list[Run]:
 def sort(
     words: Sequence[str], rows: Sequence[Configuration], by: str, *, descending: bool = False
 ) -> list[Configuration]:
-    """Return the rows in the order of a column's means, or of a word that tells them apart.
+    """Return the rows sorted by a column's mean, or by one of `words`, the keys that differ.
 
-    What has no value comes last, either way. ConfigError if there is no such column.
+    Rows without a value come last in either direction. ConfigError if there is no such column.
     """
     figures = {column.name: column for column in columns([run for row in rows for run in row.runs])}
-    known: dict[str, Any] = {word: i for i, word in enumerate(words)}
+    places = {key: i for i, key in enumerate(words)}
     metrics = {name for row in rows for run in row.runs for name in run.metrics}
-    if by in known:
-        keyed = [(_order(row.values[known[by]]), row) for row in rows]
+    if by in places:
+        keyed = [(_order(row.values[places[by]]), row) for row in rows]
     elif by in figures or by in metrics:
         column = figures.get(by) or metric(by)
         keyed = [((_number(row.figures(column).mean), ""), row) for row in rows]
@@ -69,9 +69,9 @@ def sort(
         )
         raise ConfigError(f"--sort {by}: there is no such column; allowed: {allowed}")
     missing = [row for key, row in keyed if math.isnan(key[0])]
-    known_rows = [(key, row) for key, row in keyed if not math.isnan(key[0])]
-    known_rows.sort(key=lambda pair: pair[0], reverse=descending)
-    return [row for _, row in known_rows] + missing
+    present = [(key, row) for key, row in keyed if not math.isnan(key[0])]
+    present.sort(key=lambda pair: pair[0], reverse=descending)
+    return [row for _, row in present] + missing
 
 
 def _parse(word: str) -> tuple[str, set[str]]:
@@ -91,12 +91,12 @@ def _plain(value: Any) -> str:
     if isinstance(value, QuotedString):
         value = value.text
     if isinstance(value, list):
-        # A list of choices of an axis is written with a plus in a run's record.
+        # A run's record joins the choices of an axis with a plus.
         return "+".join(_plain(item) for item in value)
     return _canonical(text(value))
 
 
-def _has(run: Run, key: str) -> str:
+def _value(run: Run, key: str) -> str:
     found = _OUTCOMES[key](run) if key in _OUTCOMES else run.settings.get(key)
     if isinstance(found, list):
         return "+".join(_canonical(text(item)) for item in found)
@@ -104,7 +104,7 @@ def _has(run: Run, key: str) -> str:
 
 
 def _canonical(word: str) -> str:
-    """One text for one number: 0.1, .1 and 1e-1."""
+    """Return one text for equal values, such as 0.1, .1 and 1e-1."""
     try:
         return repr(float(word))
     except ValueError:
@@ -119,7 +119,7 @@ def _check_key(runs: Sequence[Run], word: str, key: str) -> None:
 
 
 def _order(value: str) -> tuple[float, str]:
-    """Numbers in their order, before words in theirs."""
+    """Return a sort key: numbers in order, then texts in order."""
     try:
         return float(value), ""
     except ValueError:

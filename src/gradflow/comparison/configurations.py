@@ -1,6 +1,6 @@
-"""Configurations: runs that differ in nothing but the seed, taken together, and their figures.
+"""Group runs that differ only in the seed into configurations, and average their figures.
 
-What is shown in the terminal, in a file and on a page is made from these rows.
+The table in the terminal, the exported files and the page are all made from these rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gradflow.runs.settings import differing, text
 
 @dataclass(frozen=True)
 class Column:
-    """A figure that every run may have."""
+    """A figure that a run may have: a column of the table."""
 
     name: str  # in files and on the command line
     title: str  # in a table
@@ -27,7 +27,7 @@ class Column:
 
 
 def metric(name: str) -> Column:
-    """A metric's last value, under the name that it has in metrics.csv."""
+    """Return the column of a metric's last value, named as in metrics.csv."""
     return Column(name, name, lambda run: run.metrics.get(name), ".3g")
 
 
@@ -39,18 +39,18 @@ def _headline(split: str, name: str, percent: bool) -> Column:
 
 
 def headlines(runs: Iterable[Run]) -> list[tuple[str, bool]]:
-    """Return the metrics that runs are compared by, and whether each is a share, each once."""
+    """Return the runs' headline metrics, each once, and whether each is a share."""
     return list(dict.fromkeys(run.headline for run in runs if run.headline is not None))
 
 
 def columns(runs: Sequence[Run]) -> list[Column]:
-    """Return the figures of a table over `runs`: their headline metrics stand in their configs."""
-    shown = [
+    """Return the columns of a table over `runs`; their configs name the headline metrics."""
+    metrics = [
         _headline(split, *headline)
         for headline in headlines(runs)
         for split in ("train", "validation", "test")
     ]
-    return [DECADES, *shown, SECONDS]
+    return [DECADES, *metrics, SECONDS]
 
 
 DECADES = Column(
@@ -64,23 +64,23 @@ SECONDS = Column("seconds", "seconds", lambda run: run.seconds or None, ".0f")
 
 @dataclass(frozen=True)
 class Figures:
-    """What the runs of one configuration have measured, NaN and infinities among it."""
+    """The values of one column for the runs of a configuration, including NaN and infinities."""
 
-    values: tuple[float, ...]  # of the runs that have one
+    values: tuple[float, ...]  # of the runs that have a value
 
     @property
     def n(self) -> int:
-        """How many runs have one."""
+        """The number of runs that have a value."""
         return len(self.values)
 
     @property
     def mean(self) -> float | None:
-        """Their mean; NaN if any value is NaN: averaging the rest would hide the failures."""
+        """The mean; NaN if any value is NaN: averaging the rest would hide the failures."""
         return sum(self.values) / self.n if self.values else None
 
     @property
     def sd(self) -> float | None:
-        """Their sample standard deviation, with n - 1; None of one alone."""
+        """The sample standard deviation, with n - 1; None if n < 2 or a value is non-finite."""
         if self.n < 2 or not all(map(math.isfinite, self.values)):
             return None
         return statistics.stdev(self.values)
@@ -88,55 +88,55 @@ class Figures:
 
 @dataclass(frozen=True)
 class Configuration:
-    """The runs that differ in nothing but their seed."""
+    """The runs that differ only in their seed."""
 
-    values: tuple[str, ...]  # of the words that tell the configurations apart
+    values: tuple[str, ...]  # of the keys that tell the configurations apart
     runs: tuple[Run, ...]
 
     def figures(self, column: Column) -> Figures:
-        """Return what its finished runs have in a column; if none is, what there is so far."""
+        """Return a column's values for the finished runs, or for all runs if none has finished."""
         finished = [run for run in self.runs if run.state == "finished"]
         found = [column.of(run) for run in finished or self.runs]
         return Figures(tuple(value for value in found if value is not None))
 
     @property
     def name(self) -> str:
-        """What to call it where there is one line for it."""
+        """The name, in one line."""
         return ", ".join(self.values)
 
     @property
     def shows(self) -> str:
-        """What its runs show, in words: the most frequent first."""
-        return _together([what_it_shows(run) for run in self.runs])
+        """What the runs show, as text: the most frequent first."""
+        return _joined([what_it_shows(run) for run in self.runs])
 
     @property
     def states(self) -> str:
-        """What became of its runs."""
-        return _together([run.state for run in self.runs])
+        """The runs' states, as text: the most frequent first."""
+        return _joined([run.state for run in self.runs])
 
 
 def configurations(runs: Sequence[Run]) -> tuple[list[str], list[Configuration]]:
-    """Return the words that tell the runs' configurations apart, and the configurations.
+    """Return the keys that tell the configurations of `runs` apart, and the configurations.
 
-    In the order of `runs`. Where a configuration was finished twice with one seed, the study, or
-    else the folder, tells those runs apart: repeats are no further seeds.
+    The order is that of `runs`. If a configuration has finished twice with one seed, those runs are
+    split by study, or else by folder: a repeat is not another seed.
     """
     words = differing(runs)
     rows = _rows(runs, words)
     if any(_has_repeats(row.runs) for row in rows):
-        split = [_told_apart(row) for row in rows]
-        rows = [row for _, of_row in split for row in of_row]
+        split = [_split_repeats(row) for row in rows]
+        rows = [part for _, parts in split for part in parts]
         words = [*words, "run" if any(word == "run" for word, _ in split) else "study"]
-    if not words:  # one configuration, which nothing tells from another
+    if not words:  # a single configuration
         words = ["study" if len(runs) > 1 and all(run.config for run in runs) else "run"]
         rows = _rows(runs, words)
     return words, rows
 
 
 def value_of(run: Run, word: str) -> str:
-    """Return a run's setting as text, or what its `study` or its folder (`run`) is called."""
+    """Return a run's setting as text; `study` gives the study's name, `run` the folder."""
     if word == "study":
-        study = run.config.get("study")  # of another version, it may be anything
+        study = run.config.get("study")  # another version may have written anything
         return str(
             study["name"] if isinstance(study, dict) and "name" in study else run.folder.parent
         )
@@ -146,32 +146,32 @@ def value_of(run: Run, word: str) -> str:
 
 
 def what_it_shows(run: Run) -> str:
-    """Say what a run shows: its verdict, and whether a remedy has cured a pathology."""
+    """Return what a run shows: its verdict, and whether a remedy has cured its pathology."""
     if run.verdict is not None:
-        said: str = run.verdict.kind
+        result: str = run.verdict.kind
     elif run.diverged_at is not None:
-        said = "diverged"
+        result = "diverged"
     else:
         return "not watched" if run.state == "finished" else "-"
     sick = run.axes.get("pathology") not in (None, "none")
     treated = run.axes.get("remedy") not in (None, "none")
     if not (sick and treated and run.state == "finished"):
-        return said
-    return f"{said}: cured" if said == "healthy" else f"{said}: no cure here"
+        return result
+    return f"{result}: cured" if result == "healthy" else f"{result}: no cure here"
 
 
 def _rows(runs: Sequence[Run], words: Sequence[str]) -> list[Configuration]:
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         values = tuple(value_of(run, word) for word in words)
-        if not run.config:  # nothing is known of it but where it lies
+        if not run.config:  # only its folder is known
             values = (str(run.folder), *values[1:]) if values else ()
         groups.setdefault(values, []).append(run)
     return [Configuration(values, tuple(group)) for values, group in groups.items()]
 
 
-def _told_apart(row: Configuration) -> tuple[str, list[Configuration]]:
-    """Split a configuration in which a seed is repeated, by its study or else by the folder."""
+def _split_repeats(row: Configuration) -> tuple[str, list[Configuration]]:
+    """Split a configuration with a repeated seed, by study or else by folder."""
     if not _has_repeats(row.runs):
         return "study", [Configuration((*row.values, "-"), row.runs)]
     word = "study"
@@ -183,13 +183,13 @@ def _told_apart(row: Configuration) -> tuple[str, list[Configuration]]:
 
 
 def _has_repeats(runs: Sequence[Run]) -> bool:
-    """Say whether a seed was finished twice: an attempt that failed beside it is no repeat."""
+    """Say whether two finished runs have the same seed; a failed attempt is no repeat."""
     finished = [run for run in runs if run.config and run.state == "finished"]
     seeds = Counter(text(run.settings.get("seed")) for run in finished)
     return any(n > 1 for n in seeds.values())
 
 
-def _together(words: Sequence[str]) -> str:
+def _joined(words: Sequence[str]) -> str:
     counts = Counter(words)
     if len(counts) == 1:
         return words[0]

@@ -1,4 +1,4 @@
-"""The table over runs for other programs and for papers: Markdown, CSV and JSON."""
+"""Export the table over runs for papers and other programs: Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def markdown(words: Sequence[str], rows: Sequence[Configuration]) -> str:
 
 
 def as_csv(words: Sequence[str], rows: Sequence[Configuration]) -> str:
-    """Return one line for each configuration: words, n, verdicts, states, then the figures.
+    """Return one line for each configuration: settings, n, verdicts, states, then the figures.
 
     Each figure has three columns, `<name>_mean`, `<name>_sd` and `<name>_n`, in its own unit: a
     share is not in per cent, `first_over_last` is in decades, `seconds` in seconds. A missing value
@@ -36,7 +36,7 @@ def as_csv(words: Sequence[str], rows: Sequence[Configuration]) -> str:
     writer.writerow([*words, "n", "shows", "state", *ends])
     for row in rows:
         figures = [row.figures(column) for column in columns]
-        numbers = [number for of in figures for number in (of.mean, of.sd, of.n)]
+        numbers = [number for f in figures for number in (f.mean, f.sd, f.n)]
         writer.writerow([*row.values, len(row.runs), row.shows, row.states, *numbers])
     return text.getvalue()
 
@@ -44,7 +44,7 @@ def as_csv(words: Sequence[str], rows: Sequence[Configuration]) -> str:
 def as_json(words: Sequence[str], rows: Sequence[Configuration]) -> str:
     """Return a list of configurations, each with its figures' mean, sd and n, and with its runs.
 
-    JSON has no infinity: it is written as the text "inf" or "-inf".
+    JSON has no non-finite numbers: they are written as the texts "inf", "-inf" and "nan".
     """
     columns = _columns(rows)
     listed = [
@@ -52,9 +52,9 @@ def as_json(words: Sequence[str], rows: Sequence[Configuration]) -> str:
             "settings": dict(zip(words, row.values, strict=True)),
             "n": len(row.runs),
             "figures": {
-                column.name: {"mean": of.mean, "sd": of.sd, "n": of.n}
+                column.name: {"mean": figures.mean, "sd": figures.sd, "n": figures.n}
                 for column in columns
-                if (of := row.figures(column)).n
+                if (figures := row.figures(column)).n
             },
             "runs": [
                 {
@@ -93,10 +93,10 @@ FORMATS: Mapping[str, Callable[[Sequence[str], Sequence[Configuration]], str]] =
 def _columns(rows: Sequence[Configuration]) -> list[Column]:
     """Return the table's columns, and every other metric that a run has."""
     runs = [run for row in rows for run in row.runs]
-    shown = columns(runs)
-    known = {column.name for column in shown}
+    table = columns(runs)
+    known = {column.name for column in table}
     names = dict.fromkeys(name for run in runs for name in run.metrics)
-    return [*shown, *(metric(name) for name in names if name not in known)]
+    return [*table, *(metric(name) for name in names if name not in known)]
 
 
 def _escaped(cell: str) -> str:

@@ -1,8 +1,8 @@
-"""Runs on Weights & Biases as run folders, which are then read like any other.
+"""Download runs from Weights & Biases as run folders, which are then read like any other.
 
-A run brings its own folder's files with it (see `training/wandb_run.py`), and these are what is
-fetched. One without them, from before its end, is made from what W&B itself knows of it: its
-configuration, state, metrics and verdict, but no gradients.
+A run uploads its folder's own files when it ends (see `runs/wandb_run.py`); these are downloaded. A
+run without them is rebuilt from W&B's own data: its configuration, state, metrics and verdict, but
+no gradients.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from wandb.apis.public import Run
 
 FORMS = "wandb:ENTITY/PROJECT, …/RUN or …/groups/STUDY, or the address of one of them in a browser"
-# In a browser a run's address always has `runs`, and other words may follow.
-_TYPED = re.compile(r"wandb:([^/]+)/([^/]+)(?:/(groups/|runs/)?([^/]+))?")
-_IN_A_BROWSER = re.compile(
+# In a browser, a run's address always has `runs`, and more may follow.
+_WANDB_ADDRESS = re.compile(r"wandb:([^/]+)/([^/]+)(?:/(groups/|runs/)?([^/]+))?")
+_BROWSER_ADDRESS = re.compile(
     r"https?://[^/]+/([^/?#]+)/([^/?#]+)(?:/(groups/|runs/)([^/?#]+))?(?:[/?#].*)?"
 )
-_SECONDS = 20  # of patience with each answer
+_TIMEOUT = 20  # seconds for each answer
 _STATES: dict[str, State] = {
     "finished": "finished",
     "failed": "failed",
@@ -47,7 +47,7 @@ _STATES: dict[str, State] = {
 
 @dataclass(frozen=True)
 class Address:
-    """What `is_address` accepts, taken apart: a run, a study, or a whole project."""
+    """A parsed address: of a run, a study, or a whole project."""
 
     entity: str
     project: str
@@ -56,42 +56,42 @@ class Address:
 
     @classmethod
     def of(cls, text: str) -> Address:
-        """Take `text` apart.
+        """Parse `text`.
 
         Raises:
-            ConfigError: if it is of none of the forms.
+            ConfigError: if it has none of the forms in `FORMS`.
         """
-        words = _TYPED.fullmatch(text) or _IN_A_BROWSER.fullmatch(text)
-        if words is None:
+        parts = _WANDB_ADDRESS.fullmatch(text) or _BROWSER_ADDRESS.fullmatch(text)
+        if parts is None:
             raise ConfigError(f"{text}: names no run; allowed: {FORMS}")
-        entity, project, kind, last = words.groups()
+        entity, project, kind, last = parts.groups()
         study = last if kind == "groups/" else None
         return cls(entity, project, study, None if study else last)
 
 
 def is_address(text: str) -> bool:
-    """Say whether `text` means runs on W&B, not a folder."""
+    """Say whether `text` is an address of runs on W&B, not a folder."""
     return text.startswith(("wandb:", "http://", "https://"))
 
 
 def fetch_runs(text: str, into: Path) -> list[Path]:
-    """Bring the runs at an address into folders below `into`; one that is finished only once.
+    """Download the runs at an address into folders below `into`, a finished run only once.
 
     Raises:
-        ConfigError: in one line, if there is no such run, or W&B cannot be asked.
+        ConfigError: if there is no such run, or W&B does not answer.
     """
     address = Address.of(text)
     import wandb
 
     with asked(text):
-        # Without the entity it would ask which is the user's own, though none is needed.
-        api = wandb.Api(overrides={"entity": address.entity}, timeout=_SECONDS)
-        of_project = f"{address.entity}/{address.project}"
+        # Without the entity, W&B would look up the user's own, which is not needed.
+        api = wandb.Api(overrides={"entity": address.entity}, timeout=_TIMEOUT)
+        project = f"{address.entity}/{address.project}"
         if address.run is not None:
-            runs = [api.run(f"{of_project}/{address.run}")]
+            runs = [api.run(f"{project}/{address.run}")]
         else:
             wanted = {"group": address.study} if address.study is not None else {}
-            runs = list(api.runs(of_project, filters=wanted, lazy=False))
+            runs = list(api.runs(project, filters=wanted, lazy=False))
         folders = [_fetch(run, into / address.entity / address.project / run.id) for run in runs]
     if not folders:
         raise ConfigError(f"{text}: no run in there")
@@ -99,8 +99,8 @@ def fetch_runs(text: str, into: Path) -> list[Path]:
 
 
 def _fetch(run: Run, folder: Path) -> Path:
-    held = Status.read(folder)
-    if held is not None and held.state == "finished":
+    local = Status.read(folder)
+    if local is not None and local.state == "finished":
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
@@ -109,14 +109,14 @@ def _fetch(run: Run, folder: Path) -> Path:
             if file.name.startswith(f"{RECORD}/"):
                 file.download(root=aside, replace=True).close()
         if Status.read(record) is None:
-            _write_what_is_known(run, record)
+            _rebuild(run, record)
         if folder.exists():
             shutil.rmtree(folder)
         record.replace(folder)
     return folder
 
 
-def _write_what_is_known(run: Run, folder: Path) -> None:
+def _rebuild(run: Run, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     (folder / CONFIG).write_text(yaml.safe_dump(restored(run.config), sort_keys=False))
     rows = [dict(row) for row in run.history(samples=10_000, pandas=False)]
@@ -150,7 +150,7 @@ def _write_what_is_known(run: Run, folder: Path) -> None:
 
 
 def _metrics(row: Mapping[str, Any]) -> dict[str, float]:
-    """What metrics.csv would have of a row: no histograms, pictures or figures of gradients."""
+    """Return a row's values that belong in metrics.csv: no histograms, pictures or gradients."""
     return {
         key: value
         for key, value in row.items()

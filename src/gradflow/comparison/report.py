@@ -1,9 +1,9 @@
-"""A study as a report on Weights & Biases: its runs' differences, curves, profiles, histograms.
+"""Make a report of a study on Weights & Biases: differing settings, curves, profiles, histograms.
 
-A report and not a workspace: it belongs to one study, says what its panels show, and neither
-changes nor is changed by how somebody arranges the project's own workspace. The panels draw what
-the runs of the study's group have logged to the server, so that a run which is synced later appears
-by itself; of a run's folder only the names are read here.
+A report belongs to one study and explains its panels. A workspace belongs to the whole project, and
+anybody may rearrange it. The panels draw what the runs of the study's group have logged to the
+server, so that a run that is synced later appears by itself. From the run folders, only names are
+read here.
 """
 
 from __future__ import annotations
@@ -43,39 +43,39 @@ _MOST_RUNS = 100  # lines in one panel; W&B itself stops at 10
 
 @dataclass(frozen=True)
 class Study:
-    """The runs of one W&B group, as their folders tell it."""
+    """The runs of one W&B group, as read from their folders."""
 
-    name: str  # and the group's
+    name: str  # also the group's
     project: str
-    entity: str | None  # None is the account's own
+    entity: str | None  # None: the account's own
     runs: list[Run]
-    ids: list[str]  # of the runs that were logged
+    ids: list[str]  # of the runs logged to W&B
 
     @property
     def curves(self) -> list[str]:
-        """The metrics that are drawn over the steps: losses, and what runs are compared by."""
+        """The metrics drawn over the steps: losses, headline metrics, gradient norm and lr."""
         names = ("loss", *(name for name, _ in headlines(self.runs)))
         metrics = [f"{split}/{name}" for split in ("train", "validation") for name in names]
         return [*metrics, "gradient_norm/total_before_clipping", "lr"]
 
     @property
     def summary(self) -> list[str]:
-        """The figures that stand beside a run's name."""
+        """The figures shown beside a run's name."""
         compared = [f"validation/{name}" for name, _ in headlines(self.runs)]
         return ["verdict", "gradient_flow/first_over_last", *compared]
 
     @property
     def sync(self) -> str:
-        """The command line that puts runs which were logged offline on the server."""
+        """The command line that sends offline runs to the server."""
         parents = sorted({shlex.quote(str(run.folder.parent)) for run in self.runs})
         return " ".join(["wandb sync", *(f"{parent}/*/wandb/offline-run-*" for parent in parents)])
 
 
 def read_study(folder: Path) -> Study:
-    """Read a study's folder. ConfigError if what it holds is no study that was logged to W&B."""
+    """Read a study's folder. ConfigError if it holds no study that was logged to W&B."""
     if not folder.is_dir():
         raise ConfigError(f"{folder}: is no folder of a study")
-    # Of another version's configuration nothing is known here.
+    # Another version's configuration may have other types; such runs are skipped.
     parts = ("study", "logger")
     runs = [
         run
@@ -89,7 +89,7 @@ def read_study(folder: Path) -> Study:
         raise ConfigError(f"{folder}: none of its runs was logged to W&B (logger=none)")
     groups = {(run.config.get("study") or {}).get("name") for run in runs}
     loggers = [run.config.get("logger") or {} for run in runs]
-    places = {(of["project"], of["entity"]) for of in loggers if of.get("mode", "none") != "none"}
+    places = {(x["project"], x["entity"]) for x in loggers if x.get("mode", "none") != "none"}
     name = groups.pop()
     if groups or len(places) != 1 or name is None:
         raise ConfigError(f"{folder}: a report takes the runs of one study, in one W&B project")
@@ -98,7 +98,7 @@ def read_study(folder: Path) -> Study:
 
 
 def make_report(study: Study, entity: str | None = None) -> wr.Report:
-    """Compose the study's report, in `entity` unless the study names one; nothing is sent."""
+    """Build the study's report without sending it; the study's own entity precedes `entity`."""
     words = differing(study.runs)
     keys = [f"settings.{word}" if "." in word else word for word in words]  # in W&B's config
     several = len({run.config.get("seed") for run in study.runs}) > 1
@@ -163,19 +163,19 @@ def make_report(study: Study, entity: str | None = None) -> wr.Report:
 
 
 def send(study: Study) -> str:
-    """Put a new report of the study on the server and return its address.
+    """Save a new report of the study on the server and return its address.
 
-    Runs that are not there yet are named on standard error. ConfigError if none is, or if there is
-    no account or no server.
+    The number of runs missing on the server is printed to standard error. ConfigError if all are
+    missing, or without an account or a server.
     """
     with asked(hint=_HINT):
         entity, found = runs_on_server(study.project, study.entity, study.ids)
     missing = len(set(study.ids) - found)
     if missing:
-        said = f"{missing} of {len(study.ids)} runs of study {study.name} are not on the server"
+        message = f"{missing} of {len(study.ids)} runs of study {study.name} are not on the server"
         if not found:
-            raise ConfigError(f"{said}: {study.sync}")
-        print(f"{said}; they will show after: {study.sync}", file=sys.stderr)
+            raise ConfigError(f"{message}: {study.sync}")
+        print(f"{message}; they will show after: {study.sync}", file=sys.stderr)
     report = make_report(study, entity)
     with asked(hint=_HINT):
         return str(report.save().url)
@@ -183,17 +183,17 @@ def send(study: Study) -> str:
 
 _HINT = "; --definition FILE needs no server"
 _HOW_TO_READ = """\
-In profiles and histograms a colour is a run, and the dash says whether the line is of its first \
-record (`start`) or its last (`end`). Layers are numbered from 1 at the input; a layer whose \
-gradient is exactly 0 is a gap. Histograms are over exponents of two, the same in every run; the \
-first bin, -127, holds zeros and subnormal numbers, and the last, 24, all from 2^24 on, Inf and \
-NaN. Those of every parameter at every record are in each run's own workspace, as `gradients/…`."""
+In profiles and histograms, each run has a colour; the dash shows whether a line is the run's \
+first record (`start`) or its last (`end`). Layers are numbered from 1 at the input; a layer whose \
+gradient is exactly 0 is a gap. Histogram bins are exponents of two, the same in every run. The \
+first bin, -127, holds zeros and subnormal numbers; the last, 24, holds all from 2^24 on, Inf and \
+NaN. Each run's own workspace has the histograms of all parameters and records, as `gradients/…`."""
 
 
 def definition(report: wr.Report) -> dict[str, Any]:
     """Return what `report.save()` sends: the variables of its mutation `upsertView`.
 
-    But for two: a random `name`, and the `spec`, an object here, which is sent as a string of JSON.
+    Two differ: the random `name` is left out, and `spec`, sent as a JSON string, is an object here.
     """
     model: Any = report._to_model()  # type: ignore[no-untyped-call]  # nothing public returns it
     return {
@@ -216,16 +216,16 @@ def _grid(
     height: int = 8,
     table: bool = False,
 ) -> wr.PanelGrid:
-    """Lay out panels, so many across; with `table`, the table of the runs stands below them."""
+    """Lay out panels, `across` in a row; with `table`, the table of the runs is below them."""
     width = _WIDTH // across
     for i, panel in enumerate(panels):
         panel.layout = wr.Layout(i % across * width, i // across * height, width, height)
     parts = [key.partition(".") for key in keys]
     columns = [f"config:{first}.value{dot}{rest}" for first, dot, rest in parts]
     columns += [f"summary:{key}" for key in study.summary]
-    # The library reads a = as ==, within quotes too.
+    # The library reads = as ==, even within quotes.
     name = repr(study.name).replace("=", r"\x3d")
-    runs = wr.Runset(  # of the report's own project, since it names none
+    runs = wr.Runset(  # without a project: the report's own
         name=study.name,
         filters=f"Metric('Group') == {name}",
         order=[wr.OrderBy("CreatedTimestamp", ascending=True)],
@@ -235,7 +235,7 @@ def _grid(
 
 
 def _curve(key: str, seeds: wr.Config | None) -> wr.LinePlot:
-    """A metric over the steps, a line a run, or with `seeds` their mean and standard deviation."""
+    """Plot a metric over the steps, a line per run, or with `seeds` mean and standard deviation."""
     spread: dict[str, Any] = {}
     if seeds is not None:
         spread = {"groupby": seeds, "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
@@ -245,9 +245,9 @@ def _curve(key: str, seeds: wr.Config | None) -> wr.LinePlot:
 
 
 def _lines(key: str, x: str, y: str, title: str) -> wr.CustomChart:
-    """A column of a table over another, all runs in one chart: W&B has no panel for either.
+    """Plot one column of a table over another, all runs in one chart: W&B has no such panel.
 
-    The query is that of the chart which the run has logged under `key`, by `wandb.plot.line`.
+    The query is that of the chart that the run has logged under `key`, by `wandb.plot.line`.
     """
     table = {"tableKey": f"{key}_table"}
     return wr.CustomChart(

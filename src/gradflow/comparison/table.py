@@ -1,4 +1,4 @@
-"""The table over runs, in the terminal: one row a configuration, mean ± standard deviation."""
+"""Print the table over runs: one row per configuration, mean ± standard deviation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from gradflow.comparison.configurations import DECADES, Column, Configuration, Figures, columns
 
-WORDS = ("what it shows", "state")  # heads of columns that hold no numbers
+WORDS = ("what it shows", "state")  # heads of columns without numbers
 
 
 def print_table(
@@ -23,7 +23,7 @@ def print_table(
     title: str,
     console: Console | None = None,
 ) -> None:
-    """Print the rows of `configurations`, and below them what went wrong in which run."""
+    """Print the rows of `configurations`, and below them the errors and damaged files of runs."""
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     console = console or Console(width=None if known else 140)
     table = Table(title=escape(title), title_justify="left", header_style="bold", expand=False)
@@ -38,30 +38,30 @@ def print_table(
     for run in runs:
         lines = [f"{run.state}: {run.folder}: {run.error}"] if run.error else []
         lines += [f"damaged: {run.folder}: {problem}" for problem in run.problems]
-        for said in lines:
-            console.print(said, markup=False, highlight=False, soft_wrap=True)
+        for text in lines:
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
     counts = Counter(run.state for run in runs)
     if set(counts) != {"finished"}:
         console.print(", ".join(f"{n} {state}" for state, n in counts.items()))
 
 
 def cells(words: Sequence[str], rows: Sequence[Configuration]) -> tuple[list[str], list[list[str]]]:
-    """Return the heads and the cells of the table as text; a column that says nothing is left out.
+    """Return the heads and the cells of the table as text, without columns that say nothing.
 
-    That are `n`, where no configuration has several runs, a figure that no run has, and the state,
-    where every run is finished.
+    `n` is left out if no configuration has several runs, a figure if no run has it, and the state
+    if every run is finished.
     """
     several = any(len(row.runs) > 1 for row in rows)
     unfinished = any(run.state != "finished" for row in rows for run in row.runs)
     possible = columns([run for row in rows for run in row.runs])
-    shown = [column for column in possible if any(row.figures(column).n for row in rows)]
-    heads = [*words, *(["n"] if several else []), *(column.title for column in shown)]
+    filled = [column for column in possible if any(row.figures(column).n for row in rows)]
+    heads = [*words, *(["n"] if several else []), *(column.title for column in filled)]
     heads += ["what it shows", *(["state"] if unfinished else [])]
     lines = [
         [
             *row.values,
             *([str(len(row.runs))] if several else []),
-            *(formatted(row.figures(column), column, len(row.runs)) for column in shown),
+            *(formatted(row.figures(column), column, len(row.runs)) for column in filled),
             row.shows,
             *([row.states] if unfinished else []),
         ]
@@ -71,12 +71,12 @@ def cells(words: Sequence[str], rows: Sequence[Configuration]) -> tuple[list[str
 
 
 def formatted(figures: Figures, column: Column, runs: int = 1) -> str:
-    """Write a mean, its spread, and the number of runs where not all of them have a figure.
+    """Format a mean, its standard deviation, and n if not all runs have a value.
 
-    Decades from 0, or to it, are no number: how many runs have them is said apart.
+    Infinite decades are not averaged: a text says for how many runs the first or last is 0.
     """
     finite = Figures(tuple(value for value in figures.values if math.isfinite(value)))
-    said = []
+    out = []
     if column is DECADES and finite.n < figures.n:
         counts = Counter(
             "first" if value < 0 else "last"
@@ -84,12 +84,12 @@ def formatted(figures: Figures, column: Column, runs: int = 1) -> str:
             if value not in finite.values
         )
         many = figures.n > 1
-        said = [f"{f'{n} of {figures.n}: ' if many else ''}{end} is 0" for end, n in counts.items()]
+        out = [f"{f'{n} of {figures.n}: ' if many else ''}{end} is 0" for end, n in counts.items()]
         figures = finite
     if (mean := figures.mean) is not None:
         number = format(mean * column.factor, column.form)
         if (sd := figures.sd) is not None:
             number += f" ± {sd * column.factor:{column.form.lstrip('+')}}"
-        told = figures.n == runs or said
-        said.append(number if told else f"{number} (n={figures.n})")
-    return "; ".join(said) or "-"
+        n_is_known = figures.n == runs or out
+        out.append(number if n_is_known else f"{number} (n={figures.n})")
+    return "; ".join(out) or "-"

@@ -1,4 +1,4 @@
-"""Questions to a Weights & Biases server: whatever goes wrong with one is a line for the user."""
+"""Query a Weights & Biases server; any failure is one line for the user."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from gradflow.errors import ConfigError
 
 @contextmanager
 def asked(subject: str = "", *, hint: str = "") -> Iterator[None]:
-    """Ask about `subject`; ConfigError, in one line, if there is no account or no good answer.
+    """Turn errors of W&B's client into a ConfigError of one line, about `subject` or the server.
 
-    The line ends with `hint`, what helps where no server is to be had.
+    The line ends with `hint`, such as what works without a server, unless the API key is missing.
     """
     import wandb
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
@@ -22,22 +22,22 @@ def asked(subject: str = "", *, hint: str = "") -> Iterator[None]:
         yield
     except wandb.errors.UsageError as error:
         raise ConfigError(f"{server}: no API key; `wandb login` asks for one") from error
-    # W&B's client raises a ValueError for what is not there, and an OSError for no connection.
+    # W&B's client raises ValueError if a run or project is missing, OSError if not connected.
     except (wandb.errors.Error, WandbApiFailedError, ValueError, OSError) as error:
         if isinstance(error, ConfigError):
             raise
-        said = " ".join(str(error).split()).rstrip(".")
-        raise ConfigError(f"{subject or server}: {said}{hint}") from error
+        message = " ".join(str(error).split()).rstrip(".")
+        raise ConfigError(f"{subject or server}: {message}{hint}") from error
 
 
 def runs_on_server(project: str, entity: str | None, ids: Sequence[str]) -> tuple[str, set[str]]:
-    """Return the entity, the account's own for None, and those of `ids` that its project has."""
+    """Return the entity (for None the account's own) and those of `ids` that the project has."""
     import wandb
 
     api = wandb.Api()
     entity = entity or api.settings["entity"] or api.default_entity
     if entity is None:
-        raise ConfigError(f"{api.settings['base_url']}: name a team of yours by logger.entity=…")
+        raise ConfigError(f"{api.settings['base_url']}: name one of your teams by logger.entity=…")
     try:
         found = api.runs(f"{entity}/{project}", filters={"name": {"$in": list(ids)}})
         return entity, {run.id for run in found}

@@ -1,4 +1,4 @@
-"""Hydra: composing, one-line errors, instantiating, jobs and studies.
+"""Use Hydra: compose, fold errors into one line, instantiate, run jobs and studies.
 
-Nothing is imported here: `cli` has to be there before what takes seconds to import.
+Nothing is imported here: `cli` must load before the imports that take seconds.
 """

@@ -1,6 +1,6 @@
-"""What every script's command line shares: a user's mistake is one line, not a traceback.
+"""Run a script's main function: a user's mistake is one line, not a traceback.
 
-Nothing is imported here before `run` is: imports take seconds, in which a user may press Ctrl-C.
+Slow imports happen only inside `run`: they take seconds, in which a user may press Ctrl-C.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import sys
 import traceback
 from collections.abc import Callable
 
-# What a disk or its owner refuses: a user can mend it.
-_STORAGE = {
+# Storage errors that a user can fix, such as a full disk or a missing permission.
+_STORAGE_ERRORS = {
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EROFS,
@@ -28,12 +28,12 @@ _STORAGE = {
 
 
 def run(main: Callable[[], object]) -> None:
-    """Call `main`; exit with 2 after one line for what the user can mend, 130 when interrupted.
+    """Call `main`; exit with 2 after one line if the user can fix the error, 130 if interrupted.
 
     Any other error keeps its traceback.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal without ± is no reason to end
+        if isinstance(stream, io.TextIOWrapper):  # no crash in a terminal without ±
             stream.reconfigure(errors="replace")
     try:
         try:
@@ -46,13 +46,13 @@ def run(main: Callable[[], object]) -> None:
     except BrokenPipeError:
         if not _reader_has_left():
             raise
-        # Nobody reads on, as in `--help | head`. Python's own flush at its end shall not complain.
+        # The reader has left, as in `--help | head`. Python's own flush at exit must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
 
 def _run(main: Callable[[], object]) -> None:
-    # Hydra would otherwise print its errors itself, over several lines, and exit.
+    # Otherwise Hydra prints its errors itself, over several lines, and exits.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -66,22 +66,22 @@ def _run(main: Callable[[], object]) -> None:
         check_floors()
         main()
     except (ConfigError, DataError, RunBusyError) as error:
-        _leave(str(error))
+        _exit_with(str(error))
     except (HydraException, OmegaConfBaseException) as error:
-        _leave(one_line(error))
+        _exit_with(one_line(error))
     except ValueError as error:
         if not _is_raised_in_hydra(error):
             raise
-        _leave(one_line(error))
+        _exit_with(one_line(error))
     except OSError as error:
-        if error.errno not in _STORAGE:
+        if error.errno not in _STORAGE_ERRORS:
             raise
-        # A write to a full disk does not say to which file.
-        _leave(f"{error.filename or 'writing a file'}: {error.strerror}")
+        # The error of a full disk does not name the file.
+        _exit_with(f"{error.filename or 'writing a file'}: {error.strerror}")
 
 
 def _is_raised_in_hydra(error: BaseException) -> bool:
-    """Some of Hydra's own refusals, such as of `model=null`, are no HydraException."""
+    """Say whether Hydra raised it: some of its errors, as for `model=null`, are ValueErrors."""
     frames = list(traceback.walk_tb(error.__traceback__))
     module: str = frames[-1][0].f_globals.get("__name__", "")
     return module.partition(".")[0] == "hydra"
@@ -93,6 +93,6 @@ def _reader_has_left() -> bool:
     return bool(standard_output.poll(0))
 
 
-def _leave(message: str) -> None:
+def _exit_with(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)

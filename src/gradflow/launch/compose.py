@@ -1,6 +1,6 @@
-"""Composition: from overrides, typed or in a list, to a checked configuration.
+"""Compose overrides, from a command line or a list, into a checked configuration.
 
-Hydra does the composing; the project says what type a configuration is of.
+Hydra composes; the project defines the configuration's type.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ register()
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | Path = "conf") -> Any:
-    """Compose a configuration as `scripts/train.py` would, with its overrides in a list.
+    """Compose a configuration as `scripts/train.py` would, from a list of overrides.
 
     `config_dir` is the repository's conf/, relative to the working directory. Returns an object of
-    the type that the project registers. ConfigError for whatever the command line would refuse.
+    the type that the project registers. ConfigError if the command line would refuse them.
     """
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(Path(config_dir).resolve()), version_base="1.3"):
             composed = hydra.compose("train", list(overrides), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(one_line(error)) from error  # ValueError: Hydra's for `model=null`
+        raise ConfigError(one_line(error)) from error  # ValueError: `model=null`
     with open_dict(composed):
-        words = composed.pop("hydra")
-    # A multirun alone has a study, whose name may be a clock's reading.
-    config = from_hydra(composed, project_of(composed).config, words)
+        hydra_node = composed.pop("hydra")
+    # Only a multirun has a study, whose name may contain the time.
+    config = from_hydra(composed, project_of(composed).config, hydra_node)
     return config.model_copy(update={"study": None})
 
 
@@ -52,7 +52,7 @@ def project_of(composed: DictConfig) -> Project:
 
 
 def from_hydra(composed: DictConfig, kind: type[RunConfig], hydra_node: Any = None) -> Any:
-    """Check a composed config as one of `kind`; `hydra_node` is by default the running job's."""
+    """Check a composed config as a `kind`; `hydra_node` defaults to that of the running job."""
     if hydra_node is None:
         hydra_node = HydraConfig.get()
     choices = hydra_node.runtime.choices
@@ -99,13 +99,13 @@ def _chosen_groups(hydra_node: Any) -> frozenset[str]:
 
 
 def _choice(axis: str, values: Mapping[Any, Any], choices: Mapping[str, Any], several: bool) -> str:
-    """Name what was chosen for an axis; several choices, where an axis allows them, with a +.
+    """Return the choice of an axis; several choices, if the axis allows them, are joined with +.
 
-    Hydra's own list of choices has none for a list such as `remedy=[relu,batch_norm]`.
+    Hydra's own record of choices has no entry for a list such as `remedy=[relu,batch_norm]`.
     """
     if several:
         chosen = values.get(axis)
         return "+".join(chosen) if isinstance(chosen, dict) and chosen else "none"
     if axis not in choices:
-        raise ConfigError(f"{axis}: takes one choice, and neither a list nor none at all")
+        raise ConfigError(f"{axis}: takes exactly one choice, neither a list nor none")
     return str(choices[axis])

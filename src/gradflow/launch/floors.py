@@ -1,7 +1,7 @@
-"""The versions that the library needs, held against those that are installed.
+"""Check the installed packages against the versions that the library needs.
 
-The floors travel with the library's folder: a fork that has taken a newer one, and not yet made its
-environment anew, is told so in one line instead of failing somewhere inside.
+The version floors travel with the library's folder. A fork with a newer library and an outdated
+environment gets one line, instead of a failure somewhere inside.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 from gradflow.errors import ConfigError
 from gradflow.version import __version__
 
-_DECLARED = Path(__file__).parents[1] / "pyproject.toml"  # not in a wheel, whose installer checks
+_DECLARED = Path(__file__).parents[1] / "pyproject.toml"  # a wheel lacks it; its installer checks
 
 
 def check_floors(declared: Path = _DECLARED) -> None:
     """Raise ConfigError for the first installed package that is older or newer than allowed.
 
-    What is an extra and not installed is left out.
+    Packages that are not installed, such as those of unused extras, are skipped.
     """
     if not declared.exists():
         return
@@ -27,7 +27,7 @@ def check_floors(declared: Path = _DECLARED) -> None:
 
     project = tomllib.loads(declared.read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"].values()
-    for needed in map(Requirement, [*project["dependencies"], *(r for of in extras for r in of)]):
+    for needed in map(Requirement, [*project["dependencies"], *(r for e in extras for r in e)]):
         try:
             installed = version(needed.name)
         except PackageNotFoundError:

@@ -1,7 +1,7 @@
-"""The one place where a config node becomes an object.
+"""Turn config nodes into objects, in one place.
 
-Hydra is about to require an explicit list of what a `_target_` may name; one helper is where such a
-list would go, and where its errors become one line.
+Hydra is about to require an explicit list of the targets that a `_target_` may name. The list would
+go here. Errors of instantiation become one line here.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def instantiate(
     offered: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Any:
-    """Call what `node["_target_"]` names with the node's other keys, `args` and `more`.
+    """Call the target of `node["_target_"]` with the node's other keys, `args` and `more`.
 
-    `key` is where the node stands in the config, for messages. With `partial`, a factory that
-    still awaits arguments is returned.
+    `key` is the node's key in the config, for messages. With `partial`, the return value is a
+    factory that takes further arguments.
 
     `offered` is handed over by name, as far as the target takes it: a parameter of the same name,
     or one that the node maps, as in `_given_: {in_chans: in_channels}`. None means unknown. A value
@@ -51,7 +51,7 @@ def instantiate(
         node = {name: value for name, value in node.items() if name != _MAPPED}
     _check_keys(node, key, more)
     try:
-        # What is handed over is an object already: Hydra would make dicts of dataclasses.
+        # `args` and `more` do not pass through Hydra, which would turn dataclasses into dicts.
         factory = functools.partial(
             hydra.utils.instantiate(dict(node), _partial_=True, _convert_="all"), *args, **more
         )
@@ -115,16 +115,16 @@ def _refused(node: Mapping[str, Any], key: str, error: Exception) -> ConfigError
 
 
 def _check_keys(node: Mapping[str, Any], key: str, given: Mapping[str, Any]) -> None:
-    """Refuse keys that the target does not take, values of a wrong type, and infinite ones."""
+    """Refuse keys that the target does not take, values of a wrong type, and non-finite values."""
     parameters = _parameters(node, key)
-    if not parameters:  # without a signature, the call itself will tell
+    if not parameters:  # without a signature, the call itself checks
         return
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
     open_to = [
         name
         for name, parameter in parameters.items()
-        # What has no default and no value here is what the code hands over later.
+        # A parameter without a default and without a value here is passed by the code later.
         if name not in given and (name in node or parameter.default is not parameter.empty)
     ]
     for name, value in node.items():
@@ -142,8 +142,8 @@ def _check_keys(node: Mapping[str, Any], key: str, given: Mapping[str, Any]) -> 
 
 
 def _plain_types(annotation: Any) -> tuple[type, ...]:
-    """Return the types that an annotation allows, or none where it allows more than plain ones."""
+    """Return the types that an annotation allows; empty if it allows more than plain types."""
     options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
-    options = tuple(option for option in options if option is not Path)  # YAML has none
+    options = tuple(option for option in options if option is not Path)  # YAML has no paths
     plain = (bool, int, float, str, NoneType)
     return tuple(options) if all(option in plain for option in options) else ()

@@ -1,7 +1,7 @@
-"""One Hydra job: the composed configuration becomes a run in the job's own folder.
+"""Run one Hydra job: train the composed configuration in the job's own folder.
 
-In a multirun a job that fails must not take the others along, and Hydra's launchers leave its log
-empty: here its traceback is written, and the failure is left in status.json for the end's table.
+A failed job of a multirun must not stop the others, and Hydra's launchers leave its log empty. Here
+its traceback is logged, and the failure is written to status.json for the study's table.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ log = logging.getLogger(__name__)
 
 def run_job(composed: DictConfig) -> dict[str, float] | None:
     """Run one job and return its metrics; None for a job of a multirun that failed."""
-    words = HydraConfig.get()
-    folder = Path(words.runtime.output_dir)
-    in_study = words.mode == RunMode.MULTIRUN
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    in_study = hydra.mode == RunMode.MULTIRUN
     name = run_name()
     if not in_study:
-        with _told_how_to_continue(f"hydra.run.dir={words.run.dir}"):
+        with _hint_to_continue(f"hydra.run.dir={hydra.run.dir}"):
             return _run_alone(composed, folder, name)
     begun = now()
     try:
         (folder / REFUSAL).unlink(missing_ok=True)
-        with _told_how_to_continue(f"study.name={composed.study.name}"):
+        with _hint_to_continue(f"study.name={composed.study.name}"):
             project = project_of(composed)
             config = from_hydra(composed, project.config)
             metrics = project.train(config, folder, name)
     except RunBusyError as error:
-        log.warning("%s; left to it", error)
+        log.warning("%s; left to that process", error)
         return None
     except Exception as error:
         _record_failure(folder, error, begun)
-        # What the user can mend needs one line, everything else its traceback.
+        # An error that the user can fix needs one line, any other its traceback.
         log.error("%s failed: %s", name, error, exc_info=not isinstance(error, ConfigError))
         return None
     log.info(
@@ -57,12 +57,12 @@ def run_job(composed: DictConfig) -> dict[str, float] | None:
 
 
 @contextlib.contextmanager
-def _told_how_to_continue(word: str) -> Iterator[None]:
-    """When the run is stopped, say which word more its command line has to have to continue it."""
+def _hint_to_continue(override: str) -> Iterator[None]:
+    """If the run is stopped, print the override that continues it on the same command line."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:
-        print(f"interrupted; the same command line with {word} continues", file=sys.stderr)
+        print(f"interrupted; the same command line with {override} continues", file=sys.stderr)
         sys.exit(130 if isinstance(stop, KeyboardInterrupt) else stop.code)
 
 
@@ -86,13 +86,13 @@ def _run_alone(composed: DictConfig, folder: Path, name: str) -> dict[str, float
 
 
 def _refuse_a_study_of_one() -> None:
-    for word in HydraConfig.get().overrides.task:
-        if word.startswith("study.name="):
-            raise ConfigError(f"{word}: names a study, and this is a single run; add -m")
+    for override in HydraConfig.get().overrides.task:
+        if override.startswith("study.name="):
+            raise ConfigError(f"{override}: names a study, and this is a single run; add -m")
 
 
 def _record_failure(folder: Path, error: Exception, begun: str) -> None:
-    """Leave the failure in the folder; the record of an earlier run in there stays as it is."""
+    """Write the failure to the folder; the record of an earlier run in it stays unchanged."""
     first = f"{type(error).__name__}: {error}".splitlines()[0]
     status = Status.read(folder)
     if status is None and not (folder / STATUS).exists():
@@ -102,38 +102,38 @@ def _record_failure(folder: Path, error: Exception, begun: str) -> None:
 
 
 def _remove_what_hydra_wrote(folder: Path) -> None:
-    """Remove the folder that Hydra made for a run that was then refused, if nothing else is in it.
+    """Remove the folder that Hydra made for a refused run, if nothing else is in it.
 
-    The user may have named a folder that was there before, so nothing is removed that is not known
-    by its name to be of this launch, and no folder that is not empty by then.
+    The user may have named an existing folder. So only files with names that this launch writes are
+    removed, and a folder only if it is then empty.
     """
-    words = folder / ".hydra"
-    written = {words, folder / f"{HydraConfig.get().job.name}.log", folder / ".lock"}
-    inside = {words / f"{name}.yaml" for name in ("config", "hydra", "overrides")}
-    if not set(folder.iterdir()) <= written or not set(words.glob("*")) <= inside:
+    hydra_folder = folder / ".hydra"
+    written = {hydra_folder, folder / f"{HydraConfig.get().job.name}.log", folder / ".lock"}
+    inside = {hydra_folder / f"{name}.yaml" for name in ("config", "hydra", "overrides")}
+    if not set(folder.iterdir()) <= written or not set(hydra_folder.glob("*")) <= inside:
         return
-    for path in (*inside, *(written - {words})):
+    for path in (*inside, *(written - {hydra_folder})):
         path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
-        words.rmdir()
+        hydra_folder.rmdir()
         folder.rmdir()
 
 
 def run_name() -> str:
-    """Name the running job by its overrides; in a multirun, by those in which its jobs differ."""
-    words = HydraConfig.get()
-    in_study = words.mode == RunMode.MULTIRUN
-    overrides = swept_words(words) if in_study else list(words.overrides.task)
-    overrides = [word for word in overrides if not word.startswith("study")]
+    """Name the running job by its overrides; in a multirun, by the swept overrides only."""
+    hydra = HydraConfig.get()
+    in_study = hydra.mode == RunMode.MULTIRUN
+    overrides = swept_words(hydra) if in_study else list(hydra.overrides.task)
+    overrides = [override for override in overrides if not override.startswith("study")]
     return ",".join(overrides) or "default"
 
 
 def _short(metrics: dict[str, float], headline: str, verdict: Verdict | None) -> str:
-    shown = ("train/loss", *(f"{split}/{headline}" for split in ("train", "validation", "test")))
-    figures = [f"{key} {metrics[key]:.3f}" for key in dict.fromkeys(shown) if key in metrics]
+    keys = ("train/loss", *(f"{split}/{headline}" for split in ("train", "validation", "test")))
+    figures = [f"{key} {metrics[key]:.3f}" for key in dict.fromkeys(keys) if key in metrics]
     return ", ".join([*figures, *([verdict.kind] if verdict else [])])
 
 
 def _quoted(override: str) -> str:
-    """As a shell takes it."""
+    """Quote an override for a shell."""
     return f"'{override}'" if "[" in override else override

@@ -1,4 +1,4 @@
-"""Hydra's and OmegaConf's messages, folded into one line that says what is allowed."""
+"""Fold Hydra's and OmegaConf's messages into one line that says what is allowed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from hydra.errors import OverrideParseException
 
 
 def one_line(error: BaseException) -> str:
-    """Fold Hydra's and OmegaConf's multi-line messages, without their advice to force a key in."""
+    """Fold a multi-line message into one line, without the advice to force a key in."""
     text = str(error) or type(error).__name__
     unknown = re.match(r"Could not override '([^']+)'", text)
     if unknown:
-        # OmegaConf's error, below Hydra's, holds the node in which the key was looked for.
+        # The cause is OmegaConf's error, with the node in which the key was looked up.
         node = getattr(error.__cause__, "parent_node", None)
         keys = [str(key) for key in node] if isinstance(node, Mapping) else []
         allowed = ", ".join(key for key in keys if key not in ("hydra", "_target_"))

@@ -1,4 +1,4 @@
-"""What Hydra has to know before it composes: the resolvers, and how conf/ is searched."""
+"""Register with Hydra, before it composes: the resolvers and the search path of conf/."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from gradflow.launch import resolvers, search_path
 
 
 def register() -> None:
-    """Make both known in this process; may be called again."""
+    """Register both in this process; may be called again."""
     resolvers.register()
     search_path.register()

@@ -9,11 +9,11 @@ from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-_LONGEST = 120  # bytes of a folder's name; file systems take 255, and W&B adds to it
+_MOST_BYTES = 120  # bytes of a folder name; file systems allow 255, and W&B adds to it
 
 
 def register() -> None:
-    """Make the resolvers known to OmegaConf; may be called again."""
+    """Register the resolvers with OmegaConf; may be called again."""
     OmegaConf.register_new_resolver("gradflow.product", lambda a, b: a * b, replace=True)
     OmegaConf.register_new_resolver(
         "gradflow.fraction", lambda whole, part: int(whole * part), replace=True
@@ -21,43 +21,43 @@ def register() -> None:
     OmegaConf.register_new_resolver("gradflow.folder", _job_folder, replace=True)
 
 
-def folder_name(words: str, swept: str = "") -> str:
-    """Make a folder's name of a job's overrides.
+def folder_name(overrides: str, swept: str = "") -> str:
+    """Derive a folder name from a job's overrides.
 
-    Of long ones it has those in which the study's jobs differ, `swept`, or else the first, as far
-    as they fit; a hash stands for all.
+    Long names keep only `swept`, the overrides that differ within the study, or else the first
+    overrides, as far as they fit. They end with a hash of all overrides.
     """
-    name = words.replace("/", "_") or "default"
-    if len(name.encode()) <= _LONGEST:
+    name = overrides.replace("/", "_") or "default"
+    if len(name.encode()) <= _MOST_BYTES:
         return name
-    shown = (swept or words).replace("/", "_")
-    return shown.encode()[: _LONGEST - 13].decode(errors="ignore") + "-" + _digest(words)
+    kept = (swept or overrides).replace("/", "_")
+    return kept.encode()[: _MOST_BYTES - 13].decode(errors="ignore") + "-" + _digest(overrides)
 
 
 def swept_words(hydra: HydraConf) -> list[str]:
-    """Return those of a job's overrides in which the jobs of its multirun differ.
+    """Return the overrides of a job that differ within its multirun.
 
-    `hydra` is the job's node of that name. Hydra has by then left the multirun's command line in
-    its folder.
+    `hydra` is the job's node of that name. Hydra has already written the multirun's command line to
+    its folder; without that file, all overrides are returned.
     """
     recorded = Path(hydra.sweep.dir) / "multirun.yaml"
     if not recorded.exists():
         return list(hydra.overrides.task)
     study = OmegaConf.load(recorded)
-    words = [str(word) for word in OmegaConf.select(study, "hydra.overrides.task") or []]
+    overrides = [str(item) for item in OmegaConf.select(study, "hydra.overrides.task") or []]
     params = OmegaConf.select(study, "hydra.sweeper.params") or {}
-    words += [f"{key}={value}" for key, value in params.items()]
-    parsed = OverridesParser.create().parse_overrides(words)
+    overrides += [f"{key}={value}" for key, value in params.items()]
+    parsed = OverridesParser.create().parse_overrides(overrides)
     swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
     return [word for word in hydra.overrides.task if word.split("=")[0].lstrip("+") in swept]
 
 
-def _job_folder(words: str, *, _root_: DictConfig) -> str:
-    # A job whose words are swept otherwise, since a study was widened, keeps the folder it had.
-    for known in Path(_root_.hydra.sweep.dir).glob(f"*-{_digest(words)}"):
+def _job_folder(overrides: str, *, _root_: DictConfig) -> str:
+    # A widened study may sweep other overrides; a job then keeps the folder that it had.
+    for known in Path(_root_.hydra.sweep.dir).glob(f"*-{_digest(overrides)}"):
         return known.name
-    return folder_name(words, ",".join(swept_words(_root_.hydra)))
+    return folder_name(overrides, ",".join(swept_words(_root_.hydra)))
 
 
-def _digest(words: str) -> str:
-    return hashlib.sha256(words.encode()).hexdigest()[:12]
+def _digest(overrides: str) -> str:
+    return hashlib.sha256(overrides.encode()).hexdigest()[:12]

@@ -1,7 +1,7 @@
-"""Folders of conf/ that hold groups of their own, such as conf/lab, are searched like conf/ itself.
+"""Make Hydra search folders of conf/ that hold groups, such as conf/lab, like conf/ itself.
 
-So what belongs together lies together and can be deleted together, while its choices are typed like
-any others: `pathology=vanishing` finds conf/lab/pathology/vanishing.yaml.
+So related groups lie in one folder and can be deleted together. Their choices are selected like any
+others: `pathology=vanishing` finds conf/lab/pathology/vanishing.yaml.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 
 class NestedFolders(SearchPathPlugin):
-    """Appends each folder of the main configuration folder that has folders in it."""
+    """Append each folder of the main configuration folder that has subfolders."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Look into the folder that the program named as its own."""
+        """Append them for the folder that the program named as its own."""
         for element in list(search_path.get_path()):
             main = Path(str(element.path).removeprefix("file://"))
             if element.provider != "main" or not main.is_dir():
@@ -28,5 +28,5 @@ class NestedFolders(SearchPathPlugin):
 
 
 def register() -> None:
-    """Make the plugin known to Hydra; may be called again."""
+    """Register the plugin with Hydra; may be called again."""
     Plugins.instance().register(NestedFolders)

@@ -1,7 +1,7 @@
-"""What Hydra calls around a multirun: table and page at its end, and an exit status that tells.
+"""Hydra's callback for a multirun: print a table, write a page, exit with 1 if a job failed.
 
-Hydra would say neither which jobs failed nor, once the jobs themselves catch their errors, that any
-did.
+Hydra does not report which jobs failed. The jobs catch their own errors, so that Hydra would not
+even report that one did.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from gradflow.runs.files import REFUSAL
 from gradflow.runs.read import Run, read_runs
 from gradflow.runs.status import now
 
-register()  # on import: this file is what the worker process of a launcher imports first
+register()  # on import: a launcher's worker process imports this file first
 log = logging.getLogger(__name__)
 PAGE = "compare.html"
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Say in a line what could not be shown: it costs no run, and no run's exit status.
+def _reporting(failure: str) -> Iterator[None]:
+    """Print an exception as one line; a missing table or page does not change the exit status.
 
-    Hydra would turn an exception into a warning, and the status into 0.
+    Hydra would turn the exception into a warning, and the exit status into 0.
     """
     try:
         yield
     except Exception as error:
-        log.debug("%s", what, exc_info=True)
-        print(f"{what}: {type(error).__name__}: {error}".splitlines()[0], file=sys.stderr)
+        log.debug("%s", failure, exc_info=True)
+        print(f"{failure}: {type(error).__name__}: {error}".splitlines()[0], file=sys.stderr)
 
 
-def _refuse(why: str) -> NoReturn:
-    print(f"error: {why}", file=sys.stderr)
+def _exit_with(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -64,34 +64,34 @@ class StudyEnd(Callback):
         self._start = now()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check what all jobs share, before the first folder is made."""
+        """Check the settings that all jobs share, before the first folder is made."""
         name = str(config.study.name)
         if not re.fullmatch(STUDY_NAME, name):
             # Hydra would turn any other exception into a warning.
-            _refuse(study_name_refusal(name))
+            _exit_with(study_name_refusal(name))
         try:
             load_overlays(list(config.comparison.overlays))
         except ConfigError as error:
-            _refuse(str(error))
+            _exit_with(str(error))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Read the study's folder, where every job has left its record."""
+        """Report on all runs in the study's folder, those of earlier launches included."""
         folder = Path(config.hydra.sweep.dir)
         runs = read_runs([folder])
         if not runs:
             return
-        # A run that another launch of the same study is still computing is not lost.
+        # A running run is not lost: another launch of the same study computes it.
         kept = ("finished", "running")
         lost = [run for run in runs if run.state not in kept and run.start >= self._start]
-        refused = [path for path in sorted(folder.rglob(REFUSAL)) if self._is_of_this(path)]
-        with _told("no table"):
+        refused = [path for path in sorted(folder.rglob(REFUSAL)) if self._is_of_this_launch(path)]
+        with _reporting("no table"):
             print_table(*configurations(runs), title=f"study {config.study.name} in {folder}")
-        with _told("no page"):
+        with _reporting("no page"):
             print(f"page: {_page(runs, folder, config)}")
         for path in refused:
             print(f"refused: {json.loads(path.read_text())['error']}")
         if lost or refused:
             sys.exit(1)
 
-    def _is_of_this(self, refusal: Path) -> bool:
+    def _is_of_this_launch(self, refusal: Path) -> bool:
         return bool(json.loads(refusal.read_text())["time"] >= self._start)

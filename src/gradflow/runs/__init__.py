@@ -1,1 +1,1 @@
-"""A run's folder: its files, its state, its W&B run, and reading runs in whatever state."""
+"""A run's folder: its files, its state, its W&B run, and readers for runs in any state."""

@@ -1,7 +1,7 @@
 """The part of a run's configuration that the library reads; a project's own type extends it.
 
-Nodes with a `_target_` (a net, an optimizer …) are open: what they take is known by the class
-itself, which checks its own arguments. Everything else is closed: an unknown key is an error.
+Nodes with a `_target_` (a net, an optimizer …) are open: the class that a node names checks its
+arguments. Everything else is closed: an unknown key is an error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STUDY_NAME = r"\w[\w.+=,-]*"
 
 
 def study_name_refusal(name: str) -> str:
-    """Say what a study may be called: its name is that of a folder, and of a W&B group."""
+    """Return the error for a bad study name; the name also names a folder and a W&B group."""
     return f"study.name={name}: must be letters, digits and . + = , - _, a letter or digit first"
 
 
@@ -37,7 +37,7 @@ class Closed(BaseModel):
 
 
 class Trainer(Closed):
-    """Where a run is computed, in Lightning's words."""
+    """The arguments of Lightning's Trainer for a run's hardware."""
 
     accelerator: str
     devices: int | Literal["auto"]
@@ -46,7 +46,7 @@ class Trainer(Closed):
 
 
 class Logger(Closed):
-    """What reaches Weights & Biases, and how. The run folder's own files are always written."""
+    """How a run is logged to Weights & Biases. The run folder's own files are always written."""
 
     mode: Literal["online", "offline", "none"]
     project: str
@@ -70,7 +70,7 @@ class Study(Closed):
 class Headline(Closed):
     """The metric by which runs are compared: `<split>/<metric>` in the record.
 
-    `percent` says that it is a share, which tables show in per cent.
+    With `percent`, the metric is a share, which tables show in per cent.
     """
 
     metric: str
@@ -79,18 +79,18 @@ class Headline(Closed):
 
 
 class Comparison(Closed):
-    """How runs are compared: by what, without which keys, and what the page shows beside them."""
+    """How runs are compared: the headline metric, the ignored keys, and the page's overlays."""
 
     headline: Headline
-    ignored_keys: list[str]  # which change no number of a run
-    overlays: list[str]  # import paths of what draws lines over the page's profiles
+    ignored_keys: list[str]  # keys that change no number of a run
+    overlays: list[str]  # import paths; an overlay draws lines over the page's profiles
 
 
 class RunConfig(Closed):
-    """What the library reads of one run. See conf/run.yaml for what each key does."""
+    """The keys of a run's configuration that the library reads. conf/run.yaml explains each."""
 
-    # The groups of conf/ in the order in which a run is described, and those of them whose node
-    # has an entry for each choice, so that several can be chosen.
+    # AXES: groups of conf/, in the order in which they describe a run. SEVERAL: those that allow
+    # several choices at once; their node has one entry for each choice.
     AXES: ClassVar[tuple[str, ...]] = ()
     SEVERAL: ClassVar[tuple[str, ...]] = ()
 
@@ -122,7 +122,7 @@ class RunConfig(Closed):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote. ConfigError, which names the file, if it is not that."""
+        """Read a file that `save` wrote. ConfigError, which names the file, if it is invalid."""
         values = read_config(path)
         try:
             return cls.check(values)
@@ -131,7 +131,7 @@ class RunConfig(Closed):
 
     @classmethod
     def check(cls, values: Any) -> Self:
-        """Validate plain values. ConfigError names the first key that is wrong."""
+        """Validate plain values. ConfigError names the first invalid key."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -139,24 +139,24 @@ class RunConfig(Closed):
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a config.yaml as plain data. ConfigError, which names the file, if it holds no keys."""
+    """Read a config.yaml as plain data. ConfigError if it cannot be read or holds no keys."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: is no YAML; remove the folder or choose another") from error
+        raise ConfigError(f"{path}: is not YAML; remove the folder or choose another") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds no keys; remove the folder or choose another")
     return values
 
 
 def import_named(path: str, kind: type[T], key: str) -> T:
-    """Import what the configuration's `key` names by a path. ConfigError if that is no `kind`."""
+    """Import the object at `path`, the value of `key`. ConfigError if it fails or is no `kind`."""
     module, _, name = path.rpartition(".")
     try:
         found = getattr(import_module(module), name)
-    except Exception as error:  # whatever the import raises
+    except Exception as error:  # the imported code may raise anything
         raise ConfigError(f"{key}={path}: cannot be imported: {error}") from error
     if not isinstance(found, kind):
         raise ConfigError(f"{key}={path}: must be a {kind.__module__}.{kind.__name__}")
@@ -164,7 +164,7 @@ def import_named(path: str, kind: type[T], key: str) -> T:
 
 
 def _first(error: ValidationError, config: type[RunConfig]) -> str:
-    """One line for the first of pydantic's errors: key, value, what is allowed."""
+    """Return one line for the first of pydantic's errors: key, value, what is allowed."""
     first, *others = error.errors()
     path, schema = _key(first["loc"], config)
     key = ".".join(str(part) for part in path)
@@ -173,19 +173,19 @@ def _first(error: ValidationError, config: type[RunConfig]) -> str:
     if first["type"] == "extra_forbidden":
         fields = ", ".join(name for name in schema.model_fields if name != "axes")
         return f"{key}={first['input']}: there is no such key; allowed: {fields}"
-    if first["type"] == "value_error":  # of a check here or in the project, which names the key
+    if first["type"] == "value_error":  # from a validator, whose message names the key
         return str(first["ctx"]["error"])
-    said = [first["msg"], *(other["msg"] for other in others if other["loc"][:-1] == path)]
-    wanted = " or ".join(message[0].lower() + message[1:] for message in said)
+    messages = [first["msg"], *(other["msg"] for other in others if other["loc"][:-1] == path)]
+    wanted = " or ".join(message[0].lower() + message[1:] for message in messages)
     return f"{key}={first['input']}: {wanted}"
 
 
 def _key(
     loc: tuple[int | str, ...], config: type[RunConfig]
 ) -> tuple[tuple[int | str, ...], type[BaseModel]]:
-    """Return the key that pydantic's location means, and the type that has it.
+    """Return the key that pydantic's location means, and the model that declares it.
 
-    What follows in a location after a single value's key is the name of one of its allowed types.
+    After the key of a single value, a location goes on with the name of one of the allowed types.
     """
     schema: type[BaseModel] = config
     for depth, part in enumerate(loc, start=1):
@@ -195,8 +195,8 @@ def _key(
             (option for option in (annotation, *get_args(annotation)) if _is_closed(option)), None
         )
         if inner is None:
-            whole = get_origin(annotation) in (dict, list)
-            return loc if whole else loc[:depth], schema
+            is_container = get_origin(annotation) in (dict, list)
+            return loc if is_container else loc[:depth], schema
         if depth < len(loc):
             schema = inner
     return loc, schema

@@ -11,10 +11,10 @@ from gradflow.gradients.verdict import FILE
 from gradflow.gradients.whole import sweep
 
 CONFIG = "config.yaml"  # every setting, resolved
-OVERRIDES = ".hydra/overrides.yaml"  # the overrides that were typed, as Hydra leaves them
+OVERRIDES = ".hydra/overrides.yaml"  # the job's overrides, as Hydra writes them
 STATUS = "status.json"  # what became of the run
-REFUSAL = "refusal.json"  # why a later launch left the run alone; its record stays
-METRICS = "metrics.csv"  # the scalars that were logged
+REFUSAL = "refusal.json"  # why a later launch failed before training; the record stays
+METRICS = "metrics.csv"  # the logged scalars
 GRADIENTS = FOLDER  # the gradient record; the monitor works without this package
 VERDICT = FILE  # likewise
 CHECKPOINTS = "checkpoints"
@@ -31,7 +31,7 @@ class RunBusyError(RuntimeError):
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Hold the run's lock, which the system frees when a process is killed. RunBusyError."""
+    """Hold the run's lock; the system frees it if the process is killed. RunBusyError if taken."""
     from filelock import FileLock, Timeout  # only where runs are computed
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,5 +59,5 @@ def is_claimed(folder: Path) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:  # a folder of somebody else's, in which nobody here computes
+    except OSError:  # another user's folder, in which no process of ours computes
         return False

@@ -1,8 +1,8 @@
-"""What a resumed run had logged before its checkpoint, logged once more from the run's folder.
+"""Log a resumed run's steps before the checkpoint again, from the run's folder.
 
-The W&B run of a resumed run takes the place of the one that was cut off (see `wandb_run.py`), and
-so has every step once: those before the checkpoint from here, the rest from the training itself.
-Pictures are not drawn again; the last one shows every record.
+The W&B run of a resumed run replaces the one that was cut off (see `wandb_run.py`). It gets every
+step once: those before the checkpoint from here, the rest from the training. Pictures are not drawn
+again; the last one shows every record.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gradflow.gradients.snapshot import Rows
 from gradflow.gradients.weights_and_biases import log_record
 from gradflow.runs.metrics import read_rows
 
-_AT_ONCE = 20  # records whose histograms are in memory at a time: as many as a part holds
+_MOST_IN_MEMORY = 20  # records with histograms in memory at a time: as many as a part holds
 
 
 def log_again(loggers: Sequence[Logger], folder: Path, step: int) -> None:
@@ -33,7 +33,7 @@ def log_again(loggers: Sequence[Logger], folder: Path, step: int) -> None:
     for at in sorted({*flows, *(int(row["step"]) for row in metrics)}):
         if at in flows:
             if at not in histograms:
-                histograms = _histograms(record, [s for s in flows if s >= at][:_AT_ONCE])
+                histograms = _histograms(record, [s for s in flows if s >= at][:_MOST_IN_MEMORY])
             log_record(loggers, at, histograms[at], flows[at])
         for row in metrics:
             if int(row["step"]) == at:
@@ -43,7 +43,7 @@ def log_again(loggers: Sequence[Logger], folder: Path, step: int) -> None:
 
 
 def _histograms(record: pl.LazyFrame, steps: Sequence[int]) -> dict[int, list[Rows]]:
-    """Read the rows that have bins at `steps`: of a long run all at once would fill the memory."""
+    """Read the rows with bins at `steps`; all rows of a long run would fill the memory."""
     wanted = pl.col("step").is_in(steps) & pl.col("bins").is_not_null()
     found = record.filter(wanted).collect()
     rows: dict[int, list[Rows]] = {at: [] for at in steps}
@@ -56,8 +56,8 @@ def _histograms(record: pl.LazyFrame, steps: Sequence[int]) -> dict[int, list[Ro
 
 def _rows(kind: str, group: pl.DataFrame) -> Rows:
     entries = [
-        Entry(*whose)
-        for whose in group.select("name", "index", "elements", "dimensions").iter_rows()
+        Entry(*fields)
+        for fields in group.select("name", "index", "elements", "dimensions").iter_rows()
     ]
     counts = ("zeros", "subnormals", "nans", "infs", "bins")
     return Rows(kind, entries, {column: group[column].to_numpy() for column in counts})

@@ -1,6 +1,6 @@
-"""Reading metrics.csv, the scalars that a run has logged. `metrics_file.py` writes it.
+"""Read metrics.csv, the scalars that a run has logged. `metrics_file.py` writes it.
 
-Without Lightning, whose import takes seconds that a table over finished runs should not pay.
+This file does not import Lightning: that takes seconds, and a table over runs does not need it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from gradflow.runs.files import METRICS
 
 
 def last_values(folder: Path) -> dict[str, float]:
-    """Return each metric's last value in a run's rows: all that is known when the run ends."""
+    """Return each metric's last value in metrics.csv; `step` and `epoch` are no metrics."""
     return {
         name: float(value)
         for row in read_rows(folder)
@@ -23,10 +23,10 @@ def last_values(folder: Path) -> dict[str, float]:
 
 
 def read_rows(folder: Path) -> list[dict[str, str]]:
-    """Read a run's rows; a last row that a killed process left half-written is left out.
+    """Read a run's rows, without a last row that a killed process left half-written.
 
     Raises:
-        ConfigError: if the file holds anything but rows.
+        ConfigError: if the file is damaged.
     """
     path = folder / METRICS
     if not path.exists():

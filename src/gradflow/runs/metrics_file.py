@@ -1,7 +1,7 @@
-"""metrics.csv: a Lightning logger that keeps its rows when a run resumes, which CSVLogger does not.
+"""A Lightning logger for metrics.csv. Unlike CSVLogger, it keeps its rows when a run resumes.
 
-One row a log call, one column a metric, `step` and `epoch` first. An empty field is a metric that
-was not logged then.
+One row per log call, one column per metric, `step` and `epoch` first. A metric that a call did not
+log is an empty field.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class MetricsFile(Logger):
     """Append scalars to `folder`/metrics.csv; a new metric adds a column to the whole file.
 
     Raises:
-        ConfigError: if there is such a file, and it is damaged.
+        ConfigError: if the file exists and is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,18 +32,18 @@ class MetricsFile(Logger):
         self.path = folder / METRICS
         self._columns = ["step", "epoch"]
         if self.path.exists():
-            read_rows(folder)  # here, before anything of it is lost
+            read_rows(folder)  # fails here if damaged, before a row is lost
             with self.path.open(newline="") as file:
                 self._columns = next(csv.reader(file), self._columns)
 
     @property
     def name(self) -> str:
-        """The logger has no name of its own: its file lies in the run's folder."""
+        """Empty: the file lies in the run's folder, without a folder for the logger."""
         return ""
 
     @property
     def version(self) -> str:
-        """Nor a version."""
+        """Empty, like the name."""
         return ""
 
     @property
@@ -53,11 +53,11 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **more: Any) -> None:
-        """Leave them out: config.yaml holds the configuration."""
+        """Do nothing: config.yaml holds the configuration."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append one row; values that are no numbers are left to other loggers."""
+        """Append one row of the values that are numbers; other loggers take the rest."""
         row: dict[str, Any] = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
         if not row:
             return

@@ -1,6 +1,6 @@
-"""Finished, failed and cut-off runs, read from their folders. Nothing here writes.
+"""Read finished, failed and cut-off runs from their folders. Nothing here writes.
 
-A folder that is half-written, damaged or of another version is a run with fewer fields, never an
+A folder that is half-written, damaged or of another version gives a run with fewer fields, never an
 error.
 """
 
@@ -36,17 +36,17 @@ from gradflow.runs.metrics import last_values, read_rows
 from gradflow.runs.settings import flatten
 from gradflow.runs.status import Status
 
-# Ten times as fast as the one in Python; PyYAML's wheels have it.
+# The C loader is ten times as fast as the Python one; PyYAML's wheels include it.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run's folder says of it."""
+    """A run, as read from its folder."""
 
     folder: Path
     # finished, failed, interrupted, running, cut off, refused, half-written, other version; or
-    # record only: of the monitor in a project without runs in folders of their own
+    # record only, which the monitor writes in a project without run folders
     state: str
     start: str
     seconds: float
@@ -55,19 +55,19 @@ class Run:
     error: str | None
     metrics: dict[str, float]
     axes: dict[str, str]
-    verdict: Verdict | None  # None where gradients were not watched, or the run had no end
+    verdict: Verdict | None  # None if gradients were not watched or the run did not end
     config: dict[str, Any] = field(repr=False)
-    typed: tuple[str, ...] = field(default=(), repr=False)  # keys of the words that were typed
+    typed: tuple[str, ...] = field(default=(), repr=False)  # keys of the overrides
     wandb_id: str | None = None
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Every value that may make it another run, by its word on the command line."""
+        """Every setting that may change the result, by its key on the command line."""
         return flatten(self.config, self.axes)
 
     @cached_property
     def headline(self) -> tuple[str, bool] | None:
-        """The metric that it is compared by, and whether that is a share; None if it names none."""
+        """The headline metric, and whether it is a share; None if the configuration names none."""
         comparison = self.config.get("comparison")
         headline = comparison.get("headline") if isinstance(comparison, dict) else None
         if not isinstance(headline, dict) or not isinstance(headline.get("metric"), str):
@@ -76,9 +76,9 @@ class Run:
 
     @cached_property
     def first_over_last(self) -> float | None:
-        """Decades between dL/dz of the last nonlinearity and of the first, before the first step.
+        """Decades of dL/dz from the last nonlinearity to the first, before the first step.
 
-        -inf where the first is 0, None where nothing was recorded or either is not a number.
+        -inf if only the first is 0, inf if only the last is; None if not recorded or NaN.
         """
         flow = self.flow(step=0)
         if flow is None or flow.first_over_last != flow.first_over_last:
@@ -87,7 +87,7 @@ class Run:
 
     @cached_property
     def problems(self) -> list[str]:
-        """What of its files is there and cannot be read."""
+        """One message for each file that exists and cannot be read."""
         found = []
         if (self.folder / CONFIG).exists() and not self.config:
             found.append(CONFIG)
@@ -102,22 +102,22 @@ class Run:
         return [f"{name} cannot be read" for name in found]
 
     def flows(self) -> list[Flow]:
-        """What the gradients did at each record, earliest first; none if they cannot be read."""
+        """Return the gradient flow of every record, earliest first; empty if it cannot be read."""
         return self._flows(pl.lit(True))
 
     def flow(self, step: int = 0) -> Flow | None:
-        """What the gradients did at the record of `step`; None if there is none to be read."""
+        """Return the gradient flow recorded at `step`; None if it is missing or cannot be read."""
         return next(iter(self._flows(pl.col("step") == step)), None)
 
     def curve(self, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the steps at which a metric was logged, and its values; empty if it was not."""
+        """Return the steps at which a metric was logged, and its values; empty if never."""
         try:
             rows = [row for row in read_rows(self.folder) if row.get(metric)]
             steps, values = (
                 [float(row["step"]) for row in rows],
                 [float(row[metric]) for row in rows],
             )
-        except (OSError, ValueError, TypeError):  # a ConfigError among them
+        except (OSError, ValueError, TypeError):  # ConfigError is a ValueError
             steps, values = [], []
         return np.array(steps), np.array(values)
 
@@ -131,7 +131,7 @@ class Run:
 def read_runs(paths: Iterable[Path]) -> list[Run]:
     """Read every run in or below `paths`, oldest first."""
     folders = [folder for path in paths for folder in _run_folders(Path(path))]
-    once = {folder.resolve(): folder for folder in reversed(folders)}  # whatever paths lead to it
+    once = {folder.resolve(): folder for folder in reversed(folders)}  # by whatever path
     runs = (read_run(folder) for folder in once.values())
     return sorted(runs, key=lambda run: (run.start, run.folder))
 
@@ -140,9 +140,9 @@ def read_run(folder: Path) -> Run:
     """Read one run's folder."""
     config = _yaml(folder / CONFIG)
     config = config if _is_whole(config) else {}
-    words = _yaml(folder / OVERRIDES)
-    words = words if isinstance(words, list) else []
-    typed = tuple(str(word).lstrip("+~").partition("=")[0] for word in words)
+    overrides = _yaml(folder / OVERRIDES)
+    overrides = overrides if isinstance(overrides, list) else []
+    typed = tuple(str(override).lstrip("+~").partition("=")[0] for override in overrides)
     known: dict[str, Any] = {"axes": config.get("axes", {}), "config": config, "typed": typed}
     status = Status.read(folder)
     if status is None:
@@ -170,13 +170,13 @@ def read_run(folder: Path) -> Run:
 
 
 def _is_whole(config: Any) -> bool:
-    """Say whether a configuration is one: what a file that was cut short lacks is not `None`."""
+    """Say whether a configuration is complete; a key that a cut-off file lacks is not `None`."""
     axes = config.get("axes") if isinstance(config, dict) else None
     return isinstance(axes, dict) and all(isinstance(choice, str) for choice in axes.values())
 
 
 def _run_folders(top: Path) -> Iterator[Path]:
-    """Yield the folders of runs in or below `top`, without a look into what a run holds."""
+    """Yield the folders of runs in or below `top`, without searching inside a run's folder."""
     seen: set[str] = set()  # a link may lead back up
     for folder, below, files in os.walk(top, followlinks=True):
         if (real := os.path.realpath(folder)) in seen:
@@ -191,28 +191,28 @@ def _run_folders(top: Path) -> Iterator[Path]:
 
 
 def _without_status(folder: Path) -> tuple[str, str | None]:
-    """Say what a run is that has no status, or none that this version understands."""
+    """Return the state and error of a run without a status that this version understands."""
     for name, state in ((STATUS, "other version"), (REFUSAL, "refused")):
         with contextlib.suppress(OSError, ValueError):
             found = json.loads((folder / name).read_bytes())
             if isinstance(found, dict):
                 return state, found.get("error")
     if (folder / GRADIENTS).exists() and not (folder / CONFIG).exists():
-        return "record only", None  # of the monitor in somebody's own Lightning project
+        return "record only", None  # the monitor in another Lightning project
     return "half-written", None
 
 
 def _latest(folder: Path) -> dict[str, float]:
-    """Return how far a run came that had no end."""
+    """Return the last logged metrics of a run that did not end."""
     try:
         return last_values(folder)
-    except (OSError, ValueError, TypeError):  # a ConfigError among them
+    except (OSError, ValueError, TypeError):  # ConfigError is a ValueError
         return {}
 
 
 def _yaml(path: Path) -> Any:
     with contextlib.suppress(OSError, ValueError, yaml.YAMLError):
         text = path.read_text(encoding="utf-8")
-        # What is written whole ends with a line's end.
+        # A complete file ends with a newline.
         return yaml.load(text, _Loader) if text.endswith("\n") else None  # a safe loader
     return None

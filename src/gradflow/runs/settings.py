@@ -1,6 +1,6 @@
-"""A run's configuration as flat words, and which of them tell runs apart.
+"""Flatten a run's configuration into settings by key, and find the keys in which runs differ.
 
-It knows configurations as plain dicts, as config.yaml holds them; nothing of Hydra's composing.
+Configurations are plain dicts, as in config.yaml. This file knows nothing of Hydra's composition.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-# Keys that no run differs in: where it is logged, what it belongs to, and what is said again.
+# Keys that make no difference: logging, comparison, the study, and copies of other keys.
 _NOT_SETTINGS = ("axes", "comparison", "logger", "project", "study")
-# In this order, before all else: what a run is called by.
+# These keys name a run; they come first, in this order.
 _FIRST = ("case", "pathology", "remedy")
 
 
 class HasSettings(Protocol):
-    """Whatever has the settings of a run, and knows which of them were typed."""
+    """An object with a run's settings and the keys of its overrides."""
 
     @property
     def settings(self) -> Mapping[str, Any]: ...  # noqa: D102
@@ -24,9 +24,9 @@ class HasSettings(Protocol):
 
 
 def numbers(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return by dotted key every value that may change a number of the run.
+    """Return every value that may change a number of the run, by dotted key.
 
-    The others say where a run is logged and how it is compared, or stand in its own
+    Leaves out where a run is logged, how it is compared, and the keys in its own
     `comparison.ignored_keys`.
     """
     ignored = (*_NOT_SETTINGS, *ignored_keys(config))
@@ -34,63 +34,63 @@ def numbers(config: Mapping[str, Any]) -> dict[str, Any]:
 
     def walk(prefix: str, values: Mapping[str, Any]) -> None:
         for key, value in values.items():
-            word = f"{prefix}.{key}" if prefix else str(key)
-            if word in ignored:
+            dotted = f"{prefix}.{key}" if prefix else str(key)
+            if dotted in ignored:
                 continue
             if isinstance(value, Mapping) and value:
-                walk(word, value)
+                walk(dotted, value)
             else:
-                flat[word] = value
+                flat[dotted] = value
 
     walk("", config)
     return flat
 
 
 def ignored_keys(config: Mapping[str, Any]) -> Sequence[str]:
-    """Return what the configuration itself says changes no number; none in a record without it."""
+    """Return the configuration's `comparison.ignored_keys`; empty if it has none."""
     comparison = config.get("comparison")
     named = comparison.get("ignored_keys") if isinstance(comparison, Mapping) else None
     return named if isinstance(named, list) else ()
 
 
 def flatten(config: Mapping[str, Any], axes: Mapping[str, str]) -> dict[str, Any]:
-    """Return every setting by the word that sets it: `activation`, `model.depth`, `seed` …
+    """Return every setting by the key that sets it: `activation`, `model.depth`, `seed` …
 
-    An axis stands for its choice; what the choice holds follows under dotted words.
+    The value of an axis is its choice; the choice's own values follow under dotted keys.
     """
     flat: dict[str, Any] = {key: config.get(key, axes.get(key)) for key in _FIRST}
     flat |= {axis: choice for axis, choice in axes.items() if axis not in _NOT_SETTINGS}
-    for word, value in numbers(config).items():
-        if word not in axes and word.partition(".")[0] not in _FIRST:
-            flat[word] = value
+    for key, value in numbers(config).items():
+        if key not in axes and key.partition(".")[0] not in _FIRST:
+            flat[key] = value
     return flat | {key: axes[key] for key in _FIRST if key in axes}
 
 
 def differing(runs: Sequence[HasSettings]) -> list[str]:
-    """Return the words that tell runs apart, `seed` aside: no more of them than that takes.
+    """Return the keys that tell runs apart, without `seed`, and no more of them than needed.
 
-    A word that was typed is named wherever it differs. Any other only where those before it do not
-    already decide it: `remedy=relu` brings an activation and an initialization along, and neither
-    is news. Runs of which no setting is known differ in nothing.
+    An override that differs is always returned. Any other key is returned only if the keys before
+    it do not determine its value: `remedy=relu` also sets an activation and an initialization,
+    which would repeat it. Runs without a known setting are ignored.
     """
     settings = [run.settings for run in runs if any(v is not None for v in run.settings.values())]
-    typed = {word for run in runs for word in run.typed}
-    words = list(dict.fromkeys(word for of_run in settings for word in of_run))
-    varying = [w for w in words if w != "seed" and len({text(of.get(w)) for of in settings}) > 1]
-    varying.sort(key=lambda word: word not in typed)  # stable: else in the order of the words
-    shown: list[str] = []
-    for word in varying:
-        known: dict[tuple[str, ...], set[str]] = {}
-        for of in settings:
-            known.setdefault(tuple(text(of.get(w)) for w in shown), set()).add(text(of.get(word)))
-        decided = all(len(values) == 1 for values in known.values())
-        if word in typed or not decided:
-            shown.append(word)
-    return shown
+    overridden = {key for run in runs for key in run.typed}
+    keys = list(dict.fromkeys(key for flat in settings for key in flat))
+    varying = [k for k in keys if k != "seed" and len({text(flat.get(k)) for flat in settings}) > 1]
+    varying.sort(key=lambda key: key not in overridden)  # stable: otherwise the order stays
+    kept: list[str] = []
+    for key in varying:
+        found: dict[tuple[str, ...], set[str]] = {}
+        for flat in settings:
+            found.setdefault(tuple(text(flat.get(k)) for k in kept), set()).add(text(flat.get(key)))
+        determined = all(len(values) == 1 for values in found.values())
+        if key in overridden or not determined:
+            kept.append(key)
+    return kept
 
 
 def text(value: Any) -> str:
-    """Return a setting as one would type it."""
+    """Return a setting as it is written in an override; None as `-`."""
     if value is None:
         return "-"
     if isinstance(value, bool):

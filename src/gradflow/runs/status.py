@@ -1,6 +1,6 @@
-"""status.json: what became of a run, and what it was made with. Written whole, never in place.
+"""status.json: a run's state and result, its host and versions. Written whole, never in place.
 
-A run that is killed cannot say so: its file still reads "running" while nobody holds its lock.
+A killed run cannot update its file: the state stays "running", but no process holds its lock.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Status:
     end: str | None = None
     seconds: float = 0.0
     steps: int = 0
-    diverged_at: int | None = None  # the step by which the loss was no longer finite
+    diverged_at: int | None = None  # the step by which the loss was non-finite
     error: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     wandb_id: str | None = None
     resumed: int = 0
-    threads: int | None = None  # CPU threads; another count adds in another order, and rounds so
+    threads: int | None = None  # CPU threads; another count adds and rounds in another order
     host: str = field(default_factory=platform.node)
     git: dict[str, str | bool | None] = field(default_factory=lambda: git_state())
     versions: dict[str, str] = field(default_factory=lambda: library_versions())
@@ -49,28 +49,28 @@ class Status:
 
     @classmethod
     def read(cls, folder: Path) -> Status | None:
-        """Read a run's status; None if it has none, or none that this version understands."""
+        """Read a run's status; None if it is missing, damaged or of another version."""
         try:
             values = json.loads((folder / STATUS).read_bytes())
             known = isinstance(values, dict) and values.keys() <= _FIELDS.keys()
-            whole = known and "state" in values
-            fits = whole and all(_FIELDS[key](value) for key, value in values.items())
+            has_state = known and "state" in values
+            fits = has_state and all(_FIELDS[key](value) for key, value in values.items())
             return cls(**values) if fits else None
         except (OSError, ValueError):
             return None
 
 
 def _is(*kinds: type) -> Callable[[Any], bool]:
-    """Return a check for values of these types; a bool is no number."""
+    """Return a check for values of exactly these types: a bool is no int."""
     return lambda value: type(value) in kinds
 
 
 def _holds(*kinds: type) -> Callable[[Any], bool]:
-    """Return a check for a mapping from words to values of these types."""
+    """Return a check for a dict whose values have exactly these types."""
     return lambda value: isinstance(value, dict) and all(type(x) in kinds for x in value.values())
 
 
-# What `read` takes for a status: these fields with these types, and no others.
+# `read` accepts these fields with these types, and no others.
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "state": lambda value: value in get_args(State),
     "start": _is(str),
@@ -90,23 +90,23 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
 
 
 def write_refusal(folder: Path, error: str) -> None:
-    """Say beside a run's record why a later launch could not do what it was asked to."""
+    """Write why a later launch failed, beside the run's record."""
     write_text(folder / REFUSAL, json.dumps({"time": now(), "error": error}) + "\n")
 
 
 def now() -> str:
-    """Return the time, in UTC, so finely that runs of one second sort in the order they began."""
+    """Return the time in UTC, to the microsecond, so that runs sort in the order they began."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def git_state() -> dict[str, str | bool | None]:
-    """Return the commit of the code that runs, wherever it was started, and whether it is dirty.
+    """Return the commit of this code, not of the working directory, and whether it is dirty.
 
     Dirty means that files differ from the commit. Both are None outside of a git repository.
     """
 
-    def git(*words: str) -> str | None:
-        command = ["git", "-C", str(Path(__file__).parent), *words]
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
         try:
             return subprocess.run(
                 command, capture_output=True, text=True, check=True, timeout=10

@@ -1,4 +1,4 @@
-"""A run's configuration in the words by which W&B groups, filters and compares, and back."""
+"""Convert a run's configuration to the keys by which W&B groups and filters, and back."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from typing import Any
 
 from gradflow.runs.config import RunConfig
 
-# What only the words of a choice say on W&B: in config.yaml a sentence stands on each.
-_WORDS = ("pathology", "remedy")
-_ADDED = ("settings", "study", "folder", "git")
+# Axes of which W&B gets only the choices; config.yaml has a sentence on each choice, too.
+_CHOICES_ONLY = ("pathology", "remedy")
+_ADDED_KEYS = ("settings", "study", "folder", "git")
 
 
 def compared(config: RunConfig) -> dict[str, Any]:
-    """Return what a run's config on W&B is.
+    """Return a run's config for W&B.
 
-    Each axis and each single value is a word at the top: `remedy`, `activation`, `lr`, `seed`. What
-    the choices stand for, such as an optimizer's own arguments, is below `settings`.
+    Each axis and each single value is a key at the top: `remedy`, `activation`, `lr`, `seed`. The
+    values of the choices, such as an optimizer's arguments, are below `settings`.
     """
     ignored = {key for key in config.comparison.ignored_keys if "." not in key}
     values = config.model_dump(exclude={"axes", "logger", "project", *ignored})
     chosen = {axis: choice for axis, choice in config.axes.items() if axis in values}
     settings = {axis: values.pop(axis) for axis in (*chosen, "comparison")}
-    for axis in _WORDS:
+    for axis in _CHOICES_ONLY:
         settings.pop(axis, None)
-    settings["axes"] = list(chosen)  # W&B drops what is empty, as the node of a choice may be
+    settings["axes"] = list(chosen)  # W&B drops empty nodes, and a choice's may be empty
     return chosen | values | {"study": config.study and config.study.name, "settings": settings}
 
 
 def restored(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return config.yaml's form of what `compared` made, as far as W&B has kept it."""
+    """Undo `compared`: return config.yaml's form, as far as W&B has kept the values."""
     settings = values.get("settings")
     settings = dict(settings) if isinstance(settings, Mapping) else {}
-    named = settings.pop("axes", None) or [*_WORDS, *settings]
+    named = settings.pop("axes", None) or [*_CHOICES_ONLY, *settings]
     axes = {axis: str(values[axis]) for axis in named if axis in values}
-    single = {k: v for k, v in values.items() if k not in axes and k not in _ADDED}
-    words = {axis: dict.fromkeys(_chosen(axes.get(axis, "none")), "") for axis in _WORDS}
+    single = {k: v for k, v in values.items() if k not in axes and k not in _ADDED_KEYS}
+    choices = {axis: dict.fromkeys(_chosen(axes.get(axis, "none")), "") for axis in _CHOICES_ONLY}
     study = {"name": values["study"]} if values.get("study") else None
-    return single | settings | words | {"study": study, "axes": axes}
+    return single | settings | choices | {"study": study, "axes": axes}
 
 
-def _chosen(words: str) -> list[str]:
-    return [] if words == "none" else words.split("+")
+def _chosen(choice: str) -> list[str]:
+    return [] if choice == "none" else choice.split("+")

@@ -1,7 +1,7 @@
-"""One run's W&B run, from its start to its end, whether or not the server is there.
+"""Start and finish a run's W&B run, with or without a server.
 
-A run is never failed by W&B, and waits for it at most the seconds below: what cannot be sent stays
-in the run's folder, where `wandb sync` finds it. What is logged in between is not decided here.
+A run never fails because of W&B, and waits for it at most the seconds below. Data that cannot be
+sent stays in the run's folder for `wandb sync`. This file does not decide what is logged.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from gradflow.runs.files import CONFIG, METRICS, OVERRIDES, STATUS, VERDICT
 from gradflow.runs.status import Status
 from gradflow.runs.wandb_config import compared
 
-if TYPE_CHECKING:  # half a second that only runs with W&B should pay
+if TYPE_CHECKING:  # half a second, which only runs with W&B need
     import wandb
 
 log = logging.getLogger(__name__)
 
-# How long a run waits for a server, each time it has to: before it goes on without one, and when it
-# ends. W&B itself would wait 90 s at the start, and for ever at the end.
+# How long a run waits for a server: at its start, before it goes on offline, and at its end. W&B's
+# own defaults are 90 s at the start, and no limit at the end.
 _START_SECONDS, _END_SECONDS = 20.0, 30.0
 
-# Below a W&B run's files: the run folder's own files, from which it can be compared like a folder.
-# In a folder, since W&B has a config.yaml of its own.
+# The folder, among a W&B run's files, with the run folder's own files: a downloaded run can be
+# compared like a local one. It is a folder since W&B has a config.yaml of its own.
 RECORD = "record"
 
 
 def sign_in() -> bool:
-    """Say whether the server answers; a word on standard error where it does not.
+    """Say whether the server answers; log a warning if it does not.
 
-    It is asked once a process, unless it was away the last time.
+    A server that has answered is not asked again in the same process.
 
     Raises:
-        ConfigError: if there is no API key, or none that the server takes.
+        ConfigError: if WANDB_MODE contradicts, or the API key is missing or refused.
     """
     import wandb
     from wandb.errors import AuthenticationError
 
-    said = os.environ.get("WANDB_MODE", "online")
-    if said not in ("online", "run"):
-        raise ConfigError(f"logger=wandb: WANDB_MODE={said} says otherwise; unset one of the two")
+    mode = os.environ.get("WANDB_MODE", "online")
+    if mode not in ("online", "run"):
+        raise ConfigError(f"logger=wandb: WANDB_MODE={mode} contradicts it; unset one of the two")
     host = wandb.setup(wandb.Settings(silent=True)).settings.base_url
     try:
         if wandb.login(prompt=False):
@@ -66,11 +66,11 @@ def sign_in() -> bool:
 def start_run(
     mode: Literal["online", "offline"], config: RunConfig, folder: Path, name: str, status: Status
 ) -> wandb.Run:
-    """Open a run whose files lie in `folder`, offline where the server does not answer.
+    """Open a run whose files lie in `folder`; go offline if the server does not answer.
 
-    Where `folder` had a W&B run before, this one takes its place, on the server and in `folder`:
-    W&B cannot take rows back, and a killed process leaves a file that may lack its last seconds, or
-    that `wandb sync` refuses and all others with it.
+    It replaces an earlier W&B run of `folder`, on the server and on disk: W&B cannot take rows
+    back. A killed process also leaves a file that may lack its last seconds. `wandb sync` may even
+    refuse that file, and all others with it.
     """
     import wandb
     from wandb.errors import CommError
@@ -92,7 +92,7 @@ def start_run(
             tags=[*config.logger.tags, *config.pathology, *config.remedy],
             config=compared(config) | {"git": status.git, "folder": str(folder)},
             id=run_id,
-            # Several runs in one process stay several; git state is in the run's own record.
+            # Runs in one process stay separate; the git state is in the run's own record.
             reinit="create_new",
             settings=wandb.Settings(
                 silent=True,
@@ -101,7 +101,7 @@ def start_run(
                 init_timeout=_START_SECONDS,
                 finish_timeout=_END_SECONDS,
                 finish_timeout_raises=True,
-                x_transaction_log_flush_interval=1.0,  # what a killed run may lose, in seconds
+                x_transaction_log_flush_interval=1.0,  # seconds that a killed run may lose
             ),
         )
 
@@ -116,10 +116,10 @@ def start_run(
 
 
 def attach_record(run: wandb.Run, folder: Path) -> None:
-    """Give W&B the run folder's own small files, as they are now.
+    """Upload the run folder's own small files to W&B, as they are now.
 
-    As files of the run, not as an artifact: they need no version, and every server has them. As
-    copies, so that they are still there when the run is synced from another place.
+    They are files of the run, not an artifact: they need no version, and every server takes them.
+    They are copies, which are still there when the run is synced from another place.
     """
     record = Path(run.dir) / RECORD
     record.mkdir(exist_ok=True)
@@ -134,11 +134,11 @@ def attach_record(run: wandb.Run, folder: Path) -> None:
 
 
 def finish_run(run: wandb.Run, *, failed: bool) -> None:
-    """Close a run; a failed one shows as failed. What cannot be sent in time stays on disk."""
+    """Close a run, as failed or finished. Data that cannot be sent in time stays on disk."""
     try:
         run.finish(exit_code=1 if failed else 0)
     except TimeoutError:
         log.warning(
-            "W&B has not taken all of this run in time; later: wandb sync --include-online '%s'",
+            "W&B did not receive all of this run in time; later: wandb sync --include-online '%s'",
             run.settings.sync_dir,
         )

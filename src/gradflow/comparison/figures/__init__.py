@@ -1,4 +1,4 @@
-"""Figures for papers: what a set of runs shows, as PNG and SVG."""
+"""Draw figures of a set of runs for papers, as PNG and SVG."""
 
 from gradflow.comparison.figures.write import write_figures
 

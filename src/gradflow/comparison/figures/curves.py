@@ -1,4 +1,4 @@
-"""Training curves: loss and headline metric over the steps, one line a configuration."""
+"""Draw training curves: loss and headline metrics over the steps, one line per configuration."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from gradflow.comparison.figures.style import BANDS, Floats, draw_seeds, legend,
 
 
 def draw_curves(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
-    """Draw what metrics.csv holds of the training. ValueError if no run has any of it."""
+    """Draw the training metrics in metrics.csv. ValueError if no run has any."""
     figure = Figure(figsize=(10.5, 4.2), layout="constrained")
-    shown = [("train/loss", "train loss", 1.0)]  # metric, label, factor
+    metrics = [("train/loss", "train loss", 1.0)]  # metric, label, factor
     for name, percent in headlines([run for row in rows for run in row.runs]):
         unit, factor = (", %", 100.0) if percent else ("", 1.0)
-        shown.append((f"train/{name}", f"train {name}{unit}", factor))
-    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+        metrics.append((f"train/{name}", f"train {name}{unit}", factor))
+    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     drawn: list[Configuration] = []
-    for axes, (metric, label, factor) in zip(panels, shown, strict=True):
+    for axes, (metric, label, factor) in zip(panels, metrics, strict=True):
         drawn = []
         for row in rows:
             found = _over_seeds([run.curve(metric) for run in row.runs])
@@ -33,7 +33,7 @@ def draw_curves(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
         axes.set_xlabel("optimizer step")
         axes.set_ylabel(label)
         low, high = axes.dataLim.intervaly
-        if low > 0 and high > 10 * low:  # a loss that has exploded hides all others
+        if low > 0 and high > 10 * low:  # an exploded loss hides all others
             axes.set_yscale("log")
         quiet(axes)
     if not drawn:
@@ -43,7 +43,7 @@ def draw_curves(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
 
 
 def _over_seeds(curves: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats] | None:
-    """Return all steps that any seed has, and its value or NaN for each seed and step."""
+    """Return the steps of all seeds, (S,), and the values, (seeds, S), NaN where missing."""
     steps = np.unique(np.concatenate([x for x, _ in curves])) if curves else np.empty(0)
     if not len(steps):
         return None

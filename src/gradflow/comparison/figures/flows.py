@@ -1,4 +1,4 @@
-"""Every layer's gradient over the steps: a gradient-flow picture for each configuration."""
+"""Draw every layer's gradient over the steps: one gradient-flow picture per configuration."""
 
 from __future__ import annotations
 

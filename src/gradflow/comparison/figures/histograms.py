@@ -1,4 +1,4 @@
-"""Ridgelines of gradient histograms before the first step, on the log2 bins that all runs share."""
+"""Draw gradient histograms before the first step as ridgelines, on log2 bins shared by all runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gradflow.gradients.histogram import BINS, FIRST_EXPONENT
 from gradflow.gradients.record import is_weight, scan_gradients
 from gradflow.runs.read import Run
 
-_HEIGHT = 6.0  # lines' distances that a share of 1 takes: the same in every panel
+_HEIGHT = 6.0  # height of a share of 1, in distances between ridges; the same in every panel
 _INK, _AREA = "#1b1b1b", "#8fc3e0"
 
 
@@ -26,7 +26,7 @@ def draw_layers(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
 
     Takes the first seed that has a record. ValueError if no run has one.
     """
-    recorded = [(row, shares) for row in rows if (shares := _of_configuration(row))]
+    recorded = [(row, shares) for row in rows if (shares := _configuration_shares(row))]
     if not recorded:
         raise ValueError("no run has gradients recorded at step 0")
     columns = min(4 if len(recorded) < 10 else 5, len(recorded))
@@ -53,7 +53,7 @@ def draw_across(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
 
     Takes the first seed that has a record. ValueError if no run has one.
     """
-    recorded = [(row, shares) for row in rows if (shares := _of_configuration(row))]
+    recorded = [(row, shares) for row in rows if (shares := _configuration_shares(row))]
     if not recorded:
         raise ValueError("no run has gradients recorded at step 0")
     figure = Figure(figsize=(6.4, 0.32 * len(recorded) + 1.4), layout="constrained")
@@ -67,12 +67,12 @@ def draw_across(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
     return figure
 
 
-def _of_configuration(row: Configuration) -> dict[str, Floats]:
-    return next(filter(None, map(_first_shares, row.runs)), {})
+def _configuration_shares(row: Configuration) -> dict[str, Floats]:
+    return next(filter(None, map(_run_shares, row.runs)), {})
 
 
-def _first_shares(run: Run) -> dict[str, Floats]:
-    """Return the share of each weight's elements by bin at step 0, (BINS,)."""
+def _run_shares(run: Run) -> dict[str, Floats]:
+    """Return, by weight, the share of its elements in each bin at step 0, (BINS,)."""
     wanted = (pl.col("step") == 0) & (pl.col("kind") == "gradient")
     try:
         rows = scan_gradients(run.folder).filter(wanted & pl.col("bins").is_not_null())
@@ -88,7 +88,7 @@ def _first_shares(run: Run) -> dict[str, Floats]:
 
 def _ridges(axes: Axes, shares: Sequence[Floats]) -> None:
     x = FIRST_EXPONENT + np.arange(BINS) + 0.5  # the middle of a bin
-    for i, share in enumerate(shares):  # those further down cover those above
+    for i, share in enumerate(shares):  # lower ridges cover upper ones
         y = i - _HEIGHT * share
         axes.fill_between(x, i, y, color=_AREA, linewidth=0, zorder=i)
         axes.plot(x, y, color=_INK, linewidth=0.7, zorder=i)
@@ -101,8 +101,8 @@ def _ridges(axes: Axes, shares: Sequence[Floats]) -> None:
 
 
 def _share_exponents(panels: Sequence[Axes], shares: Sequence[dict[str, Floats]]) -> None:
-    """Give all panels the range of exponents in which there is anything."""
-    used = np.sum([share > 0 for of in shares for share in of.values()], axis=0).nonzero()[0]
+    """Give all panels the same x axis: the range of exponents that any ridge fills."""
+    used = np.sum([share > 0 for run in shares for share in run.values()], axis=0).nonzero()[0]
     low, high = (used[0], used[-1] + 1) if len(used) else (0, BINS)
     for axes in panels:
         axes.set_xlim(FIRST_EXPONENT + low - 1, FIRST_EXPONENT + high + 1)

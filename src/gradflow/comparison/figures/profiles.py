@@ -1,4 +1,4 @@
-"""Every layer's gradient before the first step, one line a configuration."""
+"""Draw every layer's gradient before the first step, one line per configuration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gradflow.comparison.figures.style import BANDS, draw_seeds, legend, quiet
 def draw_profiles(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
     """Draw log10 RMS of dL/dz by layer, input to output, at step 0.
 
-    A layer whose gradient is exactly 0, or not finite, is a gap. ValueError if no run has a record.
+    A layer whose gradient is exactly 0 or non-finite is a gap. ValueError if no run has a record.
     """
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""What all figures of runs have in common: colours, lines, names, and seeds taken together."""
+"""Style the figures of runs alike: colours, lines, legends, and the mean over seeds."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from gradflow.comparison.configurations import Configuration
 
-# Okabe & Ito 2008: told apart with every common form of colour blindness. Lines also differ in
-# their markers, for print, and in their dashes, once the colours come round again.
+# Okabe & Ito 2008: distinct with every common form of colour blindness. Lines also differ in their
+# markers, for print, and in their dashes, once the colours repeat.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = "osD^vP*X"
 _DASHES = ("-", "--", ":", "-.")
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 
 def line_style(i: int) -> dict[str, Any]:
-    """Return what sets the line of the i-th configuration apart."""
+    """Return the line style of the i-th configuration."""
     return {
         "color": COLOURS[i % len(COLOURS)],
         "marker": _MARKERS[i % len(_MARKERS)],
@@ -34,19 +34,19 @@ def line_style(i: int) -> dict[str, Any]:
     }
 
 
-BANDS = 8  # lines; more of them and the bands hide one another
+BANDS = 8  # lines; with more, the bands hide one another
 
 
 def draw_seeds(
     axes: Axes, x: Sequence[int] | Floats, y: Floats, i: int, label: str, *, band: bool
 ) -> None:
-    """Draw the mean over seeds and, with `band`, the range they span; `y` is (seeds, len(x)).
+    """Draw the mean over seeds and, with `band`, their range; `y` is (seeds, len(x)).
 
-    What is not finite for a seed is no part of its configuration's mean, and a gap where none is.
+    Non-finite values are left out of the mean; where no seed has a finite value, there is a gap.
     """
     y = np.where(np.isfinite(y), y, np.nan)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of places where no seed has a number
+        warnings.simplefilter("ignore", RuntimeWarning)  # where no seed has a number
         mean, low, high = np.nanmean(y, axis=0), np.nanmin(y, axis=0), np.nanmax(y, axis=0)
     if band and len(y) > 1:
         axes.fill_between(x, low, high, color=COLOURS[i % len(COLOURS)], alpha=0.15, linewidth=0)
@@ -55,14 +55,14 @@ def draw_seeds(
 
 
 def quiet(axes: Axes) -> None:
-    """Take away what says nothing."""
+    """Make the grid light and hide the upper and right spines."""
     axes.grid(color="#e2e2e2", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def legend(figure: Figure, axes: Axes, words: Sequence[str], rows: Sequence[Configuration]) -> None:
-    """Name the lines, beside the axes, in as many columns as they need."""
+    """Add a legend beside the axes, in as many columns as it needs."""
     handles, labels = axes.get_legend_handles_labels()
     title = ", ".join(words)
     if any(len(row.runs) > 1 for row in rows):

@@ -1,4 +1,4 @@
-"""All figures of a set of runs, into one folder, each as PNG and as SVG."""
+"""Write all figures of a set of runs into one folder, each as PNG and as SVG."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DPI = 200  # of the PNG
 def write_figures(
     words: Sequence[str], rows: Sequence[Configuration], folder: Path
 ) -> tuple[list[Path], list[str]]:
-    """Draw what the rows of `configurations` have; return the files, and what was left out and why.
+    """Draw each figure for which the rows have data; return the files, and why others are missing.
 
     Raises:
         ConfigError: if the folder cannot be written.

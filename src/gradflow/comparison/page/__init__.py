@@ -1,4 +1,4 @@
-"""The page: any set of runs in one HTML file that needs neither a network nor a server."""
+"""Build the page: any set of runs in one HTML file that needs no network and no server."""
 
 from gradflow.comparison.page.build import build_page
 

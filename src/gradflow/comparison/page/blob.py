@@ -1,10 +1,10 @@
-"""One compressed block of bytes that holds a JSON document and the arrays that it refers to.
+"""Pack a JSON document and the arrays that it refers to into one compressed block of bytes.
 
     zlib( length of the JSON: uint32 | JSON, UTF-8 | zeros up to a multiple of 8 | arrays )
 
 All numbers are little-endian. In the JSON an array is {"type", "at", "length"}: its type as in the
 browser's typed arrays (u1 Uint8, u2, u4, i2 Int16, f4, f8), its byte offset from the start of the
-arrays, a multiple of 8, and its number of elements. It knows nothing of runs.
+arrays, a multiple of 8, and its number of elements. This file knows nothing of runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TYPES = ("u1", "u2", "u4", "i2", "f4", "f8")
 
 
 class Arrays:
-    """Collects arrays, and gives for each the reference under which it will be found."""
+    """Collect arrays, and return for each the reference by which it is found."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -38,19 +38,19 @@ class Arrays:
         return reference
 
     def add_counts(self, counts: NDArray[Any]) -> Reference:
-        """Keep whole numbers from 0, exactly, in the smallest type that holds them."""
+        """Keep non-negative integers, exactly, in the smallest type that holds them."""
         largest = int(counts.max(initial=0))
         kind = next((k for k, bits in (("u1", 8), ("u2", 16), ("u4", 32)) if largest < 2**bits), "")
         return self.add(counts, kind or "f8")  # float64 holds every count below 2^53
 
     def compress(self, document: Any) -> bytes:
-        """Return the block. NaN and Inf in `document` become words, which JSON has no numbers for.
+        """Return the block. NaN and Inf in `document` become texts, since JSON has no such numbers.
 
-        The browser's Number() reads these words. What is no plain value becomes text.
+        The browser's Number() reads these texts. A value of any other type becomes text, too.
         """
         plain = _plain(document)
         text = json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        raw = text.encode(errors="replace")  # a folder's name may hold bytes that are no text
+        raw = text.encode(errors="replace")  # a folder's name may hold bytes that are not UTF-8
         head = struct.pack("<I", len(raw)) + raw
         return zlib.compress(head + bytes(-len(head) % 8) + b"".join(self._parts), level=6)
 

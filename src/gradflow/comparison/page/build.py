@@ -1,7 +1,7 @@
-"""From runs to one HTML file: the packed data, the style and the scripts, put into the template.
+"""Build one HTML file from runs: put the packed data, the style and the scripts into the template.
 
-It knows where the pieces are and how a browser is kept from seeing markup in what users wrote. What
-the data is, is `pack.py`'s; how it is drawn, that of the scripts in `assets`.
+This file finds the pieces and keeps browsers from seeing markup in what users wrote. `pack.py`
+prepares the data; the scripts in `assets` draw it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def build_page(
         raise ConfigError(f"{path}: must end in .html")
     if not runs:
         raise ConfigError(f"{path}: no run to show")
-    if not path.parent.is_dir():  # found out before the work, not after it
+    if not path.parent.is_dir():  # checked before the work, not after it
         raise ConfigError(f"{path}: {path.parent} is no folder")
     data = pack(runs, beside=path.parent, title=title, overlays=overlays)
     try:
@@ -68,14 +68,14 @@ def build_page(
 
 
 def _assemble(title: str, data: bytes) -> str:
-    """Fill the template. Base64 has no character that means anything in HTML."""
+    """Fill the template. Base64 has no character that HTML would interpret."""
     pieces = {
         "title": html.escape(title),
         "style": _asset("style.css"),
         "script": "\n".join(map(_asset, SCRIPTS)),
         "data": base64.b64encode(data).decode("ascii"),
     }
-    # In one pass, so that a title that reads like a slot is not filled in turn.
+    # In one pass, so that a title that looks like a slot is not filled, too.
     return re.sub(r"\{\{(\w+)\}\}", lambda slot: pieces[slot[1]], _asset("template.html"))
 
 

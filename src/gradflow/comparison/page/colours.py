@@ -1,4 +1,4 @@
-"""The colour scale of gradient-flow pictures, for the page: the one of `gradients/picture.py`."""
+"""Give the page the colour scale of gradient-flow pictures, that of `gradients/picture.py`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from gradflow.gradients.picture import NOT_A_NUMBER, ZERO
 from gradflow.gradients.strip import HIGHEST, LOWEST
 
-_STOPS = 65  # between which the page interpolates
+_STOPS = 65  # colours, between which the page interpolates
 
 
 def colour_scale() -> dict[str, Any]:
-    """Return the ends of the scale in decades, its colours, and the two outside it."""
+    """Return the scale's ends in decades, its colours, and those for exactly 0 and non-finite."""
     import numpy as np
     from matplotlib import colormaps
     from matplotlib.colors import to_hex

@@ -1,4 +1,4 @@
-"""The scalars of metrics.csv as curves; of a long one, what a plot of its width can show."""
+"""Read metrics.csv as curves; thin long ones to what a plot's width can show."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read_curves(folder: Path) -> dict[str, Curve]:
             number = _number(value) if name not in ("step", "epoch", None) else None
             if number is not None:
                 points.setdefault(name, []).append((int(row["step"]), number))
-    return {name: _thinned(*map(np.array, zip(*of, strict=True))) for name, of in points.items()}
+    return {name: _thinned(*map(np.array, zip(*xy, strict=True))) for name, xy in points.items()}
 
 
 def _number(value: object) -> float | None:
@@ -45,14 +45,14 @@ def _number(value: object) -> float | None:
 
 
 def _thinned(steps: NDArray[np.int64], values: NDArray[np.float64]) -> Curve:
-    """Keep of each stretch its lowest and its highest point, so that no spike is lost."""
+    """Keep the lowest and the highest point of each stretch, so that no spike is lost."""
     n = len(steps)
     if n <= POINTS:
         return Curve(steps, values, n)
     kept = {0, n - 1}
     for stretch in np.array_split(np.arange(n), POINTS // 2):
         known = stretch[~np.isnan(values[stretch])]
-        # Of a stretch that is NaN throughout one point shows that it is.
+        # A stretch of NaN only keeps one point, to show that it is NaN.
         ends = (known[values[known].argmin()], known[values[known].argmax()]) if len(known) else ()
         kept.update(map(int, ends or stretch[:1]))
     order = np.array(sorted(kept))

@@ -1,10 +1,9 @@
-"""Histograms made small: heights in 31 levels of the square root, and exact counts beside them.
+"""Compress histograms: heights in 31 levels of the square root, and exact counts beside them.
 
-A bin that holds c of the elements, where the fullest bin of its histogram holds `peak`, has level
-round(31 sqrt(c / peak)), and at least 1 if it holds any: so no filled bin looks empty, and the
-square root of its height, which is what ridgelines draw, is off by less than 1/31 of the tallest.
-The peak itself and what lies outside the bins are kept as they are. Bins that a run never fills, at
-either end, are left out.
+A bin with c elements has level round(31 sqrt(c / peak)), where `peak` is the count of the fullest
+bin of its histogram. A filled bin has at least level 1, so that it does not look empty. Ridgelines
+draw the square root of the height, which is off by less than 1/31 of the tallest. The peak and the
+counts outside the bins are exact. Bins at either end that a run never fills are left out.
 """
 
 from __future__ import annotations
@@ -26,21 +25,21 @@ _FIRST_EXPONENT = -126  # of bin 0: see `gradients/record.py`
 
 @dataclass(frozen=True)
 class Histograms:
-    """Of one kind and one run: P tensors, S records, B bins of which the first is of 2^`first`.
+    """One run's histograms of one kind: P tensors, S records, B bins, the first from 2^`first` on.
 
-    A tensor that was not counted in a record has neither a peak nor any special.
+    If a tensor was not counted in a record, its peak and its specials there are 0.
     """
 
     names: tuple[str, ...]  # (P,)
     first: int
     elements: NDArray[np.int64]  # (P,)
-    weights: tuple[bool, ...]  # (P,) whether it is one
+    weights: tuple[bool, ...]  # (P,) whether the tensor is a weight
     levels: NDArray[np.uint8]  # (P, S, B); level L stands for peak * (L / LEVELS)^2
     peaks: NDArray[np.int64]  # (P, S)
     specials: dict[str, NDArray[np.int64]]  # (P, S) each
 
     def at(self, records: NDArray[np.int64]) -> Histograms:
-        """Return those of some of the records."""
+        """Return the histograms at some of the records."""
         return replace(
             self,
             levels=self.levels[:, records],
@@ -49,7 +48,7 @@ class Histograms:
         )
 
     def pack(self, arrays: Arrays, names: int) -> dict[str, Any]:
-        """Put the arrays away; `names` is where the document lists the tensors' names."""
+        """Add the arrays to `arrays`; `names` is the place of the names in the document."""
         return {
             "names": names,
             "first": self.first,
@@ -63,12 +62,12 @@ class Histograms:
 
 
 def histograms(rows: pl.DataFrame, steps: NDArray[np.int64]) -> Histograms | None:
-    """Take the histograms out of a record's rows of one kind; None if they have no bins."""
+    """Read the histograms from a record's rows of one kind; None if they have no bins."""
     rows = rows.filter(pl.col("bins").is_not_null())
     if rows.is_empty():
         return None
-    of_tensors = rows.unique("name", keep="first").sort("index", "name")
-    names = tuple(of_tensors["name"])
+    tensors = rows.unique("name", keep="first").sort("index", "name")
+    names = tuple(tensors["name"])
     places = {name: place for place, name in enumerate(names)}
     tensor = np.array([places[name] for name in rows["name"]])
     record = np.searchsorted(steps, rows["step"].to_numpy())
@@ -90,8 +89,8 @@ def histograms(rows: pl.DataFrame, steps: NDArray[np.int64]) -> Histograms | Non
     return Histograms(
         names=names,
         first=first + _FIRST_EXPONENT,
-        elements=of_tensors["elements"].to_numpy(),
-        weights=tuple(is_weight(*of) for of in of_tensors["name", "dimensions"].iter_rows()),
+        elements=tensors["elements"].to_numpy(),
+        weights=tuple(is_weight(*row) for row in tensors["name", "dimensions"].iter_rows()),
         levels=grid(levels, np.uint8),
         peaks=grid(highest, np.int64),
         specials={name: grid(rows[name].fill_null(0).to_numpy(), np.int64) for name in SPECIALS},

@@ -1,7 +1,7 @@
-"""Lines that others draw over the page's profiles, such as what a theory predicts for step 0.
+"""Overlays: lines over the page's profiles, such as a theory's prediction for step 0.
 
-The page knows no theory: conf/ lists import paths of overlays, and each is asked for one line for
-each configuration. They are taken from the reader's own conf/ and never from a run's folder.
+The page knows no theory: conf/ lists import paths of overlays, and each returns one line for each
+configuration. The paths come from the reader's own conf/, never from a run's folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gradflow.runs.read import Run
 
 @dataclass(frozen=True)
 class Line:
-    """log10 RMS by layer, input to output, before the first step; or why there is none."""
+    """log10 RMS by layer, input to output, before the first step; or the reason for no line."""
 
     pre_activation: NDArray[np.float64] | None = None
     gradient: NDArray[np.float64] | None = None
@@ -27,10 +27,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Overlay:
-    """`name` stands at its check box, `note` below the plot.
+    """A set of lines: `name` labels its check box, `note` is shown below the plot.
 
-    `lines` is given one run of each configuration, or None where none was recorded at step 0, and
-    returns as many lines, in the same order.
+    `lines` takes one run of each configuration, or None if none was recorded at step 0. It returns
+    as many lines, in the same order.
     """
 
     name: str
@@ -39,5 +39,5 @@ class Overlay:
 
 
 def load_overlays(paths: Sequence[str]) -> list[Overlay]:
-    """Import what `paths` name. ConfigError for what is no overlay."""
+    """Import the overlays at `paths`. ConfigError if one cannot be imported or is no Overlay."""
     return [import_named(path, Overlay, "comparison.overlays") for path in paths]

@@ -1,6 +1,6 @@
-"""All that the page's scripts are told, as one block: `blob.py` says how it is laid out.
+"""Pack all data of the page's scripts into one block, in the layout of `blob.py`.
 
-The document's keys are what `assets/study.js` reads. It knows runs; nothing of HTML.
+`assets/study.js` reads the document's keys. This file knows runs, but nothing of HTML.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from gradflow.runs.settings import text
 # 100 runs of 60 tensors, 40 records and 64 bins: 4.5 MB on the page.
 _CELLS = 100 * 60 * 40 * 64
 _FEWEST_RECORDS = 20
-_MADE = ("start", "end", "resumed", "threads", "host", "git", "versions")  # of status.json
+_PROVENANCE = ("start", "end", "resumed", "threads", "host", "git", "versions")  # of status.json
 
 
 def pack(runs: Sequence[Run], *, beside: Path, title: str, overlays: Sequence[Overlay]) -> bytes:
-    """Read what the folders of `runs` hold, and pack it for a page in the folder `beside`."""
+    """Read the folders of `runs`, and pack their data for a page in the folder `beside`."""
     words, groups = configurations(runs)
     place = {run.folder: index for index, group in enumerate(groups) for run in group.runs}
     ordered = [run for group in groups for run in group.runs]
-    shown = _within_budget([read_shown(run.folder) for run in ordered])
-    by_folder = {run.folder: of for run, of in zip(ordered, shown, strict=True)}
+    contents = _within_budget([read_shown(run.folder) for run in ordered])
+    by_folder = {run.folder: content for run, content in zip(ordered, contents, strict=True)}
     first = [_first_recorded(group.runs, by_folder) for group in groups]
     drawn = [overlay.lines(first) for overlay in overlays]  # by overlay and configuration
     packer = _Packer(beside)
@@ -83,25 +83,25 @@ def pack(runs: Sequence[Run], *, beside: Path, title: str, overlays: Sequence[Ov
     )
 
 
-def _within_budget(shown: Sequence[Shown]) -> list[Shown]:
-    """Thin the records of all runs by one factor, if they are more than a page can hold."""
-    factor = sum(of.cells for of in shown) / _CELLS
+def _within_budget(contents: Sequence[Shown]) -> list[Shown]:
+    """Thin the records of all runs by one factor if a page cannot hold them all."""
+    factor = sum(run.cells for run in contents) / _CELLS
     if factor <= 1:
-        return list(shown)
-    return [of.thinned(max(_FEWEST_RECORDS, int(len(of.steps) / factor))) for of in shown]
+        return list(contents)
+    return [run.thinned(max(_FEWEST_RECORDS, int(len(run.steps) / factor))) for run in contents]
 
 
-def _first_recorded(runs: Sequence[Run], shown: dict[Path, Shown]) -> Run | None:
-    """Return the first run that has a profile at step 0 to hold a theory against."""
+def _first_recorded(runs: Sequence[Run], contents: dict[Path, Shown]) -> Run | None:
+    """Return the first run that has a profile at step 0, which overlays can be compared with."""
     for run in runs:
-        of = shown[run.folder]
-        if run.config and of.profiles and len(of.steps) and of.steps[0] == 0:
+        content = contents[run.folder]
+        if run.config and content.profiles and len(content.steps) and content.steps[0] == 0:
             return run
     return None
 
 
 class _Packer:
-    """Puts arrays away, and lists of names once, however many runs share them."""
+    """Collect arrays, and each list of names only once, even if many runs share it."""
 
     def __init__(self, beside: Path) -> None:
         self.arrays = Arrays()
@@ -109,14 +109,14 @@ class _Packer:
         self._places: dict[tuple[str, ...], int] = {}
         self._beside = beside
 
-    def run(self, run: Run, shown: Shown) -> dict[str, Any]:
+    def run(self, run: Run, content: Shown) -> dict[str, Any]:
         return {
             "name": run.folder.name,
             "link": quote(os.path.relpath(run.folder, self._beside)),
             "wandb": _wandb(run),
             "state": run.state,
             "error": run.error,
-            "problems": shown.problems,
+            "problems": content.problems,
             "seed": run.config.get("seed"),
             "start": run.start,
             "seconds": run.seconds,
@@ -126,21 +126,21 @@ class _Packer:
             "verdict": None if run.verdict is None else asdict(run.verdict),
             "settings": _settings(run),
             "config": _config(run.folder),
-            "made": _made(run.folder),
-            "records": self.arrays.add_counts(shown.steps),
-            "recorded": shown.recorded,
+            "made": _provenance(run.folder),
+            "records": self.arrays.add_counts(content.steps),
+            "recorded": content.recorded,
             "curves": {
                 name: {
                     "steps": self.arrays.add_counts(curve.steps),
                     "values": self.arrays.add(curve.values, "f4"),
                     "logged": curve.logged,
                 }
-                for name, curve in shown.curves.items()
+                for name, curve in content.curves.items()
             },
-            "profiles": {kind: self._profile(of) for kind, of in shown.profiles.items()},
+            "profiles": {kind: self._profile(p) for kind, p in content.profiles.items()},
             "histograms": {
-                kind: of.pack(self.arrays, self._names(of.names))
-                for kind, of in shown.histograms.items()
+                kind: histograms.pack(self.arrays, self._names(histograms.names))
+                for kind, histograms in content.histograms.items()
             },
         }
 
@@ -167,12 +167,12 @@ class _Packer:
 
 
 def _settings(run: Run) -> dict[str, str]:
-    """Return what may make it another run; nothing where no configuration is known."""
+    """Return a run's settings as text; empty if its configuration is unknown."""
     return {word: text(value) for word, value in run.settings.items()} if run.config else {}
 
 
 def _config(folder: Path) -> str:
-    """Return config.yaml as it stands; it may be damaged."""
+    """Return the text of config.yaml, even if damaged; empty if it cannot be read."""
     try:
         return (folder / CONFIG).read_text(errors="replace")
     except OSError:
@@ -180,7 +180,7 @@ def _config(folder: Path) -> str:
 
 
 def _wandb(run: Run) -> dict[str, str] | None:
-    """Return the run's id in W&B, and its address where the configuration names the entity."""
+    """Return the run's id in W&B, and its address if it was online and its entity is known."""
     if run.wandb_id is None:
         return None
     found = {"id": run.wandb_id}
@@ -192,14 +192,14 @@ def _wandb(run: Run) -> dict[str, str] | None:
     return found
 
 
-def _made(folder: Path) -> dict[str, str]:
-    """Return when, where and with what a run was made, if its status.json can be read."""
+def _provenance(folder: Path) -> dict[str, str]:
+    """Return a run's times, host and versions; empty if status.json cannot be read."""
     try:
         status = json.loads((folder / STATUS).read_bytes())
     except (OSError, ValueError):
         return {}
     found: dict[str, str] = {}
-    for key in _MADE:
+    for key in _PROVENANCE:
         value = status.get(key) if isinstance(status, dict) else None
         parts = value if isinstance(value, dict) else {"": value}
         found |= {f"{key} {part}".strip(): text(item) for part, item in parts.items()}

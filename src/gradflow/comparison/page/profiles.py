@@ -1,6 +1,6 @@
-"""Profiles made small: log10 RMS of a layer in hundredths of a decade, as 16-bit integers.
+"""Compress profiles: log10 RMS of a layer in hundredths of a decade, as 16-bit integers.
 
-They span what float64 can hold, from 1e-323 to 1e308, and are off by at most 0.005 decades.
+They cover the range of float64, from 1e-323 to 1e308, with an error of at most 0.005 decades.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ PER_DECADE = 100
 
 @dataclass(frozen=True)
 class Profile:
-    """One number a layer, in S records of n layers, input to output."""
+    """One number per layer: S records of n layers, input to output."""
 
     layers: tuple[str, ...]
     values: NDArray[np.int16]  # (S, n)
 
     def at(self, records: NDArray[np.int64]) -> Profile:
-        """Return that of some of the records."""
+        """Return the profile at some of the records."""
         return replace(self, values=self.values[records])
 
 
 def profile(rows: pl.DataFrame, steps: NDArray[np.int64]) -> Profile | None:
-    """Take a profile out of a record's rows of one kind; None if there are none."""
+    """Read a profile from a record's rows of one kind; None without rows."""
     if rows.is_empty():
         return None
     layers = tuple(rows.unique("name", keep="first").sort("index", "name")["name"])
@@ -45,12 +45,12 @@ def profile(rows: pl.DataFrame, steps: NDArray[np.int64]) -> Profile | None:
 
 
 def hundredths(rms: Sequence[float | None]) -> NDArray[np.int16]:
-    """Return log10 of values that are at least 0, as this file's integers."""
+    """Return log10 of non-negative values, as this file's integers."""
     return pack_decades(decades(rms))
 
 
 def pack_decades(values: NDArray[np.float64]) -> NDArray[np.int16]:
-    """Return decades, -inf for exactly 0 and NaN or inf for what is not finite, as integers."""
+    """Return decades as integers; -inf means exactly 0, NaN and inf mean non-finite."""
     finite = np.isfinite(values)
     rounded = np.rint(np.where(finite, values, 0) * PER_DECADE)
     special = np.where(np.isneginf(values), ZERO, NOT_FINITE)

@@ -1,6 +1,6 @@
-"""What the page shows of one run's files: its curves, profiles and histograms, or why not.
+"""Read one run's files for the page: its curves, profiles and histograms.
 
-A file that cannot be read leaves a line in `problems` and nothing else behind.
+A file that cannot be read gives no data, but a line in `problems`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from gradflow.errors import ConfigError
 from gradflow.gradients.record import FOLDER, scan_gradients
 
 PROFILES = ("pre_activation_gradient", "pre_activation")
-# Every kind that may have bins; all but the first only on request.
+# Every kind that may have bins; all but the first are recorded only on request.
 HISTOGRAMS = ("gradient", "weight", "pre_activation", "activation")
 _WANTED = pl.col("kind").is_in(PROFILES) | pl.col("bins").is_not_null()
-# More of one run are not even read: they would fill the memory, and no slider tells them apart.
+# More records are not even read: they would fill the memory, and no slider tells them apart.
 _MOST_RECORDS = 300
 _COLUMNS = ("step", "kind", "name", "index", "elements", "dimensions", *SPECIALS, "rms", "bins")
 
 
 @dataclass(frozen=True)
 class Shown:
-    """Of one run. S records, at `steps`; `recorded` is how many its folder holds."""
+    """One run's data for the page: S records at `steps`, of `recorded` in its folder."""
 
     curves: dict[str, Curve]
     steps: NDArray[np.int64]  # (S,)
@@ -40,26 +40,26 @@ class Shown:
 
     @property
     def cells(self) -> int:
-        """How many bins of histograms it has: what decides the size of a page."""
+        """The number of bins in all histograms, which decides the size of a page."""
         return sum(of_kind.levels.size for of_kind in self.histograms.values())
 
     def thinned(self, records: int) -> Shown:
-        """Keep so many of the records, evenly spread, the first and the last among them."""
+        """Keep at most `records` records, evenly spread, including the first and the last."""
         if len(self.steps) <= records:
             return self
-        kept = _evenly(len(self.steps), records)
+        kept = _evenly_spread(len(self.steps), records)
         return Shown(
             self.curves,
             self.steps[kept],
             self.recorded,
-            {kind: of.at(kept) for kind, of in self.profiles.items()},
-            {kind: of.at(kept) for kind, of in self.histograms.items()},
+            {kind: profile.at(kept) for kind, profile in self.profiles.items()},
+            {kind: histograms.at(kept) for kind, histograms in self.histograms.items()},
             self.problems,
         )
 
 
 def read_shown(folder: Path) -> Shown:
-    """Read a run's folder, whatever state it is in."""
+    """Read a run's folder, in any state."""
     problems: list[str] = []
     curves: dict[str, Curve] = {}
     try:
@@ -69,29 +69,29 @@ def read_shown(folder: Path) -> Shown:
     try:
         scan = scan_gradients(folder)
         recorded = scan.select("step").collect()["step"].unique().sort()
-        read = recorded.gather(_evenly(len(recorded), _MOST_RECORDS))
+        read = recorded.gather(_evenly_spread(len(recorded), _MOST_RECORDS))
         wanted = _WANTED & pl.col("step").is_in(read.implode())
         record = scan.filter(wanted).select(_COLUMNS).collect()
     except (OSError, pl.exceptions.PolarsError) as error:
         problems.append(f"{FOLDER} cannot be read: {_first_line(error)}")
         return Shown(curves, np.zeros(0, np.int64), 0, {}, {}, problems)
     kinds = {kind[0]: rows for kind, rows in record.partition_by("kind", as_dict=True).items()}
-    none = record.clear()
+    empty = record.clear()
     steps = np.unique(record["step"].to_numpy())
-    profiles = {kind: profile(kinds.get(kind, none), steps) for kind in PROFILES}
-    bins = {kind: histograms(kinds.get(kind, none), steps) for kind in HISTOGRAMS}
+    profiles = {kind: profile(kinds.get(kind, empty), steps) for kind in PROFILES}
+    bins = {kind: histograms(kinds.get(kind, empty), steps) for kind in HISTOGRAMS}
     return Shown(
         curves,
         steps,
         len(recorded),
-        {kind: of for kind, of in profiles.items() if of is not None},
-        {kind: of for kind, of in bins.items() if of is not None},
+        {kind: values for kind, values in profiles.items() if values is not None},
+        {kind: values for kind, values in bins.items() if values is not None},
         problems,
     )
 
 
-def _evenly(n: int, most: int) -> NDArray[np.int64]:
-    """Return at most `most` of 0 … n - 1, evenly spread, the first and the last among them."""
+def _evenly_spread(n: int, most: int) -> NDArray[np.int64]:
+    """Return at most `most` of 0 … n - 1, evenly spread, including the first and the last."""
     return np.unique(np.rint(np.linspace(0, n - 1, min(n, most))).astype(np.int64))
 
 

@@ -5,7 +5,7 @@ function linear([a, b], [from, to]) {
   return (value) => from + ((value - a) / span) * (to - from);
 }
 
-// Round values, about `count` of them, within a domain.
+// About `count` round values within a domain.
 function ticks([a, b], count) {
   const rough = (b - a || 1) / Math.max(count, 1);
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -17,7 +17,7 @@ function ticks([a, b], count) {
 
 const whole = (values) => values.filter(Number.isInteger);
 
-// A flat curve is to look flat, not like noise: a domain spans at least `least`.
+// Widen a domain to a span of at least `least`: a flat curve must look flat, not like noise.
 function widened([a, b], least, margin = 0.04) {
   const middle = (a + b) / 2;
   const half = Math.max((b - a) / 2, least / 2) * (1 + 2 * margin);

@@ -11,14 +11,14 @@ function setUpClock() {
   byId("play").addEventListener("click", togglePlay);
   byId("seeds").addEventListener("change", (event) => store.set("seeds", event.target.value));
   byId("seeds").parentElement.hidden = study.configurations.every(({ runs }) => runs.length === 1);
-  const say = () => {
+  const showStep = () => {
     const text = `step ${currentStep()}`;
     slider.value = store.get("step");
     slider.setAttribute("aria-valuetext", text);
     byId("step").textContent = `${text} of ${study.steps[study.steps.length - 1]}`;
   };
-  store.on(["step"], say);
-  say();
+  store.on(["step"], showStep);
+  showStep();
 }
 
 function stepBy(records) {

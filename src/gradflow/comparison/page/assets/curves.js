@@ -1,5 +1,5 @@
-// Curves of any metric over the steps: one line a configuration with a band over its seeds, or one
-// a run.
+// Curves of any metric over the steps: one line per configuration, with a band over its seeds, or one
+// line per run.
 
 const SMOOTHING = [
   ["0", "raw"],
@@ -8,7 +8,7 @@ const SMOOTHING = [
 ];
 
 class Curves {
-  // Of the metrics that one would look at first, it opens with one that is a curve in some run.
+  // Opens with the first of the `wanted` metrics that is a curve in some run.
   constructor(id, wanted) {
     const isCurve = (metric) => study.runs.some((run) => run.curves[metric]?.steps.length > 2);
     this.metric = wanted.find(isCurve) ?? study.metrics.find(isCurve) ?? study.metrics[0];
@@ -90,7 +90,7 @@ class Curves {
       log: this.log,
       cursor: currentStep(),
     });
-    this.note.textContent = this.says(groups, series);
+    this.note.textContent = this.noteText(groups, series);
   }
 
   single(configuration, runs, curve, usable) {
@@ -109,7 +109,7 @@ class Curves {
   readOut(series) {
     const step = currentStep();
     const known = series.points.filter(([, value]) => Number.isFinite(value));
-    if (!known.length) return `${name(series)}: no number`;
+    if (!known.length) return `${name(series)}: no finite value`;
     const [at, value] = known.reduce((best, point) =>
       Math.abs(point[0] - step) < Math.abs(best[0] - step) ? point : best,
     );
@@ -117,7 +117,7 @@ class Curves {
     return `${name(series)}: ${number(value, 4)} at step ${at}${band ? ` (${number(band[1], 3)} to ${number(band[2], 3)})` : ""}`;
   }
 
-  says(groups, series) {
+  noteText(groups, series) {
     const thinned = groups.some(({ curves }) =>
       curves.some(({ steps, logged }) => logged > steps.length),
     );
@@ -130,7 +130,7 @@ class Curves {
     return (
       seeds +
       smoothed +
-      (thinned ? "Of long curves, the lowest and the highest point of each stretch. " : "") +
+      (thinned ? "Long curves show the lowest and the highest point of each stretch. " : "") +
       (this.log ? "Values of 0 and below are left out. " : "") +
       (series.some(({ bad }) => bad?.length) ? "!: NaN or Inf." : "")
     );
@@ -140,7 +140,7 @@ class Curves {
 const BANDS = {
   range: "Line: mean over seeds; band: minimum to maximum.",
   sd: "Line: mean over seeds; band: ± one standard deviation.",
-  each: "One line a run.",
+  each: "One line per run.",
 };
 
 function name(series) {
@@ -154,7 +154,7 @@ function name(series) {
   return `${series.overlay ? `${series.overlay}, ` : ""}${configuration.label}${series.overlay ? "" : seeds}`;
 }
 
-// The selected runs as what one line stands for: a configuration's runs, or each by itself.
+// The selected runs, grouped by line: one line per configuration, or one per run.
 function selectedGroups() {
   const selected = store.get("selected");
   const groups = study.configurations
@@ -184,8 +184,8 @@ function smooth(curve, weight) {
   return { ...curve, values };
 }
 
-// Mean and band over curves at every step that any of them has; between its own points a curve is
-// interpolated, beyond them it has no part.
+// Mean and band over curves at every step of any curve. A curve is interpolated between its own
+// points, and left out beyond them.
 function overSeeds(curves, band) {
   const steps = [...new Set(curves.flatMap((curve) => [...curve.steps]))].sort((a, b) => a - b);
   const known = curves.map((curve) => {
@@ -220,7 +220,7 @@ function summary(rows, band) {
   };
 }
 
-// Steps come in order, so a curve's place in `at` only moves on.
+// Calls come in the order of steps, so that `curve.at` only moves forward.
 function interpolate(curve, step) {
   const { steps, values } = curve;
   if (!steps.length || step < steps[0] || step > steps[steps.length - 1]) return null;

@@ -1,4 +1,4 @@
-// Makes elements of HTML and SVG. Text only ever enters as text, never as markup.
+// Make elements of HTML and SVG. Text always enters as text, never as markup.
 
 function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
@@ -20,7 +20,7 @@ const svg = (tag, attributes = {}, ...children) =>
 
 const byId = (id) => document.getElementById(id);
 
-// A table that scrolls by itself, also by keyboard; a screen reader is told `label`.
+// A table that scrolls by itself, also by keyboard; screen readers read `label`.
 function scrollingTable(label, heads, rows) {
   const titles = heads.map((head) => html("th", { scope: "col" }, head));
   return html(
@@ -40,7 +40,7 @@ function choice(label, options, value, onchange) {
   return html("label", {}, `${label} `, bareChoice(null, options, value, onchange));
 }
 
-// One that says by what it shows what it is for; a screen reader is told `label`.
+// A choice without a visible label, since its options explain it; screen readers read `label`.
 function bareChoice(label, options, value, onchange) {
   const select = html(
     "select",
@@ -55,7 +55,7 @@ function checkbox(label, checked, onchange) {
   return html("label", {}, box, ` ${label}`);
 }
 
-// A panel's head: its title, which may be a choice, what it shows in a sentence, its controls.
+// Fill a panel with a title (text or a choice), controls, a body and a note; return the body.
 function panel(id, title, note, controls = []) {
   const head = html(
     "div",

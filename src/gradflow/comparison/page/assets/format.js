@@ -39,14 +39,14 @@ function mean(values) {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-// The sample's, with n - 1; 0 of one alone.
+// The sample standard deviation, with n - 1; 0 for a single value.
 function deviation(values) {
   if (values.length < 2) return 0;
   const centre = mean(values);
   return Math.sqrt(values.reduce((sum, v) => sum + (v - centre) ** 2, 0) / (values.length - 1));
 }
 
-// As what a cell of a table holds.
+// Mean and standard deviation as the children of a table cell.
 function meanAndDeviation(values, digits, sign = false) {
   const known = values.filter((value) => !Number.isNaN(value) && value !== undefined);
   if (!known.length) return ["–"];

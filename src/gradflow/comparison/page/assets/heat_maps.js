@@ -11,7 +11,7 @@ class HeatMaps {
         choice(
           "show",
           [
-            ["first", "one run a configuration"],
+            ["first", "one run per configuration"],
             ["every", "every run"],
           ],
           "first",

@@ -27,7 +27,7 @@ function setUpKeyboard() {
     html(
       "p",
       {},
-      "Tab goes through everything; space ticks a run; a row in focus is highlighted in all plots, and its figures stand below them.",
+      "Tab goes through everything; space ticks a run; a row in focus is highlighted in all plots, with its figures below them.",
     ),
     html("form", { method: "dialog" }, html("button", {}, "Close")),
   );

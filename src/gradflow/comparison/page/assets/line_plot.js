@@ -1,5 +1,5 @@
-// Lines over one pair of axes, with bands, marks at the edges, a cursor, and what the pointer is at.
-// Curves and profiles are drawn by it; it knows series, and nothing of where they come from.
+// Lines on one pair of axes, with bands, marks at the edges, a cursor, and a tooltip at the pointer.
+// It draws curves and profiles; it knows series, and nothing of where they come from.
 //
 // A series: { configuration, runs, points: [[x, y]], band: [[x, low, high]] or none, overlay,
 // zeros: [x] (exactly 0), bad: [x] (not finite), faint }.
@@ -58,7 +58,7 @@ class LinePlot {
     this.moveCursor(spec.cursor);
   }
 
-  // To where on the x axis the slider is; without one there is no cursor.
+  // Move the cursor to the slider's place on the x axis; hide it without one.
   moveCursor(at) {
     this.cursor.setAttribute("visibility", at === undefined ? "hidden" : "visible");
     if (at !== undefined) this.cursor.setAttribute("transform", `translate(${this.x(at)},0)`);
@@ -157,7 +157,7 @@ class LinePlot {
     hideTooltip();
   }
 
-  // The same in words, for the configuration that is highlighted: with a keyboard, by its row.
+  // Write the highlighted configuration's values below the plot; the keyboard highlights by row.
   say() {
     const lit = store.get("lit");
     const series = (this.spec?.series ?? []).filter((s) => s.configuration.index === lit);

@@ -12,11 +12,11 @@ function summarize() {
     `Made ${study.made}. ` +
     "A run is shown by its latest record at or before the slider's step. " +
     (thinned
-      ? `Of ${thinned} runs with more records than a page can hold, evenly spread ones are here. `
+      ? `${thinned} runs have more records than a page can hold; evenly spread ones are shown. `
       : "");
 }
 
-// The highlighted configuration stands out; a style sheet's rule dims what is not lit.
+// Highlight one configuration; a rule of the style sheet dims the others.
 function highlight() {
   const lit = store.get("lit");
   document.body.classList.toggle("has-lit", lit !== null);
@@ -26,7 +26,7 @@ function highlight() {
     element.classList.add("lit");
 }
 
-// For tests and for the console: what is shown, to read and not to change.
+// Publish what is shown, read-only, for tests and for the console.
 function publish() {
   const plain = (histogram) => histogram && { ...histogram, levels: [...histogram.levels] };
   window.gradflow = Object.freeze({

@@ -1,5 +1,5 @@
-// Profiles of all selected runs on one pair of axes, at the slider's step; at step 0 with the lines
-// of the overlays.
+// Profiles of all selected runs on one pair of axes, at the slider's step. At step 0, the lines of
+// the overlays are drawn, too.
 
 class Profiles {
   constructor(id, kind, title, yLabel) {
@@ -78,10 +78,10 @@ class Profiles {
       yLabel: this.yLabel,
     });
     this.plot.svg.dataset.step = step;
-    this.note.textContent = this.says(groups, series, drawn, step);
+    this.note.textContent = this.noteText(groups, series, drawn, step);
   }
 
-  // The places of the overlays to draw: all say what holds before the first step.
+  // The places of the overlays to draw: only at step 0, since they describe the start.
   overlays(step) {
     return step === 0 ? study.overlays.map((_, i) => i).filter((i) => !this.hidden.has(i)) : [];
   }
@@ -109,7 +109,7 @@ class Profiles {
     };
   }
 
-  // Over all records, so that the axis stands still while the slider moves.
+  // The range over all records, so that the axis stands still while the slider moves.
   range(groups) {
     let low = Infinity,
       high = -Infinity;
@@ -138,7 +138,7 @@ class Profiles {
     return study.layers(run, this.kind)[layer - 1] ?? "?";
   }
 
-  says(groups, series, drawn, step) {
+  noteText(groups, series, drawn, step) {
     const parts = [`Step ${step}.`];
     if (groups.some(({ runs }) => runs.length > 1)) parts.push(BANDS[store.get("seeds")]);
     for (const place of this.overlays(step)) {
@@ -158,7 +158,7 @@ class Profiles {
   }
 }
 
-// Why configurations have no line of an overlay, each reason once.
+// The reasons why configurations have no line of an overlay, each reason once.
 function reasons(configurations, place) {
   const grouped = new Map();
   for (const { label, overlays } of configurations) {

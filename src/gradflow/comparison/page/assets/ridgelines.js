@@ -1,5 +1,5 @@
-// Histograms as ridgelines on the shared log2 bins, at the slider's step: of one tensor across runs,
-// or of one run across its tensors. Beside each row stands what lies outside the bins.
+// Histograms as ridgelines on the shared log2 bins, at the slider's step: one tensor across runs, or
+// one run across its tensors. The counts outside the bins are beside each row.
 //
 // A row: { key, label, configuration, members: [{ run, tensor }] }; members are drawn over each other.
 
@@ -19,7 +19,7 @@ class Ridgelines {
     });
   }
 
-  // The exponents that are filled at any step, so that the axis stands still while the slider moves.
+  // The axis covers the bins filled at any step, so that it stands still while the slider moves.
   setRows(rows, kind) {
     this.rows = rows;
     this.kind = kind;
@@ -49,7 +49,7 @@ class Ridgelines {
         return { run, record, histogram: study.histogram(run, this.kind, tensor, record) };
       }),
     );
-    // The tallest of those shown has the full height: areas of all rows are on one scale.
+    // The tallest ridge has the full height; the areas of all rows are on one scale.
     const tallest = Math.max(
       ...this.shown.flat().map(({ histogram: h }) => (h ? Math.sqrt(h.peak / h.elements) : 0)),
       1e-9,
@@ -153,7 +153,7 @@ class Ridgelines {
       );
     }
     const known = members.map(({ histogram }) => histogram).filter(Boolean);
-    const total = (of) => known.reduce((sum, h) => sum + of(h), 0);
+    const total = (count) => known.reduce((sum, h) => sum + count(h), 0);
     const elements = total((h) => h.elements);
     const zeros = total((h) => h.zeros + h.subnormals),
       bad = total((h) => h.nans + h.infs);
@@ -211,13 +211,13 @@ function power(x, y, base, exponent) {
   );
 }
 
-// The end of a name tells more than its start.
+// Cut off the start of a name: its end tells more.
 function shorten(text, letters) {
   return text.length <= letters ? text : `…${text.slice(1 - Math.floor(letters))}`;
 }
 
 const RIDGE_NOTE = () =>
-  `Heights are square roots of shares of the elements, on one scale, in ${study.levels} levels of each histogram's tallest bin; zeros (subnormals among them) and NaN or Inf are exact. The axis is that of all steps.`;
+  `Heights are square roots of shares of the elements, on one scale, in ${study.levels} levels of each histogram's tallest bin; zeros (including subnormals) and NaN or Inf are exact. The axis covers all steps.`;
 
 const kindChoice = (value, onchange) =>
   study.kinds.length > 1

@@ -1,29 +1,29 @@
-// The table of runs: legend, choice, and the figures by which to sort. One row a configuration; its
-// runs unfold below it.
+// The table of runs: legend, selection, and figures to sort by. One row per configuration; its runs
+// unfold below it.
 
-// What the columns are depends on the study: they are made once it is there.
+// The columns depend on the study: they are set once it is loaded.
 let COLUMNS = [];
 
 const columns = () => [
   {
     name: "label",
     title: () => study.words.join(", "),
-    of: (runs) => study.configurations[runs[0].configuration].label,
+    sortKey: (runs) => study.configurations[runs[0].configuration].label,
   },
   {
     name: "n",
     title: () => "n",
     when: () => severalSeeds(),
-    hint: "runs that differ in nothing but the seed",
+    hint: "runs that differ only in the seed",
     numeric: true,
-    of: (runs) => runs.length,
+    sortKey: (runs) => runs.length,
   },
   {
     name: "decades",
     title: () => "decades",
     numeric: true,
     hint: "log10 of dL/dz of the first nonlinearity over the last's, before the first step",
-    of: (runs) => average(runs, (run) => study.start(run)),
+    sortKey: (runs) => average(runs, (run) => study.start(run)),
     text: (runs) =>
       meanAndDeviation(
         counting(runs).map((run) => study.start(run)),
@@ -35,12 +35,12 @@ const columns = () => [
   {
     name: "verdict",
     title: () => "verdict",
-    of: (runs) => verdicts(runs).join(", "),
+    sortKey: (runs) => verdicts(runs).join(", "),
     text: (runs) => verdicts(runs).map((line) => html("div", { class: "line" }, line)),
   },
 ];
 
-// The metrics that the runs are compared by, on two splits each.
+// The headline metrics, on two splits each.
 function headlineColumns() {
   return study.headlines.flatMap(({ metric, percent }) =>
     ["train", "validation"].map((split) => ({
@@ -51,7 +51,7 @@ function headlineColumns() {
       },
       numeric: true,
       hint: `${split}/${metric}, last value${percent ? ", percent" : ""}`,
-      of: (runs) => average(runs, (run) => run.metrics[`${split}/${metric}`]),
+      sortKey: (runs) => average(runs, (run) => run.metrics[`${split}/${metric}`]),
       text: (runs) =>
         meanAndDeviation(
           counting(runs).map(
@@ -63,19 +63,19 @@ function headlineColumns() {
   );
 }
 
-// As in the terminal's table: what is not finished does not move the mean of what is.
+// As in the terminal's table: unfinished runs count only if none has finished.
 function counting(runs) {
   const finished = runs.filter((run) => run.state === "finished");
   return finished.length ? finished : runs;
 }
 
-function average(runs, of) {
+function average(runs, valueOf) {
   const known = counting(runs)
-    .map(of).filter((value) => value !== undefined && !Number.isNaN(value));
+    .map(valueOf).filter((value) => value !== undefined && !Number.isNaN(value));
   return known.length ? mean(known) : NaN;
 }
 
-// The words, the most frequent first, with how many of the runs have it where not all do.
+// The different words, the most frequent first, with their counts if there are several.
 function counted(words) {
   const counts = new Map();
   for (const word of words) counts.set(word, (counts.get(word) ?? 0) + 1);
@@ -86,10 +86,10 @@ function counted(words) {
 const verdicts = (runs) =>
   counted(runs.map((run) => run.verdict?.kind ?? (run.divergedAt === null ? "–" : "diverged")));
 
-// What is wrong with a run beside its gradients: its state, and what of it cannot be read.
+// Problems of a run other than its gradients: an unfinished state, and unreadable files.
 function trouble(run) {
-  const said = run.state === "finished" ? [] : [run.state];
-  return [...said, ...(run.problems.length ? ["files damaged"] : [])];
+  const states = run.state === "finished" ? [] : [run.state];
+  return [...states, ...(run.problems.length ? ["files damaged"] : [])];
 }
 
 const troubleText = (run) => [run.error, ...run.problems].filter(Boolean).join("; ");
@@ -121,7 +121,7 @@ function shownConfigurations() {
   const rows = study.configurations.filter((configuration) => matches(configuration, words));
   const found = COLUMNS.find(({ name }) => name === column);
   if (!found) return rows;
-  const key = (row) => found.of(row.runs);
+  const key = (row) => found.sortKey(row.runs);
   const order = descending ? -1 : 1;
   return rows.sort((a, b) => {
     const [p, q] = [key(a), key(b)];
@@ -178,7 +178,7 @@ function drawRunTable() {
       html("tbody", {}, rows),
     ),
   );
-  // A table that is drawn anew must not take the focus from whoever is in it.
+  // Redrawing the table must not take the keyboard focus away from it.
   const again =
     focused && byId("runs").querySelector(`[data-focus="${focused}"],[data-sort="${focused}"]`);
   if (again) again.focus();
@@ -195,11 +195,11 @@ function tableRow(configuration, runs, isRun) {
   });
   const states = [...new Set(runs.flatMap(trouble))];
   const badges = states.map((state) => {
-    const of = runs.filter((run) => trouble(run).includes(state));
-    const text = of.length < runs.length ? `${of.length} ${state}` : state;
+    const affected = runs.filter((run) => trouble(run).includes(state));
+    const text = affected.length < runs.length ? `${affected.length} ${state}` : state;
     return html(
       "span",
-      { class: "badge", title: of.map(troubleText).filter(Boolean).join("\n") || state },
+      { class: "badge", title: affected.map(troubleText).filter(Boolean).join("\n") || state },
       text,
     );
   });
@@ -261,7 +261,7 @@ function tableRow(configuration, runs, isRun) {
   );
 }
 
-// What changes without the table being drawn anew: the ticks, and what is highlighted.
+// Update the ticks and the dimmed rows without redrawing the table.
 function markRunTable() {
   const selected = store.get("selected");
   for (const row of byId("runs").querySelectorAll("tbody tr")) {

@@ -21,12 +21,12 @@ function drawDifferences() {
   }
   const rows = study.configurations
     .map((configuration) => [configuration, configuration.runs.filter((run) => runs.includes(run))])
-    .filter(([, of]) => of.length);
+    .filter(([, members]) => members.length);
   body.replaceChildren(
     scrollingTable(
       "Settings that differ",
       ["configuration", ...differing],
-      rows.map(([configuration, of]) =>
+      rows.map(([configuration, members]) =>
         html(
           "tr",
           { "data-configuration": configuration.index },
@@ -41,7 +41,7 @@ function drawDifferences() {
             ),
           ),
           differing.map((key) =>
-            html("td", {}, [...new Set(of.map((run) => run.settings[key] ?? "–"))].join(", ")),
+            html("td", {}, [...new Set(members.map((run) => run.settings[key] ?? "–"))].join(", ")),
           ),
         ),
       ),
@@ -55,7 +55,7 @@ class OneRun {
     this.body = panel(
       "settings",
       "All settings of one run",
-      "Its config.yaml as it stands, and what it was made with.",
+      "Its config.yaml, and its times, host and versions.",
       [
         choice(
           "run",
@@ -93,7 +93,7 @@ function setUpSettings() {
   panel(
     "differences",
     "Settings that differ",
-    "Only keys that differ among the selected runs; several values are those of several seeds.",
+    "Only keys that differ among the selected runs; several values belong to several seeds.",
   );
   store.on(["selected"], drawDifferences);
   new OneRun();

@@ -1,4 +1,4 @@
-// What a person has chosen, and who wants to know of it. The only state that changes.
+// The user's choices, and the listeners to them. The only state that changes.
 
 class Store {
   constructor(values) {
@@ -10,7 +10,7 @@ class Store {
     return this.values[name];
   }
 
-  // Set one value; those who asked for it by name are told once, in the order in which they asked.
+  // Set one value; call each listener to it once, in the order in which they were added.
   set(name, value) {
     if (this.values[name] === value) return;
     this.values[name] = value;

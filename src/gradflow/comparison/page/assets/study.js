@@ -1,5 +1,5 @@
-// The study as the plots ask for it: runs, configurations, curves, profiles and histograms at a step.
-// It knows the packed document (pack.py); nothing of what is selected or drawn.
+// The study's data for the plots: runs, configurations, curves, profiles and histograms at a step.
+// It knows the packed document (pack.py), but nothing of what is selected or drawn.
 
 class Study {
   constructor(document, read) {
@@ -25,7 +25,7 @@ class Study {
       runs: this.runs.filter((run) => run.configuration === index),
     }));
     for (const configuration of this.configurations) {
-      // Of a run without a readable configuration only the first of the words, its folder, is known.
+      // Without a readable configuration, only the first value is known: the run's folder.
       const known = configuration.runs.some((run) => Object.keys(run.settings).length);
       configuration.label = (known ? configuration.values : configuration.values.slice(0, 1)).join(
         ", ",
@@ -57,7 +57,7 @@ class Study {
     return run.profiles[kind] ? this.names[run.profiles[kind].names] : [];
   }
 
-  // Decades by layer: -Infinity for exactly 0, NaN for NaN and Inf, null where nothing was measured.
+  // Decades by layer: -Infinity for exactly 0, NaN for NaN and Inf, null if not measured.
   profile(run, kind, record) {
     const profile = run.profiles[kind];
     if (!profile || record < 0) return [];
@@ -65,7 +65,7 @@ class Study {
     return Array.from(profile.values.subarray(record * n, (record + 1) * n), (v) => this.decade(v));
   }
 
-  // What the overlay at a place draws for a configuration; empty where it has no line.
+  // The line of the overlay at a place for a configuration; empty without a line.
   overlay(configuration, place, kind) {
     const values = configuration.overlays[place][kind];
     return values ? Array.from(values, (v) => this.decade(v)) : [];
@@ -84,39 +84,39 @@ class Study {
 
   // One tensor's histogram; null if it was not counted in that record.
   histogram(run, kind, tensor, record) {
-    const of = run.histograms[kind];
-    const place = of && record >= 0 ? this.names[of.names].indexOf(tensor) : -1;
+    const packed = run.histograms[kind];
+    const place = packed && record >= 0 ? this.names[packed.names].indexOf(tensor) : -1;
     if (place < 0) return null;
     const at = place * run.records.length + record;
     const found = {
-      first: of.first,
-      levels: of.levels.subarray(at * of.bins, (at + 1) * of.bins),
-      peak: of.peaks[at],
-      elements: of.elements[place],
-      zeros: of.zeros[at],
-      subnormals: of.subnormals[at],
-      nans: of.nans[at],
-      infs: of.infs[at],
+      first: packed.first,
+      levels: packed.levels.subarray(at * packed.bins, (at + 1) * packed.bins),
+      peak: packed.peaks[at],
+      elements: packed.elements[place],
+      zeros: packed.zeros[at],
+      subnormals: packed.subnormals[at],
+      nans: packed.nans[at],
+      infs: packed.infs[at],
     };
     return found.peak + found.zeros + found.subnormals + found.nans + found.infs ? found : null;
   }
 
   // The exponents that a tensor's histograms fill in any record of a run: [first, end).
   filled(run, kind, tensor) {
-    const of = run.histograms[kind];
-    const place = of ? this.names[of.names].indexOf(tensor) : -1;
+    const packed = run.histograms[kind];
+    const place = packed ? this.names[packed.names].indexOf(tensor) : -1;
     if (place < 0) return null;
     const n = run.records.length;
-    const levels = of.levels.subarray(place * n * of.bins, (place + 1) * n * of.bins);
-    let first = of.bins,
+    const levels = packed.levels.subarray(place * n * packed.bins, (place + 1) * n * packed.bins);
+    let first = packed.bins,
       last = -1;
     for (let at = 0; at < levels.length; at++) {
       if (!levels[at]) continue;
-      const bin = at % of.bins;
+      const bin = at % packed.bins;
       if (bin < first) first = bin;
       if (bin > last) last = bin;
     }
-    return last < 0 ? null : [of.first + first, of.first + last + 1];
+    return last < 0 ? null : [packed.first + first, packed.first + last + 1];
   }
 
   // Decades of dL/dz from the last nonlinearity to the first: below 0 where it shrinks.
@@ -135,7 +135,7 @@ class Study {
     };
   }
 
-  // The same before the first step, as the table has it.
+  // The same before the first step, for the table.
   start(run) {
     return run.records[0] === 0 ? this.firstOverLast(run, 0) : NaN;
   }

@@ -1,5 +1,5 @@
 // How configurations look: a colour, a dash and a marker each. The colours are those of Okabe & Ito
-// 2008, told apart with every common form of colour blindness; there are seven, so the eighth
+// 2008, distinct with every common form of colour blindness. There are seven, so the eighth
 // configuration has the first colour again, with another dash.
 
 const DASHES = ["", "7 3", "9 3 2 3", "3.5 2", "14 4"];

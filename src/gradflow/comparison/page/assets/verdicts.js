@@ -1,4 +1,4 @@
-// What is said of each selected run: verdict, evidence, what to try, and where its files are.
+// One row per selected run: verdict, evidence, what to try, and where its files are.
 
 function drawVerdicts() {
   const selected = store.get("selected");

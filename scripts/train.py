@@ -1,7 +1,17 @@
-"""Train one run, or with -m a study of many. `python scripts/train.py --help` lists the axes."""
+"""Train one run, or with -m a study of many.
+
+python scripts/train.py                                       one run
+python scripts/train.py model=resnet activation=gelu steps=5000
+python scripts/train.py -m norm=none,batch seed=0,1,2         a study: six runs and their table
+python scripts/train.py study=<name>                          a study from a file
+python scripts/train.py --cfg job                             what a command line composes to
+python scripts/train.py --help                                the axes: axis=choice, key=value
+"""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradflow.launch import cli
@@ -23,7 +33,12 @@ def job(config: DictConfig) -> None:
 
 
 def main() -> None:
-    """Let Hydra compose, and call `job` for each job."""
+    """Let Hydra compose, and call `job` for each job; or list the axes."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        from gradflow.launch.help import help_text
+
+        print(f"{__doc__}\n{help_text(Path(__file__).parents[1] / 'conf')}")
+        return
     import hydra
 
     from gradflow.launch.plugins import register

@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from torch import nn
 
 from gradflow.errors import ConfigError
@@ -88,6 +89,13 @@ def has_validation(data: L.LightningDataModule) -> bool:
     return bool(getattr(data, "has_validation", own))
 
 
+def _profiler(config: Config, folder: Path) -> Profiler | None:
+    if config.profiler is None:
+        return None
+    kind = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}[config.profiler]
+    return kind(dirpath=folder, filename="profile")
+
+
 def _known(data: Any) -> dict[str, Any]:
     """Return what the data says of itself; None for what it does not say."""
     return {name: getattr(data, name, None) for name in ("num_classes", "in_channels")}
@@ -147,6 +155,9 @@ def build_trainer(
             check_val_every_n_epoch=None,
             log_every_n_steps=min(config.log_every, config.steps),
             num_sanity_val_steps=0,
+            limit_train_batches=config.limit_batches,
+            limit_val_batches=config.limit_batches,
+            profiler=_profiler(config, folder),
             default_root_dir=folder,
             logger=metrics,
             callbacks=callbacks,

@@ -6,7 +6,7 @@ What every run has, wherever it is logged and however it is compared, is in the 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import field_validator
 
@@ -43,6 +43,9 @@ class Config(RunConfig):
     validate_every: Positive
     log_every: Positive
     test: bool
+    limit_batches: Positive | None
+    overfit: bool
+    profiler: Literal["simple", "advanced"] | None
 
     model: Node
     activation: Node

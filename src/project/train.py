@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gradflow.training.project import Project
+from gradflow.training.one_batch import OneBatch
 from gradflow.training.run import open_run
 from gradflow.training.steps import optimizer_count
 from project.build import build, build_trainer, has_validation
@@ -33,6 +34,8 @@ def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, fl
         if run.is_finished:
             return run.metrics
         task, data = build(config)
+        if config.overfit:
+            data = OneBatch(data, config.steps * config.accumulate)
         validates = has_validation(data)
         trainer = build_trainer(
             config, run.folder, name, validates=validates, optimizers=optimizer_count(task)

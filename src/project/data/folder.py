@@ -65,7 +65,8 @@ class ImageFolders(LightningDataModule):
     @cached_property
     def classes(self) -> list[str]:
         """The names of the classes: the folders of `root/train`. DataError if it has none."""
-        return self._split("train").classes
+        classes: list[str] = self._split("train").classes
+        return classes
 
     @property
     def num_classes(self) -> int:
@@ -86,7 +87,7 @@ class ImageFolders(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training images, shuffled; the last, smaller batch is dropped."""
-        return self._loader("train", shuffle=True, drop_last=True)
+        return self._loader("train")
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Return the validation split; an empty list if there is none."""
@@ -96,7 +97,7 @@ class ImageFolders(LightningDataModule):
         """Return the test split."""
         return self._loader("test")
 
-    def _loader(self, split: str, **options: bool) -> DataLoader[Any]:
+    def _loader(self, split: str) -> DataLoader[Any]:
         images = self._split(split)
         if images.classes != self.classes:
             raise DataError(f"{self.root / split}: has not the classes of {self.root / 'train'}")
@@ -105,7 +106,8 @@ class ImageFolders(LightningDataModule):
             self.batch_size,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
-            **options,
+            shuffle=split == "train",
+            drop_last=split == "train",
         )
 
     def _split(self, split: str) -> ImageFolder:

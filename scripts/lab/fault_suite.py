@@ -1,6 +1,6 @@
-"""How far the verdict can be trusted: runs with a known cause of failure, and what is said of them.
+"""Measure how often the verdict is right, on runs with a known cause of failure.
 
-python scripts/lab/fault_suite.py         the tables, from src/lab/faults/results.csv
+python scripts/lab/fault_suite.py         print the tables, from src/lab/faults/results.csv
 python scripts/lab/fault_suite.py --run   train all the runs again first
 """
 
@@ -14,16 +14,16 @@ from lab.faults.table import print_tables
 
 
 def main() -> None:
-    """Print the tables, after running the suite if asked to."""
+    """Print the tables; with `--run`, train the suite first."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--run", action="store_true", help="train all runs again")
-    parser.add_argument("--processes", type=int, default=2, help="runs at a time, a thread each")
+    parser.add_argument("--processes", type=int, default=2, help="parallel runs, one thread each")
     parser.add_argument(
         "--records",
         type=Path,
-        help="keep the runs in this folder; what is trained there is judged again only",
+        help="keep the runs in this folder; runs finished there are only judged again",
     )
     arguments = parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Where the gradients of a plain net vanish and where they explode, by theory and by measurement.
+"""Draw where the gradients of a plain net vanish or explode, by theory and by measurement.
 
 python scripts/lab/phase_diagram.py activation=tanh
 """
@@ -16,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("overrides", nargs="*", help="the words of scripts/train.py")
+    parser.add_argument("overrides", nargs="*", help="overrides, as for scripts/train.py")
     for name, meant, values in (
         ("--weight-variances", "sigma_w^2", [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]),
         ("--bias-variances", "sigma_b^2", [0.0, 0.1, 0.2, 0.3]),
@@ -28,13 +28,13 @@ def main() -> None:
         "--figure",
         type=Path,
         default=Path("outputs/phase_diagram.png"),
-        help="where to draw it: .png, .svg or .pdf (outputs/phase_diagram.png unless given)",
+        help="where to draw it: .png, .svg or .pdf (default: outputs/phase_diagram.png)",
     )
     arguments = parser.parse_args()
     figure: Path = arguments.figure
     if figure.suffix not in (".png", ".svg", ".pdf"):
         raise ConfigError(f"--figure={figure}: must end in .png, .svg or .pdf")
-    # Circular padding, since the theory knows no border, at which zeros would be added.
+    # Circular padding, since the theory has no borders with zero padding.
     plain = ("model=plain_cnn", "model.padding=circular", "model.stem_stride=2", "norm=none")
     config = compose([*plain, "data.batch_size=64", *arguments.overrides])
 

@@ -1,4 +1,4 @@
-"""What the gradients of a net do at initialization, against theory; nothing is trained.
+"""Measure a net's gradients at initialization, and compare them with theory; nothing is trained.
 
 python scripts/lab/probe.py pathology=vanishing
 python scripts/lab/probe.py model=plain_cnn norm=none init=gaussian init.weight_variance=2
@@ -17,12 +17,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("overrides", nargs="*", help="the words of scripts/train.py")
+    parser.add_argument("overrides", nargs="*", help="overrides, as for scripts/train.py")
     parser.add_argument(
         "--figure",
         type=Path,
         default=Path("outputs/probe.png"),
-        help="where to draw it: .png, .svg or .pdf (outputs/probe.png unless given)",
+        help="where to draw it: .png, .svg or .pdf (default: outputs/probe.png)",
     )
     arguments = parser.parse_args()
     figure: Path = arguments.figure

@@ -20,17 +20,17 @@ from lab.treatment import LONGEST, Trial, treat
 
 
 def main() -> None:
-    """Train the treatments of one run, print a table of them and the result in one sentence."""
+    """Train the treatments of one run, and print a table and the result in one sentence."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path, help="the folder of a run whose verdict has remedies")
-    parser.add_argument("--seeds", type=int, default=2, help="seeds of each treatment (2)")
+    parser.add_argument("--seeds", type=int, default=2, help="seeds of each treatment (default: 2)")
     parser.add_argument(
-        "--steps", type=int, help=f"steps of each training (the run's own, at most {LONGEST})"
+        "--steps", type=int, help=f"steps of each training (default: the run's, at most {LONGEST})"
     )
     parser.add_argument(
-        "--random", type=int, metavar="K", help="random remedies (as many as are recommended)"
+        "--random", type=int, metavar="K", help="random remedies (default: as many as recommended)"
     )
     arguments = parser.parse_args()
     trial = treat(arguments.run, arguments.seeds, arguments.steps, arguments.random)

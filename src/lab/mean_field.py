@@ -1,12 +1,13 @@
 """Mean-field theory of wide random nets: how fast a signal and its gradient grow or shrink.
 
-With weights of variance sigma_w^2 / fan_in, biases of variance sigma_b^2 and a nonlinearity phi, a
-pre-activation z is normal with variance q, and from one layer to the next (Poole et al. 2016,
-arXiv:1606.05340; Schoenholz et al. 2017, arXiv:1611.01232)
+Weights have variance sigma_w^2 / fan_in, biases sigma_b^2; phi is the nonlinearity. Then a
+pre-activation z is normal with variance q. From one layer to the next q changes, and in the other
+direction the squared gradient grows (Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 2017,
+arXiv:1611.01232):
 
     q  <-  sigma_w^2 E[phi(z)^2] + sigma_b^2,        E[(dL/dz)^2]  grows by  sigma_w^2 E[phi'(z)^2]
 
-towards the input. Knows one activation and its Gaussian integrals; nets are `theory.py`'s.
+This file knows one activation and its Gaussian integrals. `theory.py` knows nets.
 """
 
 from __future__ import annotations
@@ -20,29 +21,29 @@ import torch
 from torch import Tensor, nn
 
 # The integrals run over t ~ N(0, 1) with z = sqrt(q) t, by the midpoint rule in log |t|, on either
-# side of 0. A uniform step would miss tanh'(z), which at q = 1e10 is a peak of width 1e-5 in t; and
-# 0, where most kinks are, is never a node.
+# side of 0. A uniform step would miss tanh'(z), which at q = 1e10 is a peak of width 1e-5 in t. No
+# node is at 0, where most kinks are.
 _SMALLEST, _LARGEST = 1e-13, 12.0  # of |t|: the probability beyond is below 1e-13
 _NODES = 2**14  # on each side; a jump of phi'^2 elsewhere costs at most 2e-4 of its height
 
-# The table over q: between its nodes log E is a cubic in log q, beyond its ends a power of q.
+# The table over q. Between its nodes log E is a cubic in log q; beyond its ends E is a power of q.
 _LOG_Q = torch.linspace(math.log(1e-10), math.log(1e10), 201, dtype=torch.float64)
 _STEP = float(_LOG_Q[1] - _LOG_Q[0])
 _TINY = 1e-300  # stands for 0, whose logarithm could not be interpolated
 
-_FLAT = 1e-9  # |ln| below which a factor counts as 1: what the quadrature leaves of an exact 1
+_FLAT = 1e-9  # a factor with a smaller |ln| counts as 1, since the quadrature is not exact
 
 
 @torch.no_grad()
 def gaussian_moments(activation: nn.Module, q: Tensor) -> Tensor:
-    """Give E[phi(z)], E[phi(z)^2] and E[phi'(z)^2] for z ~ N(0, q): float64 (3, N) for q (N,).
+    """Return E[phi(z)], E[phi(z)^2] and E[phi'(z)^2] for z ~ N(0, q): float64 (3, N) for q (N,).
 
-    phi is the activation as evaluation has it, in float64 and on the CPU. Rectifiers with many
-    slopes a, namely PReLU and an RReLU in training mode, have sqrt(E[a^2]) instead, which gives the
-    two second moments exactly (E[phi] of RReLU then is not its own).
+    phi is the activation in evaluation mode, in float64 on the CPU. Rectifiers with many slopes a,
+    namely PReLU and RReLU in training mode, get the single slope sqrt(E[a^2]). This gives the two
+    second moments exactly, but not E[phi].
 
     Raises:
-        ValueError: the activation is not elementwise.
+        ValueError: if the activation is not elementwise.
     """
     phi = single_function(activation)
     t, weights = _quadrature()
@@ -50,7 +51,7 @@ def gaussian_moments(activation: nn.Module, q: Tensor) -> Tensor:
     for part in torch.split(q.double().cpu(), 16):
         with torch.enable_grad():
             z = (part.sqrt()[:, None] * t).requires_grad_()
-            # A copy, since an activation in place may not touch a leaf; and no hooks are called.
+            # z * 1: an in-place activation must not change a leaf. forward() calls no hooks.
             value = phi.forward(z * 1)
             if value.shape != z.shape:
                 raise ValueError(f"an activation must be elementwise, which {activation} is not")
@@ -61,9 +62,9 @@ def gaussian_moments(activation: nn.Module, q: Tensor) -> Tensor:
 
 
 def single_function(activation: nn.Module) -> nn.Module:
-    """Return `activation` as `gaussian_moments` takes it: in evaluation, float64, on the CPU.
+    """Return `activation` as `gaussian_moments` uses it: evaluation mode, float64, on the CPU.
 
-    Of many slopes the root mean square, without their sign, stands for all.
+    Many slopes are replaced by their root mean square, which has no sign.
     """
     if isinstance(activation, nn.PReLU):
         if activation.weight.numel() == 1:
@@ -76,7 +77,7 @@ def single_function(activation: nn.Module) -> nn.Module:
 
 
 def _quadrature() -> tuple[Tensor, Tensor]:
-    """Nodes t and weights of the standard normal distribution, each (2 * _NODES,)."""
+    """Return nodes t and weights of the standard normal distribution, each (2 * _NODES,)."""
     step = math.log(_LARGEST / _SMALLEST) / _NODES
     u = math.log(_SMALLEST) + (torch.arange(_NODES, dtype=torch.float64) + 0.5) * step
     t = u.exp()
@@ -85,10 +86,10 @@ def _quadrature() -> tuple[Tensor, Tensor]:
 
 
 class Moments:
-    """E[phi(z)^2] and E[phi'(z)^2] of one activation for variances q, on the CPU, from a table.
+    """Look up E[phi(z)^2] and E[phi'(z)^2] of one activation for variances q, on the CPU.
 
     Building the table takes about half a second, reading it microseconds. Relative errors are below
-    1e-5 for smooth activations and rectifiers, and below 1e-3 where phi' jumps away from 0.
+    1e-5 for smooth activations and rectifiers, and below 1e-3 if phi' jumps at a z other than 0.
     """
 
     def __init__(self, activation: nn.Module) -> None:
@@ -96,11 +97,11 @@ class Moments:
         self._log_moments = gaussian_moments(activation, _LOG_Q.exp())[1:].clamp_min(_TINY).log()
 
     def squared(self, q: Tensor) -> Tensor:
-        """E[phi(z)^2] for z ~ N(0, q), in the shape of q, in float64."""
+        """Return E[phi(z)^2] for z ~ N(0, q), in the shape of q, in float64."""
         return self._interpolate(0, q)
 
     def squared_slope(self, q: Tensor) -> Tensor:
-        """E[phi'(z)^2] for z ~ N(0, q), in the shape of q, in float64."""
+        """Return E[phi'(z)^2] for z ~ N(0, q), in the shape of q, in float64."""
         return self._interpolate(1, q)
 
     @cached_property
@@ -130,11 +131,11 @@ class Moments:
 
 @dataclass(frozen=True)
 class MeanField:
-    """What the theory says of a deep net of one activation, sigma_w^2 and sigma_b^2.
+    """The theory's limit for a deep net with one activation, sigma_w^2 and sigma_b^2.
 
-    `fixed_point` is q*, the variance of z after many layers: 0 where the signal dies out, inf where
-    it grows without end, None where every q stays as it is. `chi_1` is sigma_w^2 E[phi'(z)^2] at q*
-    (at 0 and inf its limit; at None it is the same for every q).
+    `fixed_point` is q*, the variance of z after many layers: 0 if the signal dies out, inf if it
+    grows without end, None if every q stays as it is. `chi_1` is sigma_w^2 E[phi'(z)^2] at q* (its
+    limit if q* is 0 or inf; for None it is the same for every q).
     """
 
     weight_variance: float
@@ -166,7 +167,7 @@ class MeanField:
         return 6 * self.depth_scale
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return it as one line."""
         q = self.fixed_point
         if q is None:
             fate = "every variance of z stays as it is"
@@ -191,11 +192,11 @@ def mean_field(
 ) -> MeanField:
     """Find the fixed point that the variance of z reaches from q = `start`, and chi_1 there.
 
-    Where there are several (GELU with 2 < sigma_w^2 < 4 goes to 0 from a small q, and to infinity
-    from a large one) `start` decides; it stands for the first layer's variance.
+    If there are several fixed points, `start`, the first layer's variance, decides. (GELU with
+    2 < sigma_w^2 < 4 goes to 0 from a small q, and to infinity from a large one.)
 
     Raises:
-        ValueError: a variance is negative or not finite, or sigma_w^2 or `start` is 0.
+        ValueError: if a variance is negative or not finite, or sigma_w^2 or `start` is 0.
     """
     for name, value in (("weight_variance", weight_variance), ("start", start)):
         if not 0 < value < math.inf:
@@ -204,28 +205,28 @@ def mean_field(
         raise ValueError(f"bias_variance must be at least 0 and finite, got {bias_variance}")
     ratio = moments.ratio_if_homogeneous
     if ratio is not None:
-        # phi(c z) = c phi(z) for c > 0, so that q <- growth q + sigma_b^2 can be solved.
+        # phi(c z) = c phi(z) for c > 0, so q <- growth q + sigma_b^2 has a closed form.
         growth = weight_variance * ratio
         q = _limit_of_line(growth, bias_variance)
         chi_1 = weight_variance * float(moments.squared_slope(torch.tensor(1.0)))
         return MeanField(weight_variance, bias_variance, q, chi_1)
     q = _limit_from(moments, weight_variance, bias_variance, start)
-    within = min(max(q, math.exp(_LOG_Q[0])), math.exp(_LOG_Q[-1]))  # the limits at 0 and inf
+    within = min(max(q, math.exp(_LOG_Q[0])), math.exp(_LOG_Q[-1]))  # limits for 0, inf
     slope = float(moments.squared_slope(torch.tensor(within, dtype=torch.float64)))
     return MeanField(weight_variance, bias_variance, q, weight_variance * slope)
 
 
 def _limit_of_line(growth: float, added: float) -> float | None:
-    """Where q <- growth q + added ends; None if every q stays."""
+    """Return the limit of q <- growth q + added; None if every q stays as it is."""
     if abs(math.log(growth)) < _FLAT:
         return None if added == 0 else math.inf
     return math.inf if growth > 1 else added / (1 - growth)
 
 
 def _limit_from(moments: Moments, weight_variance: float, bias_variance: float, q: float) -> float:
-    """Where the variance map leads from q.
+    """Return the limit of the variance map's iterates from q.
 
-    It increases with q, so that its iterates move one way, up to the first fixed point there.
+    The map increases with q, so its iterates move one way, up to the first fixed point.
     """
 
     def rise(log_q: Tensor) -> Tensor:
@@ -236,7 +237,7 @@ def _limit_from(moments: Moments, weight_variance: float, bias_variance: float, 
     up = float(rise(start)) > 0
     path = _LOG_Q[start < _LOG_Q] if up else _LOG_Q[start > _LOG_Q].flip(0)
     path = torch.cat([start, path])
-    for _ in range(6):  # each time 64 times as fine
+    for _ in range(6):  # each pass is 64 times as fine
         turned = (rise(path) <= 0 if up else rise(path) >= 0).nonzero()
         if len(turned) == 0:
             return math.inf if up else 0.0
@@ -246,17 +247,17 @@ def _limit_from(moments: Moments, weight_variance: float, bias_variance: float, 
 
 
 def batch_norm_growth(activation: nn.Module) -> float:
-    """Decades per layer by which the RMS of dL/dz grows, towards the input, under batch norm.
+    """Return the decades per layer by which the RMS of dL/dz grows, to the input, under batch norm.
 
-    For plain nets and large batches, whatever the weights' scale: ½ log10(E[phi'^2] / Var[phi]) at
-    z ~ N(0, 1). Each pre-activation has variance 1; batch norm divides h = W phi(z) by its standard
-    deviation, whose square is sigma_w^2 Var[phi], while the way back through W and phi multiplies
-    the squared gradient by sigma_w^2 E[phi'^2]. By the Gaussian Poincaré inequality the ratio is at
-    least 1, and 1 for linear phi alone: such nets explode whatever the activation. For ReLU it is
-    pi / (pi - 1), as Yang et al. 2019 (arXiv:1902.08129) have it.
+    For plain nets and large batches this is ½ log10(E[phi'^2] / Var[phi]) at z ~ N(0, 1), at any
+    scale of the weights. Each pre-activation has variance 1. Batch norm divides h = W phi(z) by its
+    standard deviation, whose square is sigma_w^2 Var[phi]. The way back through W and phi
+    multiplies the squared gradient by sigma_w^2 E[phi'^2]. By the Gaussian Poincaré inequality the
+    ratio is at least 1, and 1 for linear phi alone, so such nets explode with any nonlinear phi.
+    For ReLU it is pi / (pi - 1), as in Yang et al. 2019 (arXiv:1902.08129).
 
     Raises:
-        ValueError: the activation is constant, or not elementwise.
+        ValueError: if the activation is constant, or not elementwise.
     """
     mean, squared, squared_slope = gaussian_moments(activation, torch.ones(1)).flatten().tolist()
     variance = squared - mean**2

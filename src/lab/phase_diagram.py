@@ -1,7 +1,7 @@
 """The phase diagram of an activation: where gradients of a plain net vanish and where they explode.
 
-sigma_w^2 across, sigma_b^2 up. The colour is what mean-field theory says in the limit of depth, the
-points are nets that were built and measured, in the same colours.
+sigma_w^2 is the x axis, sigma_b^2 the y axis. The area has the colours of mean-field theory in the
+limit of depth. The points are nets that were built and measured, in the same colours.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from lab.mean_field import Moments, mean_field
 from lab.probe import first_batch, measure, new_net
 from project.config import Config
 
-_SHOWN = 0.25  # decades a layer at which the colours end
+_COLOUR_LIMIT = 0.25  # decades per layer at the ends of the colour scale
 
 
 @dataclass(frozen=True)
 class Point:
-    """One net: how it was drawn, and decades per layer by which its dL/dz grows to the input."""
+    """One net: its variances, and the decades per layer by which dL/dz grows to the input."""
 
     weight_variance: float
     bias_variance: float
@@ -47,7 +47,7 @@ def measure_points(
             }
             net = new_net(config.model_copy(update={"init": init}))
             flow = measure(net, images, labels)
-            # The median, which two layers of another width, at the stages' ends, do not move.
+            # The median ignores the two layers of another width, at the stages' ends.
             slope = -float(np.median(np.diff(flow.gradient[:-1])))
             points.append(Point(weight_variance, bias_variance, slope))
     return points
@@ -61,7 +61,7 @@ def draw_phase_diagram(
     *,
     cells: int = 32,
 ) -> None:
-    """Draw theory and points; PNG, SVG or PDF by `path`'s ending."""
+    """Draw theory and points to `path`, as PNG, SVG or PDF by its ending."""
     moments = Moments(activation)
     right = max(point.weight_variance for point in points) * 1.1
     top = max(point.bias_variance for point in points) * 1.15
@@ -71,7 +71,7 @@ def draw_phase_diagram(
 
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.subplots()
-    scale = Normalize(-_SHOWN, _SHOWN)
+    scale = Normalize(-_COLOUR_LIMIT, _COLOUR_LIMIT)
     colours = ScalarMappable(scale, "PuOr_r")
     axes.pcolormesh(w, b, slopes, shading="gouraud", cmap=colours.cmap, norm=scale)
     if slopes.min() < 0 < slopes.max():

@@ -1,6 +1,6 @@
-"""The probe: what the gradients do at initialization, and what theory says they should do.
+"""The probe: gradients at initialization, measured and predicted by theory.
 
-One batch through the net as training would begin, forth and back; no step is taken.
+It runs the first training batch forward and backward; the optimizer takes no step.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from project.models import ConvNet
 
 @dataclass(frozen=True)
 class Probe:
-    """What was measured over the whole of one batch, and what was predicted for it."""
+    """The measurements over one whole batch, and the predictions for it."""
 
     flow: Flow
-    verdict: Verdict  # of the layers alone: nothing has been learned yet
+    verdict: Verdict  # from the layers alone: nothing has been learned yet
     prediction: Prediction | None
     mean_field: MeanField | None  # of a plain net's layers between the first and the last
     batch_norm_slope: float | None  # decades a layer, for plain nets with batch norm
@@ -38,18 +38,18 @@ class Probe:
 
 
 def probe(config: Config) -> Probe:
-    """Build the net of `config`, and take its first training batch forth and back.
+    """Build the net of `config`, and run its first training batch forward and backward.
 
     Raises:
-        ConfigError: before anything is downloaded, if the configuration cannot be run.
-        DataError: if the data cannot be had.
+        ConfigError: if the configuration cannot be run; raised before any download.
+        DataError: if the data cannot be loaded.
     """
     images, labels = first_batch(config)
     net = new_net(config)
     flow = measure(net, images, labels)
     verdict = diagnose([flow])
     if not isinstance(net, ConvNet):
-        return Probe(flow, verdict, None, None, None, "the theory is one of gradflow's ConvNet")
+        return Probe(flow, verdict, None, None, None, "the theory covers only gradflow's ConvNet")
     reason = applies(net)
     return Probe(
         flow=flow,
@@ -67,19 +67,19 @@ def first_batch(config: Config) -> tuple[Tensor, Tensor]:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     data = build_data(config)
-    build_net(config, data)  # a net that cannot be built is refused before a download
+    build_net(config, data)  # a net that cannot be built fails before a download
     images, labels = next(iter(data.train_dataloader()))
     return images, labels
 
 
 def new_net(config: Config) -> nn.Module:
-    """Return the net as it is before the first step."""
+    """Build the net as it is before the first step."""
     L.seed_everything(config.seed, verbose=False)
     return build_net(config, build_data(config))
 
 
 def measure(net: nn.Module, images: Tensor, labels: Tensor) -> Flow:
-    """Return what one batch, forth and back, does in every layer: over all of its images."""
+    """Run one batch forward and backward, and return its flow over all of its images."""
     watch = LayerWatch(net, images=None)
     watch.start(measuring=True)
     loss = F.cross_entropy(net(images), labels)
@@ -90,7 +90,7 @@ def measure(net: nn.Module, images: Tensor, labels: Tensor) -> Flow:
 
 
 def _mean_field(net: ConvNet) -> MeanField:
-    """Take sigma_w^2 and sigma_b^2 from the weights between the first and the last layer."""
+    """Compute the theory for sigma_w^2 and sigma_b^2 of the layers between first and last."""
     layers = [module for module in net.modules() if isinstance(module, nn.Conv2d)][1:]
     weight = statistics.median(c.weight[0].numel() * _second_moment(c.weight) for c in layers)
     bias = statistics.median(0.0 if c.bias is None else _second_moment(c.bias) for c in layers)

@@ -1,4 +1,4 @@
-"""The probe's two profiles, forward and gradient, with the theory's line over what was measured."""
+"""The probe's two profiles, forward and gradient, with the theory's line over the measurements."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MEASURED, _THEORY = "#0072b2", "#d55e00"  # Okabe & Ito 2008
 
 
 def draw_probe(probe: Probe, title: str, path: Path) -> None:
-    """Draw log10 RMS of z and of dL/dz by layer; PNG, SVG or PDF by `path`'s ending."""
+    """Draw log10 RMS of z and of dL/dz by layer to `path`, as PNG, SVG or PDF by its ending."""
     flow, theory = probe.flow, probe.prediction
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     forward, gradient = figure.subplots(1, 2)
@@ -46,7 +46,7 @@ def _profile(axes: Axes, measured: Sequence[float], predicted: Sequence[float] |
 
 
 def _rate(axes: Axes, measured: Sequence[float], slope: float) -> None:
-    """A line of the predicted slope; its level is that of the last layer measured."""
+    """Draw a line of the predicted slope through the last measured layer."""
     n = len(measured)
     line = [measured[-1] + slope * (n - 1 - i) for i in range(n)]
     label = f"rate under batch norm: {slope:.3f} a layer"
@@ -54,7 +54,7 @@ def _rate(axes: Axes, measured: Sequence[float], slope: float) -> None:
 
 
 def _at_least_a_decade(axes: Axes) -> None:
-    """A flat profile is to look flat, not like noise."""
+    """Show at least a decade, so that a flat profile looks flat and not like noise."""
     low, high = axes.get_ylim()
     if high - low < 1:
         middle = (low + high) / 2

@@ -1,4 +1,4 @@
-"""The probe in the terminal: both profiles as a table, the theory's words, the verdict."""
+"""The probe in the terminal: both profiles as a table, the theory as text, the verdict."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ from rich.table import Table
 from gradflow.gradients.strip import strip
 from lab.probe import Probe
 
-_ROWS = 24  # of a deeper net as many layers, evenly spread
+_ROWS = 24  # a deeper net shows as many layers, evenly spaced
 
 
 def print_probe(probe: Probe, console: Console | None = None) -> None:
-    """Print what was measured and, where there is a theory, what it predicts."""
+    """Print the measurements and, if there is a theory, its predictions."""
     console = console or Console()
     say = partial(console.print, soft_wrap=True, highlight=False)
     flow, theory = probe.flow, probe.prediction
     table = Table(header_style="bold", title="log10 RMS", title_justify="left")
     table.add_column("layer")
     kinds = ("measured", "mean field") if theory is not None else ("measured",)
-    for of in ("z", "dL/dz"):
+    for quantity in ("z", "dL/dz"):
         for kind in kinds:
-            table.add_column(f"{of}\n{kind}", justify="right")
-    shown = _spread(len(flow.layers))
-    for i in shown:
+            table.add_column(f"{quantity}\n{kind}", justify="right")
+    for i in _spread(len(flow.layers)):
         z, g = [flow.pre_activation[i]], [flow.gradient[i]]
         if theory is not None:
             z.append(theory.pre_activation[i] if i < len(theory.pre_activation) else math.nan)
@@ -52,7 +51,7 @@ def print_probe(probe: Probe, console: Console | None = None) -> None:
         say(f"no prediction: {probe.no_theory}")
     if probe.batch_norm_slope is not None:
         slope = flow.decades_per_layer
-        no_rate = "exactly 0 in some layer" if math.isinf(slope) else "no number"
+        no_rate = "exactly 0 in some layer" if math.isinf(slope) else "non-finite"
         say(
             f"batch norm in a plain net: dL/dz grows by {probe.batch_norm_slope:.3f} decades a "
             f"layer in theory, {f'by {slope:.3f}' if math.isfinite(slope) else no_rate} as measured"
@@ -72,7 +71,7 @@ def _number(value: float) -> str:
 
 
 def _largest(measured: Sequence[float], predicted: Sequence[float]) -> str:
-    """Write the largest error, and how many layers have none since they are 0 or no number."""
+    """Format the largest error, and how many layers were left out as 0 or non-finite."""
     errors = [abs(a - b) for a, b in zip(measured, predicted, strict=True)]
     finite = [error for error in errors if math.isfinite(error)]
     largest = f"{max(finite):.2f}" if finite else "-"

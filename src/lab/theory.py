@@ -1,27 +1,27 @@
-"""The gradient profile of a net without norms as mean-field theory predicts it, nothing fitted.
+"""Predict the gradient profile of a net without norms by mean-field theory; nothing is fitted.
 
-Every weight is taken as independent, of its layer's own second moment; then the variance of z, and
-of dL/dz, at one pixel is a weighted sum over pixels of the layer before, or after. So one channel
-stands for all of them (Xiao et al. 2018, arXiv:1806.05393), with borders and strides as they are.
+All weights are assumed independent, with the second moment of their layer. Then the variance of z,
+or of dL/dz, at one pixel is a weighted sum over pixels of the layer before, or after. So one
+channel stands for all (Xiao et al. 2018, arXiv:1806.05393). Borders and strides are kept.
 
-Where a skip connection is added to a branch, z is the sum of a normal number and of what earlier
-layers have made, which no variance describes. (Without the nonlinearity after the addition it does:
-Yang & Schoenholz 2017, arXiv:1712.08969.) There z is sampled, at each pixel in channels of their
-own; a branch's weights, which nothing else has, make its part independent of the rest, forth and
-back.
+Where a skip connection is added to a branch, z is a normal number plus the output of earlier
+layers, which a variance does not describe. (Without the nonlinearity after the addition it does:
+Yang & Schoenholz 2017, arXiv:1712.08969.) There z is sampled, in several channels at each pixel.
+A branch's weights are used nowhere else, so its part is independent of the rest, forward and
+backward.
 
-It holds for wide nets. In a narrow and deep one each layer multiplies the signal by a factor with a
-spread of its own, and the typical product lies below the mean one (Hanin & Nica 2018,
-arXiv:1812.05994): of 56 layers with ReLU and sigma_w^2 = 2, mean of 3 nets, the largest error of z
-over the layers is 1.0 decades at width 16 and 0.09 at width 64; that of dL/dz 0.16 and 0.05
-(`python scripts/lab/benchmark.py theory --depths 56 --width 64`). Where a small signal shrinks
-faster than a large one, as with GELU and sigma_w^2 = 2, such deviations feed on themselves.
+The theory holds for wide nets. In a narrow and deep net each layer multiplies the signal by a
+random factor, and the typical product lies below its mean (Hanin & Nica 2018, arXiv:1812.05994).
+With 56 layers of ReLU and sigma_w^2 = 2, mean of 3 nets, the largest error of z over the layers is
+1.0 decades at width 16 and 0.09 at width 64; that of dL/dz is 0.16 and 0.05
+(`python scripts/lab/benchmark.py theory --depths 56 --width 64`). If a small signal shrinks faster
+than a large one, as with GELU and sigma_w^2 = 2, such deviations grow from layer to layer.
 
-Knows `ConvNet`; the integrals over an activation are `mean_field.py`'s.
+This file knows `ConvNet`. `mean_field.py` knows the integrals over an activation.
 
-Shapes: B images, S channels, H by W pixels, K classes. Maps of squares are float64 (B, S, H, W):
-each image and each pixel has its own, since no nonlinearity treats a mixture of variances as their
-mean. S is 1 where one channel stands for all.
+Shapes: B images, S channels, H by W pixels, K classes. Maps of squares are float64 (B, S, H, W).
+They keep images and pixels apart, since a nonlinearity treats a mixture of variances differently
+from their mean. S is 1 if one channel stands for all.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from lab.mean_field import Moments, single_function
 from project.models import ConvNet
 from project.models.blocks import BasicBlock, SubsampleAndPad
 
-# Numbers that are sampled of a ResNet's first z, and channels at least; later stages have more
-# channels, as they have in the net. Other random numbers moved no layer of 20 or 56 by more than
-# 0.016 decades of z and 0.005 of dL/dz (4 seeds; 1 to 64 images).
+# Numbers sampled for a ResNet's first z, and the least number of channels; later stages have more
+# channels, as in the net. Other seeds moved no layer of 20 or 56 by more than 0.016 decades of z
+# and 0.005 of dL/dz (4 seeds; 1 to 64 images).
 _SAMPLES, _CHANNELS = 2**20, 16
 
 
@@ -47,9 +47,9 @@ class Prediction:
     """log10 RMS over images, channels and pixels, layer by layer from input to output.
 
     `layers` are the modules whose input is the pre-activation z, then `head`, where z is the
-    logits. `gradient` is of dL/dz, L the mean cross-entropy of the batch, for every layer.
-    `pre_activation` is of z, for all but the logits: those depend on how the pixels that are
-    averaged before them are correlated, which is more than their variances.
+    logits. `gradient` is that of dL/dz for every layer; L is the mean cross-entropy of the batch.
+    `pre_activation` is that of z for all layers but the logits. These also depend on the
+    correlation of the averaged pixels, which variances do not give.
     """
 
     layers: list[str]
@@ -68,8 +68,8 @@ class _Layer:
     bias: float  # E[b^2]
     activation: nn.Module
     moments: Moments
-    skip: int | None  # stride of the skip connection that is added to z, if one is
-    sampled: bool  # whether z is, since a skip connection takes up what phi makes of it
+    skip: int | None  # stride of the skip connection that is added to z, or None
+    sampled: bool  # whether z is sampled, since a skip connection uses phi(z)
 
     def forward(self, squared: Tensor) -> Tensor:
         """Return E[z^2] of the convolution's z, one channel for all, from E[a^2]."""
@@ -87,17 +87,17 @@ class _Layer:
 
 
 def applies(net: ConvNet) -> str | None:
-    """Say in one line why the theory does not apply to `net`, or None if it does.
+    """Return in one line why the theory does not apply to `net`, or None if it does.
 
-    That the weights are as an initializer drew them is not checked, but for kernels with a tap that
+    Whether the weights are freshly initialized is not checked, except for kernels with a tap that
     is 0 throughout.
     """
     for name, module in net.named_modules():
         own_name, kind = name.rpartition(".")[2], type(module).__name__
         if own_name == "shortcut" and not isinstance(module, nn.Identity | SubsampleAndPad):
-            return f"the theory is one of skip connections without weights, and {name} is a {kind}"
+            return f"the theory needs skip connections without weights, and {name} is a {kind}"
         if own_name.startswith("norm") and not isinstance(module, nn.Identity):
-            return f"the theory is one of nets without a norm, and {name} is a {kind}"
+            return f"the theory needs nets without a norm, and {name} is a {kind}"
         if isinstance(module, nn.Conv2d) and bool((module.weight == 0).all(dim=(0, 1)).any()):
             return f"the theory needs independent weights, and {name} has taps that are all 0"
     return None
@@ -107,36 +107,36 @@ def applies(net: ConvNet) -> str | None:
 def predict(net: ConvNet, images: Tensor, labels: Tensor) -> Prediction:
     """Predict the profile of z and of dL/dz for one batch: images (B, C, H, W), labels (B,).
 
-    Two things are measured: E[x^2] at each pixel of each image, where the way forward begins, and
-    E[(p - y)^2] of each image's class probabilities p, where the way back begins; the net runs once
-    for that, without gradient, in its present mode, and random numbers go on as if it had not. What
-    the weights were drawn from is not in a net, so each layer's realised E[w^2] and E[b^2] stand
-    for it. What float64 cannot hold becomes -inf, inf or NaN.
+    Two things are measured. The forward pass starts from E[x^2] at each pixel of each image. The
+    backward pass starts from E[(p - y)^2] of each image's class probabilities p. For these the net
+    runs once, without gradient, in its present mode; the random state is restored. A net does not
+    store the distribution of its weights, so each layer's actual E[w^2] and E[b^2] are used. Values
+    beyond float64 become -inf, inf or NaN.
 
     Raises:
-        ValueError: the theory does not apply to this net, with `applies`'s reason; or an
-            activation is not elementwise.
+        ValueError: if the theory does not apply to this net, with the reason from `applies`; or if
+            an activation is not elementwise.
     """
     reason = applies(net)
     if reason is not None:
         raise ValueError(reason)
     layers = _layers(net)
 
-    generator = torch.Generator().manual_seed(0)  # of its own: nobody else's numbers are used up
-    # Maps are small, and not every accelerator has float64.
-    squared = images.cpu().double().square()  # E[a^2] of what enters a layer
-    a = torch.empty(0)  # itself, sampled, where a skip connection takes it up
+    generator = torch.Generator().manual_seed(0)  # its own: the global random state stays
+    # On the CPU: maps are small, and not every accelerator has float64.
+    squared = images.cpu().double().square()  # E[a^2] of a layer's input a
+    a = torch.empty(0)  # sampled, if a skip connection uses it
     shapes, slopes, pre_activation = [], [], []  # of E[a^2], E[phi'(z)^2], log10 RMS of z
     for layer in layers:
         shapes.append(squared.shape)
         squared_z = layer.forward(squared)
         if layer.sampled:
             if layer is layers[0]:
-                of_stem = max(_CHANNELS, _SAMPLES // squared_z.numel())
-            channels = of_stem * layer.conv.out_channels // layers[0].conv.out_channels
+                stem_channels = max(_CHANNELS, _SAMPLES // squared_z.numel())
+            channels = stem_channels * layer.conv.out_channels // layers[0].conv.out_channels
             size = (len(images), channels, *squared_z.shape[2:])
             normal = torch.randn(size, generator=generator, dtype=squared_z.dtype)
-            # Of mean square 1 in each image: bright ones, most of E[z^2], leave less to chance.
+            # Mean square 1 in each image: less noise from bright images, which dominate E[z^2].
             normal /= normal.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
             z = squared_z.sqrt() * normal
             if layer.skip is not None:
@@ -151,24 +151,24 @@ def predict(net: ConvNet, images: Tensor, labels: Tensor) -> Prediction:
         pre_activation.append(_log10_rms(squared_z))
         slopes.append(squared_slope)
 
-    of_logits = _squared_logit_gradient(net, images, labels)  # (B, K)
-    gradients = [_log10_rms(of_logits)]  # from the logits back
+    logit_gradient = _squared_logit_gradient(net, images, labels)  # (B, K)
+    gradients = [_log10_rms(logit_gradient)]  # from the logits back
     # Each pixel has a share of 1 / HW in the average that the head takes.
     squared_weights = len(net.head.weight) * _second_moment(net.head.weight)
     pixels = squared[0, 0].numel()
-    of_a = (squared_weights * of_logits.mean(dim=1) / pixels**2).view(-1, 1, 1, 1)
-    beside: tuple[Tensor, int] | None = None  # E[(dL/dz)^2] that goes around a block, its stride
+    gradient_a = (squared_weights * logit_gradient.mean(dim=1) / pixels**2).view(-1, 1, 1, 1)
+    skipping: tuple[Tensor, int] | None = None  # a skip connection's E[(dL/dz)^2] and stride
     for layer, squared_slope, shape in zip(
         reversed(layers), reversed(slopes), reversed(shapes), strict=True
     ):
-        of_z = of_a * squared_slope
-        gradients.append(_log10_rms(of_z))
-        of_a = layer.backward(of_z, shape)
-        if beside is not None:
-            around, stride = beside
-            of_a = of_a.expand(shape).clone()
-            of_a[:, :, ::stride, ::stride] += around[:, : shape[1]]
-        beside = None if layer.skip is None else (of_z, layer.skip)
+        gradient_z = gradient_a * squared_slope
+        gradients.append(_log10_rms(gradient_z))
+        gradient_a = layer.backward(gradient_z, shape)
+        if skipping is not None:
+            around, stride = skipping
+            gradient_a = gradient_a.expand(shape).clone()
+            gradient_a[:, :, ::stride, ::stride] += around[:, : shape[1]]
+        skipping = None if layer.skip is None else (gradient_z, layer.skip)
     return Prediction(
         layers=[layer.name for layer in layers] + ["head"],
         pre_activation=pre_activation,
@@ -179,7 +179,7 @@ def predict(net: ConvNet, images: Tensor, labels: Tensor) -> Prediction:
 def _layers(net: ConvNet) -> list[_Layer]:
     """Pair every convolution with the nonlinearity that follows it."""
     layers: list[_Layer] = []
-    tables: dict[object, Moments] = {}  # activations that are one function share a table
+    tables: dict[object, Moments] = {}  # activations that are the same function share a table
     conv: nn.Conv2d | None = None
     block: BasicBlock | None = None
     residual = any(b.shortcut is not None for b in net.modules() if isinstance(b, BasicBlock))
@@ -193,7 +193,7 @@ def _layers(net: ConvNet) -> list[_Layer]:
             function = (type(module), str(module), module.training, *parameters)
             if function not in tables:
                 tables[function] = Moments(module)
-            ends = block is None or module is block.activation2  # the stem, or a block
+            ends = block is None or module is block.activation2  # the stem or a block
             skip = None
             if block is not None and ends and block.shortcut is not None:
                 skip = block.conv1.stride[0]
@@ -231,16 +231,16 @@ def _one_channel(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 def _value_and_slope(phi: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
-    """phi(z) and phi'(z)."""
+    """Return phi(z) and phi'(z)."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
-        value: Tensor = phi.forward(z * 1)  # a copy, for an activation in place
+        value: Tensor = phi.forward(z * 1)  # a copy, for an in-place activation
         (slope,) = torch.autograd.grad(value.sum(), z)
     return value.detach(), slope
 
 
 def _squared_logit_gradient(net: ConvNet, images: Tensor, labels: Tensor) -> Tensor:
-    """The square of dL/dlogits = (p - y) / B: (B, K)."""
+    """Return the square of dL/dlogits = (p - y) / B: (B, K)."""
     with torch.random.fork_rng([images.device] if images.is_cuda else []):
         logits: Tensor = net(images)
     classes = F.one_hot(labels.cpu(), logits.shape[1])

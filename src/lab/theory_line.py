@@ -1,7 +1,7 @@
-"""The theory line: one prediction for each configuration that has a theory, while time lasts.
+"""The theory line: one prediction for each configuration that has a theory, within a time limit.
 
-A run does not store what theory says of it. It is computed anew, for the first batch and the net of
-the configuration's first run. Nothing is downloaded for it.
+Runs do not store predictions. Each is computed again, for the first batch and the net of the
+configuration's first run. Nothing is downloaded for it.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import numpy as np
 from gradflow.comparison.page.overlays import Line, Overlay
 from gradflow.runs.read import Run
 
-if TYPE_CHECKING:  # seconds that a page without theory should not pay
+if TYPE_CHECKING:  # take seconds, and a page without theory does not need them
     from torch import Tensor
 
     from project.config import Config
 
 
 def lines(runs: Sequence[Run | None], seconds: float) -> list[Line]:
-    """Predict for each run, in order; None, and what `seconds` do not suffice for, have none."""
+    """Predict for each run, in order; give a reason instead for None and after `seconds`."""
     from gradflow.errors import ConfigError, DataError
 
     if seconds > 0:
-        import_module("lab.probe")  # slow at first: not counted
+        import_module("lab.probe")  # the slow first import is not counted
     end = time.monotonic() + seconds
     predict = _Predictor()
     found = []
@@ -46,7 +46,7 @@ def lines(runs: Sequence[Run | None], seconds: float) -> list[Line]:
 
 
 class _Predictor:
-    """Predicts once for nets that begin alike, whatever the optimizer then does with them."""
+    """Predict once for all runs that start with the same net and the same batch."""
 
     def __init__(self) -> None:
         self._lines: dict[str, Line] = {}
@@ -70,7 +70,7 @@ class _Predictor:
 
         net = new_net(config)
         if not isinstance(net, ConvNet):
-            return Line(reason="the theory is one of gradflow's ConvNet")
+            return Line(reason="the theory covers only gradflow's ConvNet")
         reason = applies(net) or _missing_data(config)
         if reason is not None:
             return Line(reason=reason)
@@ -94,7 +94,7 @@ def _missing_data(config: Config) -> str | None:
     return None
 
 
-# Twenty seconds are one prediction for each of some twenty nets; the page says which it left out.
+# Twenty seconds suffice for about twenty nets; the page says which it left out.
 THEORY = Overlay(
     "theory", "Dotted: mean-field theory, with nothing fitted.", partial(lines, seconds=20.0)
 )

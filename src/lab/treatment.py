@@ -1,11 +1,11 @@
-"""Remedies tried on the run they are recommended for, beside as many that were drawn at random.
+"""Try the remedies that are recommended for a run, beside as many drawn at random.
 
-Every remedy is trained with the seeds and steps of the untreated run, which is trained again with
-them. Which remedies are recommended is the verdict's to say, and what a remedy is, that of
-conf/lab/remedy: nothing is known of either here, and nothing is printed.
+The untreated run is trained again, and every remedy with the same seeds and steps. The verdict
+recommends the remedies, and conf/lab/remedy defines them. This file knows none of them, and prints
+nothing.
 
-The trainings lie in treatments/<the run's path>/<words>/<steps and seed>, away from the run: each
-is a run like any other, which read_runs would find below the run's own folder or its study's.
+The trainings lie in treatments/<the run's path>/<words>/<steps and seed>. They are runs like any
+other, so read_runs would find them if they lay below the run's folder or its study's.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from gradflow.runs.read import read_run
 from project.config import Config
 from project.train import train
 
-LONGEST = 200  # steps, unless more are asked for: enough to tell what trains from what does not
+LONGEST = 200  # steps by default, at most: enough to show whether a net trains
 _TREATMENTS = Path("treatments")
 _REMEDIES = Path("conf/lab/remedy")
-_RANKED = ("pathology", "remedy", "case")  # a remedy wins over these; over other words it does not
-# What a configuration says of itself, and what changes no number.
-_NAMES = {"axes", "pathology", "remedy", "case", "logger", "study"}
+_RANKED = ("pathology", "remedy", "case")  # a remedy wins over these, but not over other overrides
+# Keys that only name a configuration, or that change no result.
+_IGNORED_KEYS = {"axes", "pathology", "remedy", "case", "logger", "study"}
 
 Origin = Literal["untreated", "recommended", "random"]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One treatment over all seeds. What was not run has a reason, and neither of the tuples."""
+    """One treatment over all seeds. If it was not run, the tuples are empty."""
 
-    words: str  # the override, as it is typed; "" for the untreated run
+    words: str  # the override, as typed; "" for the untreated run
     origin: Origin
     verdicts: tuple[str, ...]  # one for each seed
-    accuracies: tuple[float, ...]  # the last train accuracy, 0 to 1, one for each seed; or NaN
-    not_run: str | None = None
+    accuracies: tuple[float, ...]  # last train accuracy, 0 to 1, one for each seed; NaN if missing
+    not_run: str | None = None  # why it was not run
 
     @property
     def learns(self) -> int:
@@ -66,11 +66,11 @@ class Arm:
 class Trial:
     """A sick run, untreated and treated, with the same seeds and steps."""
 
-    verdict: Verdict  # of the run itself, from which the recommendations are
+    verdict: Verdict  # of the run itself, with the recommendations
     steps: int
     seeds: tuple[int, ...]
     untreated: Arm
-    treated: tuple[Arm, ...]  # the recommended in the verdict's order, then those at random
+    treated: tuple[Arm, ...]  # recommended ones in the verdict's order, then random ones
 
     def count(self, origin: Origin) -> tuple[int, int]:
         """Return how many arms of this origin are cured, and how many were run."""
@@ -78,7 +78,7 @@ class Trial:
         return sum(arm.cured for arm in run), len(run)
 
     def __str__(self) -> str:
-        """Give the result as one sentence."""
+        """Return the result as one sentence."""
         k, m = self.count("recommended")
         j, n = self.count("random")
         return f"{k} of {m} recommended cured it, {j} of {n} drawn at random"
@@ -89,24 +89,24 @@ def treat(
 ) -> Trial:
     """Train the sick run in `folder` untreated, with each recommended remedy, and with random ones.
 
-    The seeds are the run's own and those that follow it. `steps` are the run's own, and at most
-    LONGEST, unless given. `drawn` is the number of random remedies: as many as recommended ones
-    were run unless given, fewer where conf/lab/remedy has no more. They are drawn, by the run's
-    seed, from those that no recommendation names and that change something, and never `none`.
-    What is trained already is not trained again. conf/ and treatments/ are those of the working
+    `seeds` is the number of seeds: the run's own and those after it. `steps` defaults to the run's
+    steps, but at most LONGEST. `drawn` is the number of random remedies. It defaults to the number
+    of recommended ones that were run, and is lower if conf/lab/remedy has no more. The run's seed
+    draws them from the remedies that no recommendation names and that change something; `none` is
+    never drawn. Finished trainings are not repeated. conf/ and treatments/ lie in the working
     directory, as for `compose`.
 
     Raises:
         ConfigError: if the run cannot be treated, a number is out of range, or the run learns
             untreated with these seeds and steps.
         RunBusyError: if another process is computing one of the trainings.
-        DataError: if the data cannot be had.
+        DataError: if the data cannot be loaded.
     """
     for option, number, least in (("seeds", seeds, 1), ("steps", steps, 1), ("random", drawn, 0)):
         if number is not None and number < least:
             raise ConfigError(f"{option}={number}: must be at least {least}")
     verdict = _verdict_of(folder)
-    sick = _SickRun(_typed(folder), steps, _place(folder))
+    sick = _SickRun(_typed_overrides(folder), steps, _place(folder))
     trial_seeds = range(sick.seed, sick.seed + seeds)
 
     untreated = sick.run("", "untreated", trial_seeds)
@@ -116,7 +116,7 @@ def treat(
             "steps, so nothing is left to cure; choose other steps or more seeds"
         )
     treated: list[Arm] = []
-    tried: dict[str, dict[str, Any]] = {}  # what each remedy that is run composes to
+    tried: dict[str, dict[str, Any]] = {}  # configuration of each remedy that is run
     for words in verdict.remedies:
         reason = sick.why_not(words, tried)
         if reason is None:
@@ -151,15 +151,15 @@ def _verdict_of(folder: Path) -> Verdict:
     return verdict
 
 
-def _typed(folder: Path) -> list[str]:
+def _typed_overrides(folder: Path) -> list[str]:
     """Return the overrides of the run in `folder`."""
     path = folder / OVERRIDES
     try:
         words = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise ConfigError(
-            f"{folder}: has no {OVERRIDES}, the words that were typed for it; a run can be "
-            "treated if scripts/train.py has made it"
+            f"{folder}: has no {OVERRIDES} with its overrides; only runs of scripts/train.py "
+            "can be treated"
         ) from None
     except (OSError, ValueError, yaml.YAMLError):
         words = None
@@ -169,14 +169,14 @@ def _typed(folder: Path) -> list[str]:
 
 
 def _place(folder: Path) -> Path:
-    """Mirror the run's path below treatments/, so that no two runs share a place."""
+    """Mirror the run's path below treatments/, so that no two runs share a folder."""
     path, here = folder.resolve(), Path.cwd()
     inside = path.relative_to(here) if path.is_relative_to(here) else path.relative_to(path.anchor)
     return _TREATMENTS / inside
 
 
 def _shuffled(recommended: Sequence[str], seed: int) -> list[str]:
-    """Return the remedies that no recommendation names, in an order that follows from `seed`."""
+    """Return the remedies that no recommendation names, shuffled with `seed`."""
     named = {name for words in recommended for name in _remedies(words)}
     files = {path.stem for path in _REMEDIES.glob("*.yaml")}
     names = sorted(files - named - {"none"})
@@ -185,7 +185,7 @@ def _shuffled(recommended: Sequence[str], seed: int) -> list[str]:
 
 
 def _remedies(words: str) -> list[str]:
-    """Return the remedies that an override names; none if it is of another key."""
+    """Return the remedies that an override names; an empty list if it has another key."""
     override = OverridesParser.create().parse_override(words)
     if override.key_or_group != "remedy":
         return []
@@ -194,7 +194,7 @@ def _remedies(words: str) -> list[str]:
 
 
 class _SickRun:
-    """The run as it was typed, to be composed and trained with a remedy's words added."""
+    """Compose and train the run from its typed overrides, with a remedy's override added."""
 
     def __init__(self, typed: list[str], steps: int | None, place: Path) -> None:
         self._place = place
@@ -202,36 +202,36 @@ class _SickRun:
         self.seed = untouched.seed
         self.steps = steps or min(untouched.steps, LONGEST)
         self._composed: dict[tuple[str, ...], Config] = {}
-        self._had = list(untouched.remedy)
+        self._own_remedies = list(untouched.remedy)
         self._pathology = f"pathology=[{','.join(untouched.pathology)}]"
         self._typed = [word for word in typed if not _is_replaced(_key(word))]
 
     def compose(self, words: str, seed: int | None = None, without: str | None = None) -> Config:
-        """Compose the run with `words` added, or as it was where they are ""."""
+        """Compose the run with the override `words` added, or unchanged if it is ""."""
         remedies = _remedies(words) if words else []
-        # Of two remedies for one axis the last wins: a new one over what the run had.
-        remedies = [name for name in self._had if name not in remedies] + remedies
+        # The last of two remedies for one axis wins, so a new one comes after the run's own.
+        remedies = [name for name in self._own_remedies if name not in remedies] + remedies
         overrides = [word for word in self._typed if word != without]
-        # A case stands for its pathology and its remedy; with another remedy it is no longer that.
+        # A case means a pathology and a remedy. With another remedy it no longer applies.
         overrides += [self._pathology, f"remedy=[{','.join(remedies)}]", "logger=none"]
         overrides += ["test=false", f"steps={self.steps}"]
         overrides.append(f"seed={self.seed if seed is None else seed}")
         if words and not _remedies(words):
             overrides.append(words)
         key = tuple(overrides)
-        if key not in self._composed:  # each takes some tenths of a second
+        if key not in self._composed:  # composing takes some tenths of a second
             self._composed[key] = compose(overrides)
         return self._composed[key]
 
     def why_not(self, words: str, tried: dict[str, dict[str, Any]]) -> str | None:
-        """Say why `words` need not be run; if they are to be, add them to `tried`."""
+        """Return why `words` need not be run; otherwise add them to `tried` and return None."""
         try:
             treated = self._numbers(words)
         except ConfigError as error:
             return str(error)
         if treated == self._numbers(""):
-            rulers = [word for word in self._typed if self._is_overruled(words, word)]
-            return f"overruled by {', '.join(rulers)}" if rulers else "changes nothing here"
+            stronger = [word for word in self._typed if self._is_overruled(words, word)]
+            return f"overruled by {', '.join(stronger)}" if stronger else "changes nothing here"
         for other, numbers in tried.items():
             if treated == numbers:
                 return f"the same as {other} here"
@@ -239,7 +239,7 @@ class _SickRun:
         return None
 
     def run(self, words: str, origin: Origin, seeds: Sequence[int]) -> Arm:
-        """Train with each seed; an impossible configuration is a reason, if it is a remedy's."""
+        """Train with each seed. If a remedy cannot be configured, the arm holds the reason."""
         verdicts, accuracies = [], []
         for seed in seeds:
             config = self.compose(words, seed)
@@ -251,22 +251,22 @@ class _SickRun:
                 if origin == "untreated":
                     raise
                 return Arm(words, origin, (), (), str(error))
-            verdicts.append(_said(Verdict.read(place)))
+            verdicts.append(_verdict_label(Verdict.read(place)))
             accuracies.append(metrics.get("train/accuracy", math.nan))
         return Arm(words, origin, tuple(verdicts), tuple(accuracies))
 
     def _numbers(self, words: str, without: str | None = None) -> dict[str, Any]:
-        return self.compose(words, without=without).model_dump(exclude=_NAMES)
+        return self.compose(words, without=without).model_dump(exclude=_IGNORED_KEYS)
 
     def _is_overruled(self, words: str, by: str) -> bool:
-        """Whether `words` would change something were it not for the typed word `by`.
+        """Return whether `words` would change something without the typed override `by`.
 
-        A typed word that sets what the remedy sets too is not against it.
+        A typed override that sets the same as the remedy does not overrule it.
         """
         try:
-            freed = self._numbers(words, without=by)
-            return freed not in (self._numbers("", without=by), self._numbers(words))
-        except ConfigError:  # other words need this one
+            treated = self._numbers(words, without=by)
+            return treated not in (self._numbers("", without=by), self._numbers(words))
+        except ConfigError:  # other overrides need this one
             return False
 
 
@@ -281,11 +281,11 @@ def _is_replaced(key: str) -> bool:
     return key in _RANKED or key.split(".")[0] == "logger"
 
 
-def _said(verdict: Verdict | None) -> str:
-    """Give a verdict's kind; that a net is well is no sign of learning while it is young."""
+def _verdict_label(verdict: Verdict | None) -> str:
+    """Return a verdict's kind, but "healthy so far" if the loss does not show learning yet."""
     if verdict is None:
         return "not watched"
-    # Only a healthy verdict that rests on the loss has a confidence above that of a threshold.
+    # A healthy verdict has a confidence above 0.5 only if it rests on the loss.
     if verdict.kind == "healthy" and verdict.confidence <= 0.5:
         return "healthy so far"
     return verdict.kind

@@ -92,7 +92,7 @@ def has_validation(data: L.LightningDataModule) -> bool:
 def _profiler(config: Config, folder: Path) -> Profiler | None:
     if config.profiler is None:
         return None
-    kind = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}[config.profiler]
+    kind = SimpleProfiler if config.profiler == "simple" else AdvancedProfiler
     return kind(dirpath=folder, filename="profile")
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gradflow.training.project import Project
 from gradflow.training.one_batch import OneBatch
+from gradflow.training.project import Project
 from gradflow.training.run import open_run
 from gradflow.training.steps import optimizer_count
 from project.build import build, build_trainer, has_validation

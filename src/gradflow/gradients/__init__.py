@@ -1,5 +1,5 @@
-"""What gradients look like: histograms, the record of a run, the monitor that fills it.
+"""Measure, record and diagnose gradients: histograms, a run's record, the monitor that writes it.
 
-Import each name from its own file (`from gradflow.gradients.record import read_gradients`): so
-reading a record needs neither torch nor Lightning, which take seconds to import.
+Import each name from its own file (`from gradflow.gradients.record import read_gradients`). Then
+reading a record imports neither torch nor Lightning, which take seconds.
 """

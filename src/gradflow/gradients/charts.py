@@ -1,8 +1,8 @@
-"""Two charts at a run's end in which runs lie over each other: its profile and its histograms.
+"""Make the two W&B charts of a run's end, which overlay several runs: profile and histograms.
 
-W&B has no panel that draws the histograms of several runs into one, and none whose x is a layer. It
-has line charts over tables, and here are the tables. This file knows flows and records, and nothing
-of W&B's API.
+W&B has no panel that overlays the histograms of several runs, and none whose x is a layer. It has
+line charts of tables, so this file makes the tables. It knows flows and records, and nothing of
+W&B's API.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import polars as pl
 from gradflow.gradients.flow import Flow
 from gradflow.gradients.weights_and_biases import EXPONENTS, Chart, exponent_counts
 
-# W&B advises against more than 10000 points in a chart, and one has two lines of each run.
+# W&B advises against more than 10000 points in a chart; each run has two lines.
 MOST_LAYERS = 500
 
 
 def profile_chart(flows: Sequence[Flow]) -> Chart | None:
     """Draw log10 RMS of dL/dz over the layers; None if no record has layers.
 
-    Layers are numbered from 1, input to output. Of more than MOST_LAYERS that many are taken,
-    evenly spaced, the first and the last among them. What is exactly 0, or no number, is a gap.
+    Layers are numbered from 1, input to output. If there are more than MOST_LAYERS, that many are
+    taken, evenly spaced, with the first and the last. Exactly 0 and non-finite values are gaps.
     """
     rows: list[list[Any]] = []
     for record, flow in _ends([flow for flow in flows if flow.layers]).items():
@@ -48,17 +48,17 @@ def profile_chart(flows: Sequence[Flow]) -> Chart | None:
 def histogram_chart(record: pl.DataFrame, weights: Sequence[str]) -> Chart | None:
     """Draw the share of |dL/dw| in each power of two; None if `record` has none of `weights`.
 
-    Three of them have a column: the first, the middle and the last, which nets of any depth have,
-    whatever their names are. What the first and the last bin hold, see `histogram`.
+    Only the first, the middle and the last weight have a column, since nets of any depth have
+    these. See `histogram` in `weights_and_biases.py` for the first and the last bin.
     """
     wanted = (pl.col("kind") == "gradient") & pl.col("name").is_in(list(weights))
     steps = record.filter(wanted).partition_by("step", maintain_order=True)
     rows: list[list[Any]] = []
-    for word, of_step in _ends(steps).items():
-        places = (0, len(of_step) // 2, len(of_step) - 1)
-        shares = [_shares(of_step.row(place, named=True)) for place in places]
-        step = of_step["step"][0]
-        rows += [[*values, word, step] for values in zip(EXPONENTS, *shares, strict=True)]
+    for label, step_rows in _ends(steps).items():
+        places = (0, len(step_rows) // 2, len(step_rows) - 1)
+        shares = [_shares(step_rows.row(place, named=True)) for place in places]
+        step = step_rows["step"][0]
+        rows += [[*values, label, step] for values in zip(EXPONENTS, *shares, strict=True)]
     if not rows:
         return None
     return Chart(
@@ -72,12 +72,12 @@ def histogram_chart(record: pl.DataFrame, weights: Sequence[str]) -> Chart | Non
 
 
 def _ends(records: Sequence[Any]) -> dict[str, Any]:
-    """Name the first record and, where it is another one, the last."""
+    """Map "start" to the first record and "end" to the last, if that is another one."""
     return dict(zip(("start", "end"), [*records[:1], *records[1:][-1:]], strict=False))
 
 
 def _shares(row: Mapping[str, Any]) -> list[float | None]:
-    """Shares of a parameter's row, one for each of EXPONENTS; None where it had no gradient."""
+    """Return a row's share for each of EXPONENTS; None for all if it had no gradient."""
     if row["bins"] is None:
         return [None] * len(EXPONENTS)
     below, above = row["zeros"] + row["subnormals"], row["infs"] + row["nans"]

@@ -1,15 +1,15 @@
-"""The parts of a net that `torch.compile` has made opaque: where they are, and passing them again.
+"""Find the parts of a net that `torch.compile` made opaque, and repeat their calls uncompiled.
 
 A part is an outermost module that `torch.compile` returned, or whose own `compile()` was called.
-Its calls in the training pass are noted, and can be repeated without the compiler, where hooks
-inside see everything. Not a part: the watched module itself where its own `compile()` was called
-(a LightningModule's training_step does not go through that), and a LightningModule that was given
-to `torch.compile` (its training_step is compiled, whose effects must not be had twice).
+Its calls in the training pass are saved and can be repeated without the compiler, so that hooks
+inside see everything. Two modules are not parts. One is the watched module, if its own `compile()`
+was called: training_step does not go through that. The other is a LightningModule given to
+`torch.compile`: its training_step is compiled, and its side effects must not happen twice.
 
-A repetition is made by one process, so it is none where a pass waits for others: with SyncBatchNorm
-in several processes, or with sharded parameters.
+One process repeats a call alone. So parts whose pass waits for other processes are not repeated:
+those with SyncBatchNorm in several processes, or with sharded parameters.
 
-It knows modules, `torch.compile` and processes. It knows nothing of what hooks look for.
+This file knows modules, `torch.compile` and processes. It does not know what the hooks measure.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from gradflow.gradients.replay import Call
 
 
 class CompiledParts:
-    """The compiled parts of `root`; `close` leaves them as they were.
+    """Find the compiled parts of `root` and save their calls; `close` restores the modules.
 
-    `passed` says how many layers the training pass has gone through so far, outside of parts.
+    `passed` returns how many layers outside parts the training pass has gone through so far.
     """
 
     def __init__(self, root: nn.Module, passed: Callable[[], int]) -> None:
@@ -48,24 +48,24 @@ class CompiledParts:
                 self._names.add(name)
                 twin = _without_wrappers(module)
                 if not _needs_other_processes(twin):
-                    self._note_calls(module, twin)
+                    self._save_calls(module, twin)
 
     def __contains__(self, name: str) -> bool:
-        """Say whether the module of that name is a part or lies in one."""
+        """Return whether the module called `name` is a part or lies in one."""
         return any(not part or f"{name}.".startswith(f"{part}.") for part in self._names)
 
     def start(self, exactly: bool) -> None:
-        """Begin a batch; with `exactly` its calls can be repeated with their gradients."""
+        """Begin a batch. With `exactly`, its calls can be repeated with their gradients."""
         self._exactly = exactly
         self._calls.clear()
 
     def forget(self) -> None:
-        """Let go of inputs that were only borrowed."""
+        """Drop the calls whose inputs are only references."""
         if not self._exactly:
             self._calls.clear()
 
     def close(self) -> None:
-        """Leave the modules as they were."""
+        """Restore the modules."""
         for undo in self._undo:
             undo()
         self._undo.clear()
@@ -75,7 +75,7 @@ class CompiledParts:
     def again(
         self, hooks: Sequence[Callable[[], RemovableHandle]]
     ) -> Iterator[list[tuple[int, Call]]]:
-        """Set `hooks`, and give each call, to be repeated, with how many layers preceded it."""
+        """Set `hooks`, and yield each saved call with the number of layers before it."""
         with ExitStack() as stack:
             for register in hooks if self._calls else ():
                 stack.callback(register().remove)
@@ -83,26 +83,26 @@ class CompiledParts:
             stack.callback(setattr, self, "repeating", False)
             yield self._calls
 
-    def _note_calls(self, module: nn.Module, twin: nn.Module) -> None:
-        noted: list[Call | None] = [None]
+    def _save_calls(self, module: nn.Module, twin: nn.Module) -> None:
+        saved: list[Call | None] = [None]
 
         def before(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-            if not torch.compiler.is_compiling():  # all of this may be part of something compiled
-                noted[0] = self._note(twin, arguments, keywords)
+            if not torch.compiler.is_compiling():  # an outer module may be compiled
+                saved[0] = self._save(twin, arguments, keywords)
 
         def after(module: nn.Module, arguments: Any, keywords: Any, output: Any) -> None:
-            if not torch.compiler.is_compiling() and noted[0] is not None:
-                noted[0].returned(output)
-                noted[0] = None
+            if not torch.compiler.is_compiling() and saved[0] is not None:
+                saved[0].returned(output)
+                saved[0] = None
 
-        if isinstance(module, OptimizedModule):  # its own hooks are outside of what is compiled
+        if isinstance(module, OptimizedModule):  # its own hooks are not compiled
             handles = (
                 module.register_forward_pre_hook(before, with_kwargs=True),
                 module.register_forward_hook(after, with_kwargs=True),
             )
             self._undo += [handle.remove for handle in handles]
             return
-        # Of a module that is compiled in place the hooks are compiled as well: get in front.
+        # A module compiled in place compiles its hooks too, so wrap the compiled call instead.
         compiled: Any = module._compiled_call_impl
 
         def call(*arguments: Any, **keywords: Any) -> Any:
@@ -114,10 +114,10 @@ class CompiledParts:
         module._compiled_call_impl = call
         self._undo.append(partial(setattr, module, "_compiled_call_impl", compiled))
 
-    def _note(
+    def _save(
         self, twin: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> Call | None:
-        # Validation is not watched.
+        # Skip validation, which has no gradients.
         if self.repeating or not torch.is_grad_enabled():
             return None
         call = Call(twin, (arguments, keywords), self._exactly)
@@ -126,22 +126,22 @@ class CompiledParts:
 
 
 def uncompiled_name(name: str) -> str:
-    """Return the name without what `torch.compile` adds to it."""
+    """Remove `_orig_mod`, which `torch.compile` adds, from a dotted name."""
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
 def _without_wrappers(module: nn.Module) -> nn.Module:
-    # DDP too: it prepares for a backward of all processes.
+    # DDP too: its forward prepares a backward pass of all processes.
     while isinstance(module, (OptimizedModule, DistributedDataParallel)):
         module = module._orig_mod if isinstance(module, OptimizedModule) else module.module
     return module
 
 
 def _needs_other_processes(module: nn.Module) -> bool:
-    """Say whether a pass waits for processes that would not join in a second one."""
+    """Return whether a pass waits for processes that would not join a second one."""
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return False
-    # Sharded parameters have a class (FSDP 2) or at least a mark (FSDP 1) of their own.
+    # Sharded parameters have their own class (FSDP 2) or attribute (FSDP 1).
     waiting = (nn.SyncBatchNorm, DistributedDataParallel)
     return any(isinstance(inner, waiting) for inner in module.modules()) or any(
         type(parameter) is not nn.Parameter or hasattr(parameter, "_fsdp_flattened")

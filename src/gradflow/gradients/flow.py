@@ -1,7 +1,7 @@
-"""One record in a few figures: the gradient profile of a step, and what else a verdict asks for.
+"""The gradient figures of one step: its profile, and everything else that a verdict needs.
 
-It knows arrays and the record's columns, and nothing of torch: a table or a page over a hundred
-runs need not import it.
+It knows arrays and the record's columns, and nothing of torch, so that a table or a page over a
+hundred runs does not import it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Flow:
-    """What gradients do in one step. n layers from input to output, the last one the logits.
+    """The gradient figures of one step. n layers from input to output, the last one the logits.
 
-    Decades are log10; -inf stands for exactly 0 (underflow, dead units), NaN for all else.
+    Decades are log10. -inf means exactly 0 (underflow, dead units), NaN missing or non-finite.
     """
 
     step: int
-    loss: float | None  # absolute; None where training never showed it to Lightning
+    loss: float | None  # absolute value; None if Lightning never got it
     layers: list[str]
     pre_activation: Floats  # (n,) log10 RMS of z
     gradient: Floats  # (n,) log10 RMS of dL/dz: the gradient profile
@@ -39,19 +39,19 @@ class Flow:
     outputs: int  # number of logits; 0 if unknown
     zeros: float  # share of the elements of dL/dw that are exactly 0
     non_finite: float  # share of the elements of dL/dw that are NaN or Inf
-    update_to_weight: Floats  # (weights,) log10 of the norm of the step over the weight's
-    mean_loss: float | None = None  # of all batches since the record before; NaN if one's is not
-    batches: int = 0  # how many these are
+    update_to_weight: Floats  # (weights,) log10 of norm(update) / norm(weight)
+    mean_loss: float | None = None  # since the last record; non-finite if any loss is
+    batches: int = 0  # number of batches in `mean_loss`
 
     @cached_property
     def is_finite(self) -> bool:
-        """Whether the loss and every z are: before that, nothing else can be judged."""
+        """Whether the loss and every z are finite; if not, nothing else can be judged."""
         known = self.loss is None or math.isfinite(self.loss)
         return known and not np.isnan(self.pre_activation).any()
 
     @property
     def known_loss(self) -> tuple[float, int] | None:
-        """The mean loss and its batches, or else the step's own; None where neither is finite."""
+        """The mean loss and its batches, else the step's loss and 1; None if neither is finite."""
         for loss, batches in ((self.mean_loss, self.batches), (self.loss, 1)):
             if loss is not None and math.isfinite(loss):
                 return loss, batches
@@ -59,9 +59,9 @@ class Flow:
 
     @property
     def first_over_last(self) -> float:
-        """Decades between dL/dz of the last nonlinearity and of the first: below 0 if it shrinks.
+        """Decades of dL/dz in the first nonlinearity over the last: below 0 if it shrinks.
 
-        The logits are left out: the mean over all pixels stands between them and the layer before.
+        The logits are left out: the mean over all pixels lies between them and the layer before.
         """
         if len(self.gradient) < 3:
             return math.nan
@@ -70,9 +70,9 @@ class Flow:
 
     @property
     def decades_per_layer(self) -> float:
-        """Slope of the profile towards the input, by least squares: below 0 where dL/dz shrinks.
+        """Slope of the profile towards the input, by least squares: below 0 if dL/dz shrinks.
 
-        Without the logits, as in `first_over_last`. -inf where a layer's is exactly 0.
+        The logits are left out, as in `first_over_last`. -inf if any layer's dL/dz is exactly 0.
         """
         y = self.gradient[:-1]
         if np.isneginf(y).any():
@@ -103,8 +103,8 @@ def read_flows(record: pl.DataFrame | pl.LazyFrame) -> list[Flow]:
     kinds_wanted = record.lazy().filter(pl.col("kind").is_in(_KINDS))
     rows = kinds_wanted.select("step", "kind", "name", *wanted).collect()
     flows = []
-    for step, of_step in rows.partition_by("step", as_dict=True, maintain_order=True).items():
-        kinds = of_step.partition_by("kind", as_dict=True, maintain_order=True)
+    for step, step_rows in rows.partition_by("step", as_dict=True, maintain_order=True).items():
+        kinds = step_rows.partition_by("kind", as_dict=True, maintain_order=True)
         columns = {str(kind[0]): group.to_dict(as_series=False) for kind, group in kinds.items()}
         if "gradient" in columns:
             flows.append(flow_of(int(step[0]), columns))
@@ -118,20 +118,20 @@ _KINDS = (
 
 
 def flow_of(step: int, kinds: Mapping[str, Mapping[str, Any]]) -> Flow:
-    """Make the flow of one step from its rows: for each kind its columns, `name` among them."""
+    """Compute the flow of one step from its rows: a mapping from kind to columns, with `name`."""
     empty: dict[str, Any] = defaultdict(list)
     gradients = kinds.get("gradient", empty)
     z = kinds.get("pre_activation", empty)
     layers = list(z["name"])
-    # A parameter that had no gradient has elements, but none of dL/dw, and no counts.
+    # A parameter without a gradient has elements but no counts; leave it out.
     counted = zip(gradients["elements"], gradients.get("zeros", []), strict=False)
     elements = max(sum(n for n, zeros in counted if zeros is not None), 1)
-    of_weights = kinds.get("weight", empty)
-    dimensions = of_weights.get("dimensions") or [None] * len(of_weights["name"])
-    named = zip(of_weights["name"], dimensions, strict=True)
+    weight_rows = kinds.get("weight", empty)
+    dimensions = weight_rows.get("dimensions") or [None] * len(weight_rows["name"])
+    named = zip(weight_rows["name"], dimensions, strict=True)
     weights = [name for name, n in named if is_weight(name, n)]
     update = _by_name(kinds.get("update", empty), "norm", weights)
-    weight = _by_name(of_weights, "norm", weights)
+    weight = _by_name(weight_rows, "norm", weights)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = update / weight
     return Flow(
@@ -165,7 +165,7 @@ def _total(counts: Sequence[int | None]) -> int:
 
 
 def decades(values: Sequence[float | None] | Floats) -> Floats:
-    """log10 of values that are at least 0: -inf for 0, NaN for None, NaN and Inf."""
+    """Return log10 of values that are at least 0: -inf for 0, NaN for None, NaN and Inf."""
     x = _floats(values)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(np.isfinite(x), np.log10(x), np.nan)

@@ -18,14 +18,14 @@ from torch import Tensor
 FIRST_EXPONENT = -126  # bin i holds 2^(i - 126) <= |x| < 2^(i - 125)
 BINS = 254  # exponents -126 … 127: all the normal numbers of float32
 
-# Each element gets one code. 0 and 255 are what remains in those exponent bytes once the zeros and
-# the infinities have been given codes of their own.
+# Each element gets one code. Zeros and infinities get codes of their own, so subnormals remain with
+# exponent byte 0, and NaN with 255.
 _SUBNORMAL, _FIRST_BIN, _NAN, _ZERO, _INF = 0, 1, 255, 256, 257
 _CODES = 258
-WIDTH = _CODES + 2  # of a row on the device: the codes, norm, maximum
+WIDTH = _CODES + 2  # columns on the device: the codes, norm, maximum
 
-# Elements that are measured together. On a CPU a chunk's temporaries stay in the cache; on an
-# accelerator fewer and larger kernels are faster, and the limit bounds the memory they take.
+# Elements per chunk. On a CPU a chunk's temporaries stay in the cache; on an accelerator fewer and
+# larger kernels are faster, and the limit bounds their memory.
 _CPU_CHUNK, _DEVICE_CHUNK = 2**18, 2**24
 
 
@@ -33,9 +33,9 @@ _CPU_CHUNK, _DEVICE_CHUNK = 2**18, 2**24
 class Histograms:
     """Measurements of n tensors, one entry each; `bins` and the four counts add up to `elements`.
 
-    `norm`, `rms` and `max` describe the finite elements, since one NaN would hide what the other
-    elements of a diverging layer do; the non-finite ones are counted beside them. They are NaN
-    where no element is finite.
+    `norm`, `rms` and `max` cover the finite elements only, since one NaN would hide all other
+    elements of a diverging layer. Non-finite elements are counted separately. The three are NaN if
+    no element is finite.
     """
 
     elements: NDArray[np.int64]  # (n,)
@@ -51,10 +51,10 @@ class Histograms:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Histograms that are still on the device; `read` makes them of the rows' copy on the host."""
+    """Histograms still on the device; `read` turns a copy of `rows` on the host into them."""
 
-    rows: Tensor  # (n, WIDTH) float64, which holds every count below 2^53 exactly
-    order: list[int]  # which tensor each row is of
+    rows: Tensor  # (n, WIDTH) float64, exact for counts below 2^53
+    order: list[int]  # for each row the index of its tensor
 
     def read(self, copied: NDArray[np.float64]) -> Histograms:
         """Return the histograms; `copied` is `rows` as an array of shape (n, WIDTH)."""
@@ -86,15 +86,15 @@ def measure(tensors: Sequence[Tensor]) -> Histograms:
 
 @torch.no_grad()
 def begin(tensors: Sequence[Tensor]) -> Measurement:
-    """Measure each tensor. Any shapes, devices and real floating-point types; at least one element.
+    """Measure tensors of any shape, device and real floating-point type, without a wait.
 
     bfloat16 and float16 are widened to float32, which is exact. The exponent of a float64 is read
     from its own bits: finite values beyond float32's range count as subnormal or in the last bin,
-    and norm, RMS and maximum are those of the float64 values. Sums of squares are taken in float64,
+    but norm, RMS and maximum are those of the float64 values. Sums of squares are taken in float64,
     where the squares of float32 can neither underflow nor overflow.
 
     Raises:
-        ValueError: for no tensors at all, an empty tensor, or one that is not real floating point.
+        ValueError: if there are no tensors, or one is empty or not real floating point.
     """
     if not tensors:
         raise ValueError("tensors=[]: must hold at least one tensor")
@@ -113,7 +113,7 @@ def begin(tensors: Sequence[Tensor]) -> Measurement:
 
 
 def _chunks(tensors: Sequence[Tensor]) -> Iterator[list[int]]:
-    """Indices of tensors to measure together: small ones share a chunk, a large one has its own."""
+    """Yield indices of tensors to measure together: small ones share a chunk, large ones do not."""
     open_chunks: dict[tuple[torch.device, bool], list[int]] = {}
     sizes: dict[tuple[torch.device, bool], int] = {}
     for i, tensor in enumerate(tensors):
@@ -129,22 +129,22 @@ def _chunks(tensors: Sequence[Tensor]) -> Iterator[list[int]]:
 
 
 def flatten(x: Tensor) -> Tensor:
-    """All elements in the order of memory, which need not be copied if it is channels-last."""
+    """Flatten x in the order of its memory, without a copy if x is channels-last."""
     if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
         x = x.permute(0, 2, 3, 1)
     return x.reshape(-1)
 
 
 def _measure_chunk(tensors: list[Tensor]) -> Tensor:
-    """Counts per code, norm and maximum: shape (len(tensors), WIDTH), float64."""
+    """Return counts per code, norm and maximum: shape (len(tensors), WIDTH), float64."""
     flat = [flatten(tensor.detach()) for tensor in tensors]
     x = flat[0] if len(flat) == 1 else torch.cat(flat)
     x = x if x.dtype == torch.float64 else x.float()
-    if x.device.type == "mps":  # Apple's GPUs have no float64; the copy moves here
+    if x.device.type == "mps":  # Apple's GPUs have no float64: copy to the host now
         x = x.cpu()
     sizes = [tensor.numel() for tensor in tensors]
 
-    # On a CPU one may look: where nothing is zero, subnormal or non-finite, exponents are codes.
+    # Reading is free on a CPU: without zeros, subnormals and non-finites, exponents are codes.
     counts = _counts(_exponents(x), sizes) if x.is_cpu else None
     if counts is None or counts.numpy()[:, [_SUBNORMAL, _NAN]].any():
         codes = _exponents(x)
@@ -155,7 +155,7 @@ def _measure_chunk(tensors: list[Tensor]) -> Tensor:
 
     finite = list(torch.split(x.abs(), sizes))
     largest = torch.stack(torch._foreach_max(finite)).double()
-    if x.dtype == torch.float64:  # squares leave the range of float64 too: scale by the maximum
+    if x.dtype == torch.float64:  # squares can leave the range of float64: scale by the maximum
         scale = largest.where(largest > 0, 1.0)
         scaled = torch._foreach_div(finite, list(scale.unbind()))
         norm = torch.stack(torch._foreach_norm(scaled, 2)) * scale
@@ -165,20 +165,20 @@ def _measure_chunk(tensors: list[Tensor]) -> Tensor:
 
 
 def _exponents(x: Tensor) -> Tensor:
-    """The biased exponent of each element of a flat float32 or float64 tensor, int32."""
+    """Return the biased exponent of each element of a flat float32 or float64 tensor, int32."""
     if x.dtype != torch.float64:
         return (x.view(torch.int32) >> 23).bitwise_and_(255)  # without the sign bit
     exponents = (x.view(torch.int64) >> 52).bitwise_and_(2047)
-    not_finite = exponents == 2047  # one more than the last bin, which holds what is large
-    # Biased by 1023, where float32's byte is biased by 127.
+    not_finite = exponents == 2047  # they get the code after the last bin, which holds large values
+    # float64's bias is 1023, that of float32 is 127.
     codes = exponents.sub_(1023 - 127).clamp_(_SUBNORMAL, _NAN - 1).int()
     return codes.add_(not_finite)
 
 
 def _counts(codes: Tensor, sizes: list[int]) -> Tensor:
-    """How often each code occurs in each part: int64 (len(sizes), _CODES). `codes` is used up."""
+    """Count each code in each part: int64 (len(sizes), _CODES). Overwrites `codes`."""
     first = np.arange(0, _CODES * len(sizes), _CODES, dtype=np.int32)
-    if codes.is_cpu:  # where torch would make a call for each part
+    if codes.is_cpu:  # torch would make a call for each part
         codes.add_(torch.from_numpy(np.repeat(first, sizes)))
     else:
         torch._foreach_add_(list(torch.split(codes, sizes)), first.tolist())
@@ -186,7 +186,7 @@ def _counts(codes: Tensor, sizes: list[int]) -> Tensor:
 
 
 def _count(codes: Tensor, size: int) -> Tensor:
-    """How often each of 0 … size - 1 occurs: int64 of shape (size,)."""
+    """Count each of 0 … size - 1: int64 of shape (size,)."""
     if codes.device.type == "cpu":
         return torch.bincount(codes, minlength=size)
     # On an accelerator bincount reads the extremes back, which waits for the device twice.

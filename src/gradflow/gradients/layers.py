@@ -1,12 +1,12 @@
 """Every layer's pre-activation z and its gradient dL/dz, read from a net's own training pass.
 
-A layer is a nonlinearity: any elementwise activation of `torch.nn`, and any module whose own name
-begins with `activation`; z is what enters it. The last layer is the last weight layer in the order
-of declaration, where z is what leaves it: the logits. Nonlinearities that are called as functions
-are not seen. What `torch.compile` has made opaque is seen in a second pass without it, whose z
-differ from the compiled ones by rounding, and by the random numbers that inductor draws itself.
+A layer is a nonlinearity, and z is its input. Nonlinearities are the elementwise activations of
+`torch.nn`, and all modules whose own name begins with `activation`. The last layer is the weight
+layer that is declared last; there z is the output, the logits. Nonlinearities called as functions
+are not seen. Compiled modules are measured in a second, uncompiled pass. Its z differs from the
+compiled one by rounding, and by the random numbers that inductor draws itself.
 
-It knows modules and tensors. It knows nothing of Lightning, of records, or of where numbers go.
+This file knows modules and tensors. It knows nothing of Lightning or records.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from gradflow.gradients.compiled import CompiledParts, uncompiled_name
 from gradflow.gradients.histogram import flatten
 from gradflow.gradients.units import dead_and_saturated, unit_count
 
-# Images of a batch, its first ones (batches are shuffled), over which RMS and maximum are taken,
-# and over which units are judged. They are copied, so a layer's share is bounded in elements too.
+# RMS and maximum cover the first IMAGES images of a batch (batches are shuffled), shares of units
+# the first UNIT_IMAGES. These images are copied; ELEMENTS bounds the copy of each layer.
 IMAGES, UNIT_IMAGES, ELEMENTS = 8, 2, 2**17
 
 _WEIGHT_LAYERS = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)
@@ -43,12 +43,12 @@ class LayerValues:
     """Measurements of n layers in the order in which the net computes them.
 
     `values` is float64 of shape (n, 6), still on the device: norm of z, max |z|, norm of dL/dz,
-    max |dL/dz|, share of dead units, share of saturated units. NaN stands for what does not exist
-    (the logits have no units, what lies below a frozen layer no gradient) and for no number.
+    max |dL/dz|, share of dead units, share of saturated units. NaN is missing or not a number. The
+    logits have no units; a layer after frozen layers only has no gradient.
     """
 
     names: list[str]
-    elements: list[int]  # of z, in the images that were measured
+    elements: list[int]  # of z, in the measured images
     units: list[int]  # channels of a convolution, features of a linear layer
     has_gradient: list[bool]
     values: Tensor
@@ -67,20 +67,20 @@ class _Layer:
 class LayerWatch:
     """Hooks on every layer of `module`; `close` removes them.
 
-    Between `start` and `collect` each pass that builds a graph is measured, the last one counting
-    where there are several (gradient accumulation). At other times a layer costs one stored
-    reference, from which `first_non_finite` tells where a bad value came from; `forget` lets go.
-    The net computes what it would compute unwatched. Compiled parts cost a reference to their
-    inputs; where they are measured, `collect` passes them once more, in eager mode and without
-    gradients of weights. It must come before the weights change.
+    Between `start(measuring=True)` and `collect` every pass that builds a graph is measured; of
+    several passes (gradient accumulation) the last one counts. At other times each layer stores one
+    reference, with which `first_non_finite` finds the origin of a bad value; `forget` drops them.
+    The net's results do not change. Compiled parts store a reference to their inputs. If they are
+    measured, `collect` runs them once more, in eager mode and without gradients of weights, so it
+    must be called before the weights change.
     """
 
     module: nn.Module
-    images: int | None = IMAGES  # of each batch, its first ones; None for all
-    keep: tuple[str, ...] = ()  # of "pre_activation", "activation": what `tensors` will hold
+    images: int | None = IMAGES  # the first ones of each batch; None for all
+    keep: tuple[str, ...] = ()  # "pre_activation", "activation": the keys of `tensors`
 
     _handles: list[RemovableHandle] = field(default_factory=list)
-    # Hooks inside of compiled parts are set in their second pass only, and so never compiled.
+    # Hooks inside compiled parts; set only in the second pass, so that they are never compiled.
     _inside: list[Callable[[], RemovableHandle]] = field(default_factory=list)
     _edges: list[GradientEdge] = field(default_factory=list)  # of each z in a second pass
     _layers: dict[str, _Layer] = field(default_factory=dict)
@@ -112,7 +112,7 @@ class LayerWatch:
                 self._handles.append(register(hook))
 
     def start(self, measuring: bool) -> None:
-        """Begin a batch; with `measuring` its pass is measured."""
+        """Begin a batch; with `measuring`, measure its pass."""
         self._measuring = measuring
         self._layers.clear()
         self._passed.clear()
@@ -120,14 +120,14 @@ class LayerWatch:
         self._tensors = {kind: {} for kind in self.keep}
 
     def forget(self) -> None:
-        """Let go of the tensors of the pass that is over, so that memory can be freed."""
+        """Drop the tensors of the finished pass, so that their memory can be freed."""
         self._passed.clear()
         self._compiled.forget()
 
     def first_non_finite(self) -> str | None:
-        """Name the first layer of the latest pass that holds NaN or Inf. Waits for devices.
+        """Return the first layer with NaN or Inf in the latest pass, or None. Waits for devices.
 
-        Of a pass that was measured z is looked at, of any other what the layer made of it.
+        Checks z if the pass was measured, else the layers' outputs.
         """
         measuring, self._measuring = self._measuring, False
         self._pass_compiled_parts_again()
@@ -138,9 +138,9 @@ class LayerWatch:
         return None
 
     def collect(self, factor: Tensor | float = 1.0) -> LayerValues | None:
-        """Return what was measured, dL/dz times `factor`; None if no layer was passed.
+        """Return the measurements, with dL/dz times `factor`; None if no layer was called.
 
-        Raises nothing and waits for nothing: the values are still on the device.
+        Does not wait for the device, and leaves the values there. Raises nothing.
         """
         self._passed = {name: layer.z for name, layer in self._layers.items()}
         self._pass_compiled_parts_again()
@@ -154,7 +154,7 @@ class LayerWatch:
         judged = [
             (layer.activation, layer.z[:UNIT_IMAGES])
             for layer in layers
-            if layer.activation is not None  # an empty container is false
+            if layer.activation is not None  # not its truth value: an empty container is false
         ]
         missing = torch.full_like(forward[0], torch.nan)
         units = iter(dead_and_saturated(judged).to(missing).unbind() if judged else ())
@@ -185,7 +185,7 @@ class LayerWatch:
         self.start(measuring=False)
 
     def _pass_compiled_parts_again(self) -> None:
-        """Put the layers of compiled parts among the others, in the order of the training pass."""
+        """Repeat the compiled parts, and insert their layers in the order of the training pass."""
         order = list(self._passed)
         outside = len(order)
         try:
@@ -195,7 +195,7 @@ class LayerWatch:
                     self._edges.clear()
                     outputs, gradients = call.repeat()
                     if outputs and self._edges:
-                        # For the hooks on each z: no weight gets a gradient.
+                        # This calls the hooks on each z; no weight gets a gradient.
                         torch.autograd.grad(outputs, self._edges, gradients, allow_unused=True)
                     place += len(order) - outside
                     order[place:place] = list(self._passed)[known:]
@@ -208,7 +208,7 @@ class LayerWatch:
 
     def _entering(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            # Validation is not watched.
+            # Skip validation, which has no gradients.
             if not self._measuring or not torch.is_grad_enabled():
                 return
             if inputs and _is_measurable(inputs[0]):
@@ -221,8 +221,8 @@ class LayerWatch:
             if not torch.is_grad_enabled() or not _is_measurable(output):
                 return
             if not self._measuring:
-                # Not z: the backward pass keeps this one anyway, as the next layer's input, and a z
-                # kept besides is memory that is not used again, at a millisecond and more a step.
+                # Store the output, which the backward pass keeps anyway as the next layer's input.
+                # Storing z would stop its memory from being reused: a millisecond or more per step.
                 self._passed[self._called(name)] = output
             elif "activation" in self.keep:
                 latest = [known for known in self._passed if known.partition("#")[0] == name][-1:]
@@ -243,14 +243,14 @@ class LayerWatch:
 
     def _pass(self, name: str, z: Tensor, activation: nn.Module | None) -> None:
         name = self._called(name)
-        self._passed[name] = z  # not detached, which would cost more than all else here
-        # Copies: an activation that works in place is about to overwrite z, and autograd dL/dz.
+        self._passed[name] = z  # detaching it would cost more than the rest of this method
+        # Copies: an in-place activation is about to overwrite z, and autograd may overwrite dL/dz.
         layer = _Layer(self._sample(z), activation)
         self._layers[name] = layer
         if z.requires_grad:
 
             def backward(gradient: Tensor | None) -> None:
-                if gradient is not None:  # as of an unused output of a compiled part
+                if gradient is not None:  # None for an unused output of a compiled part
                     layer.gradient = self._sample(gradient)
 
             z.register_hook(backward)  # type: ignore[no-untyped-call]
@@ -258,7 +258,7 @@ class LayerWatch:
                 self._edges.append(get_gradient_edge(z))
 
     def _called(self, name: str) -> str:
-        """One module that is called several times is several layers."""
+        """Return the name of this call: a module called several times counts as several layers."""
         if name not in self._passed:
             return name
         return f"{name}#{sum(known.partition('#')[0] == name for known in self._passed) + 1}"
@@ -271,29 +271,29 @@ class LayerWatch:
 
 
 def is_nonlinearity(name: str, module: nn.Module) -> bool:
-    """Say whether `module`, known as `name` in its net, is one whose input is a pre-activation."""
+    """Return whether the input of `module`, called `name` in its net, is a pre-activation."""
     own_name = name.rpartition(".")[2]
     return isinstance(module, _NONLINEARITIES) or own_name.startswith("activation")
 
 
 def _is_measurable(x: object) -> bool:
-    # A compiler that traces through a hook (module.compile() has no module of its own) sees none.
+    # `module.compile()` traces through hooks: measure nothing in compiled code.
     if torch.compiler.is_compiling():
         return False
     return isinstance(x, Tensor) and x.is_floating_point() and x.numel() > 0
 
 
 def _norms_and_maxima(tensors: list[Tensor]) -> Tensor:
-    """L2 norm and largest |x| of each tensor: float64 (n, 2); NaN and Inf come through."""
-    # One by one and flat: to stack the tensors or to take |x| would copy them, along a dimension it
-    # takes several times as long, and aminmax takes longer than its two halves.
+    """Return L2 norm and largest |x| of each tensor, float64 (n, 2); NaN and Inf propagate."""
+    # One flat tensor at a time. Stacking them or taking |x| would copy, reducing along a dimension
+    # takes several times as long, and aminmax takes longer than amin and amax.
     flat = [flatten(x) for x in tensors]
     least = torch.stack([x.amin() for x in flat])
     maxima = torch.maximum(torch.stack([x.amax() for x in flat]), -least)
-    # In float64, since the squares of a vanished gradient underflow in float32.
+    # float64, since the squares of a vanished gradient underflow in float32.
     wide = torch.float32 if maxima.device.type == "mps" else torch.float64
     scale = torch.ones_like(maxima, dtype=wide)
-    if maxima.dtype == torch.float64:  # there they underflow too: scale by the maximum
+    if maxima.dtype == torch.float64:  # squares of float64 underflow too: scale by the maximum
         scale = maxima.where(maxima > 0, 1.0)
         flat = [x / by for x, by in zip(flat, scale.unbind(), strict=True)]
     norms = torch.stack([torch.linalg.vector_norm(x, dtype=wide) for x in flat]) * scale

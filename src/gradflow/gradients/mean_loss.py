@@ -1,8 +1,8 @@
-"""The mean loss over all batches since the last record, added up where the loss is.
+"""The mean loss over all batches since the last record, summed on the loss's device.
 
-A record's own loss is that of one batch, and too noisy to tell a net that has just begun to learn
-from one that never will. The mean over the steps in between costs one addition a batch and no wait
-for the device. It knows nothing of Lightning or of the record.
+The loss of one batch is too noisy to distinguish a net that has just begun to learn from one that
+never will. The mean over the steps between records costs one addition per batch and does not wait
+for the device. This file knows nothing of Lightning or of the record.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class MeanLoss:
-    """A sum and a count; `take` gives their quotient and starts anew."""
+    """Sum losses and count batches; `take` returns the mean and resets both."""
 
     def __init__(self) -> None:
         self._total: Tensor | float = 0.0
@@ -24,18 +24,18 @@ class MeanLoss:
         self._batches += 1
 
     def take(self) -> tuple[Tensor, int] | None:
-        """Return the mean () and how many batches it is over; None if there was none.
+        """Return the mean () and its number of batches; None if there was no batch.
 
-        A loss that was not finite makes the mean so.
+        The mean is non-finite if any loss was.
         """
         total, batches = self._total, self._batches
         self._total, self._batches = 0.0, 0
         return (torch.as_tensor(total) / batches, batches) if batches else None
 
     def state_dict(self) -> dict[str, float]:
-        """Return what a checkpoint is to hold; waits for the device."""
+        """Return the state to save in a checkpoint; waits for the device."""
         return {"total": float(self._total), "batches": self._batches}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on from there."""
+        """Restore the state from a checkpoint."""
         self._total, self._batches = state["total"], int(state["batches"])

@@ -1,8 +1,7 @@
-"""A Lightning callback that records what the gradients do at every layer, every N steps.
+"""A Lightning callback that records the gradients of every layer, every N steps.
 
-It works with any LightningModule and any logger. It reads and changes nothing: weights, buffers and
-random states are the same with and without it. It knows nothing of Hydra or of what the net is made
-of.
+It works with any LightningModule and any logger. It changes nothing: weights, buffers and random
+states are the same with and without it. It knows nothing of Hydra or of the net's architecture.
 """
 
 from __future__ import annotations
@@ -51,36 +50,34 @@ HISTOGRAMS = ("weight", "pre_activation", "activation")
 class GradientMonitor(Callback):
     """Record gradients, pre-activations, weights and updates, as `record.py` lists them.
 
-    dL/dw is that of the optimizer's step: after accumulation over batches, with the AMP scaler's
-    scale divided out, before clipping; under DDP the mean over the processes. z and dL/dz are those
-    of the step's last batch (see `layers.py` for which layers are seen, and of how many images), on
-    the first process; L is the loss that training_step returns, and its mean is that of all batches
-    since the last record. A record is made at every step whose number is a multiple of
-    `every_n_steps` (the first step is number 0), and at the last step where Lightning knows it
-    beforehand (from max_steps or max_epochs).
+    dL/dw is the gradient that the optimizer gets: accumulated over batches, without the AMP
+    scaler's scale, before clipping, and under DDP the mean over the processes. z and dL/dz come
+    from the step's last batch, on the first process; `layers.py` says for which layers and how many
+    images. L is the loss that training_step returns; its mean covers all batches since the last
+    record. A record is made at every step whose number is a multiple of `every_n_steps` (the first
+    step is number 0). The last step is recorded too if max_steps or max_epochs tells its number.
 
-    On a CPU the loss of every step is looked at: where it is not finite, the record names that step
-    and the first layer whose z is not. On an accelerator, where a look would wait for the device,
-    that is done at the steps that are recorded.
+    On a CPU every step's loss is checked. If it is non-finite, the record names the step and the
+    first layer with a non-finite z. On an accelerator a check would wait for the device, so only
+    recorded steps are checked.
 
     The records go to `gradients.parquet` in the trainer's `default_root_dir` and, in one log call
-    each, to every WandbLogger of the trainer (see `weights_and_biases.py` for the keys); `flows`
-    holds their figures, and `verdict` what they say so far. The verdict is written to
-    `verdict.json` when training ends, and W&B is alerted when it turns bad. `picture_every_n_steps`
-    says how often the gradient-flow picture goes to W&B, besides at the end, when the charts of
-    `charts.py` go there too. `histograms` asks for
-    those of "weight", "pre_activation" (z) or "activation" (phi(z)) too. `remedies` are what the
-    verdict may recommend, by its kind (see `verdict.Remedies`); nothing, unless given.
+    each, to every WandbLogger of the trainer (see `weights_and_biases.py` for the keys). `flows`
+    holds their figures, and `verdict` the latest verdict. When training ends, the verdict is
+    written to `verdict.json`. W&B sends an alert when it turns bad. The gradient-flow picture goes
+    to W&B every `picture_every_n_steps`, and at the end, together with the charts of `charts.py`.
+    `histograms` adds histograms of "weight", "pre_activation" (z) or "activation" (phi(z)).
+    `remedies` is what the verdict may recommend (see `verdict.Remedies`): nothing by default.
 
-    A frozen parameter has no row; one that requires a gradient but has none in this step has a row
-    of nulls; a parameter shared by several layers has one row, under its first name. With several
-    optimizers Lightning counts each one's step: a record holds all parameters as they are when the
-    counted step is due. Sharded gradients (FSDP) are not gathered: each process sees its own part.
-    The layers inside of what `torch.compile` has made are those of a second pass, uncompiled, of
-    the same batch, before the optimizer acts (see `compiled.py` for what is not covered).
+    A frozen parameter has no row. A parameter that requires a gradient but has none in this step
+    has a row of nulls. A parameter shared by several layers has one row, under its first name. With
+    several optimizers Lightning counts each one's step: a record holds all parameters as they are
+    when the counted step is due. Sharded gradients (FSDP) are not gathered: each process records
+    its own part. Layers inside compiled modules are measured in a second, uncompiled pass of the
+    same batch, before the optimizer acts (see `compiled.py` for the exceptions).
 
     Raises:
-        ValueError: if a number of steps is below 1, or `histograms` names anything else.
+        ValueError: if a number of steps is below 1, or `histograms` has an unknown name.
     """
 
     def __init__(
@@ -99,7 +96,7 @@ class GradientMonitor(Callback):
         unknown = [name for name in histograms if name not in HISTOGRAMS]
         if unknown:
             allowed = ", ".join(HISTOGRAMS)
-            raise ValueError(f"histograms={list(histograms)}: must be of {allowed}")
+            raise ValueError(f"histograms={list(histograms)}: allowed: {allowed}")
         self.every_n_steps = every_n_steps
         self.picture_every_n_steps = picture_every_n_steps
         self.histograms = tuple(histograms)
@@ -117,7 +114,7 @@ class GradientMonitor(Callback):
         self._non_finite: tuple[int, str] | None = None  # step and layer
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the record; the rows that a resumed run is about to repeat are dropped."""
+        """Open the record, and drop the rows of steps that a resumed run repeats."""
         if not trainer.is_global_zero:
             return
         folder = Path(trainer.default_root_dir)
@@ -125,7 +122,7 @@ class GradientMonitor(Callback):
         self._writer = RecordWriter(folder, trainer.global_step)
         self._last_step = trainer.estimated_stepping_batches - 1
         self._recorded_step = -1
-        if trainer.global_step == 0:  # or it goes on with what its checkpoint holds
+        if trainer.global_step == 0:  # a resumed run has its state from the checkpoint
             self._mean_loss = MeanLoss()
         self._snapshot = None
         earlier = scan_gradients(folder)
@@ -138,7 +135,7 @@ class GradientMonitor(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Measure this batch's pass, if the step that it belongs to is due."""
+        """Measure this batch's pass if its step is due."""
         if self._watch is not None:
             self._loss = None  # training_step may skip a batch
             self._watch.start(measuring=self._is_due(trainer.global_step))
@@ -146,7 +143,7 @@ class GradientMonitor(Callback):
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
-        """Look at the loss, and keep it for the record."""
+        """Check the loss and keep it for the record."""
         if self._watch is None:
             return
         factor = _factor(trainer, pl_module, loss)
@@ -161,11 +158,11 @@ class GradientMonitor(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Measure what is there before the optimizer acts, if this step is due."""
+        """Measure gradients and weights before the optimizer acts, if this step is due."""
         step = trainer.global_step
         if self._watch is None or step == self._recorded_step:
-            return  # an optimizer that evaluates its loss several times a step comes here as often
-        self._finish(trainer)  # of an optimizer that acted before, in the same batch
+            return  # an optimizer may evaluate its loss several times in a step
+        self._finish(trainer)  # another optimizer may have acted before, in the same batch
         if not self._is_due(step):
             return
         self._recorded_step = step
@@ -181,31 +178,31 @@ class GradientMonitor(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Measure what the optimizer has done, and record the step."""
+        """Measure the optimizer's update, and record the step."""
         self._finish(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint is to hold: the losses that no record has yet."""
+        """Return the state to save in a checkpoint: the losses that are not recorded yet."""
         return self._mean_loss.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the state from a checkpoint."""
         self._mean_loss.load_state_dict(state_dict)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Write the buffer: a run resumed from this checkpoint has every row before it."""
+        """Write the buffer, so that a run resumed from this checkpoint has every earlier row."""
         self._flush()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the buffer and the verdict, and take the hooks off."""
+        """Write the buffer and the verdict, and remove the hooks."""
         self._end(trainer)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Write the buffer: how the gradients were before a crash is what one wants to see."""
+        """Write the buffer and the verdict, since a user wants the gradients before a crash."""
         self._end(trainer)
 
     def _is_due(self, step: int) -> bool:
@@ -216,8 +213,8 @@ class GradientMonitor(Callback):
             return
         step, rows = self._snapshot.step, self._snapshot.read()
         self._snapshot = None
-        for of_kind in rows:
-            self._writer.append(step, of_kind.kind, of_kind.entries, of_kind.columns)
+        for group in rows:
+            self._writer.append(step, group.kind, group.entries, group.columns)
         flow = flow_of_rows(step, rows)
         self.flows.append(flow)
         if flow.loss is not None and not math.isfinite(flow.loss) and not self._non_finite:
@@ -239,14 +236,14 @@ class GradientMonitor(Callback):
         return draw_gradient_flow(self.flows)
 
     def _note_non_finite(self, step: int, layer: str | None) -> None:
-        assert self._writer is not None  # the callers' question
+        assert self._writer is not None  # checked by the callers
         self._non_finite = step, layer or "loss"
         self._writer.append(step, "non_finite", [Entry(layer or "loss", 0, 1)], {})
 
     def _end(self, trainer: Trainer) -> None:
         self._flush()
         if self._watch is None or self._writer is None:
-            return  # another process, or an end that has been seen to
+            return  # another process, or already ended
         self._watch.close()
         self._watch = None
         if self.flows:
@@ -266,8 +263,8 @@ class GradientMonitor(Callback):
             for name, parameter in trainer.lightning_module.named_parameters()
             if is_weight(name, parameter.dim())
         ]
-        found = profile_chart(self.flows), histogram_chart(ends, weights)
-        return [chart for chart in found if chart is not None]
+        charts = profile_chart(self.flows), histogram_chart(ends, weights)
+        return [chart for chart in charts if chart is not None]
 
     def _flush(self) -> None:
         if self._writer is not None:
@@ -275,23 +272,23 @@ class GradientMonitor(Callback):
 
 
 def _factor(trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> Tensor | float:
-    """What the loss as it goes backward is to be multiplied by, to be training_step's own.
+    """Return the factor that turns the loss of the backward pass into training_step's own.
 
-    Lightning has divided it for accumulation, and the AMP scaler has multiplied it.
+    Lightning divides the loss for accumulation, and the AMP scaler multiplies it.
     """
     batches = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
     scaler: torch.amp.GradScaler | None = getattr(trainer.precision_plugin, "scaler", None)
     if scaler is None or not scaler.is_enabled():
         return float(batches)
-    # The present scale without a wait for the device, which get_scale() would be.
+    # Get the present scale without waiting for the device, as get_scale() would.
     return batches / scaler.scale(torch.ones((), device=loss.device))
 
 
 def _first_non_finite_layer(rows: Sequence[Rows]) -> str | None:
-    for of_kind in rows:
-        if of_kind.kind == "pre_activation":
-            bad = np.isnan(of_kind.columns["norm"])
-            if "bins" in of_kind.columns:  # then the norm is that of the finite elements
-                bad |= of_kind.columns["nans"] + of_kind.columns["infs"] > 0
-            return of_kind.entries[int(bad.argmax())].name if bad.any() else None
+    for group in rows:
+        if group.kind == "pre_activation":
+            bad = np.isnan(group.columns["norm"])
+            if "bins" in group.columns:  # then the norm leaves out non-finite elements
+                bad |= group.columns["nans"] + group.columns["infs"] > 0
+            return group.entries[int(bad.argmax())].name if bad.any() else None
     return None

@@ -1,6 +1,6 @@
 """The gradient-flow picture: layers down, steps across, colour the size of dL/dz.
 
-One fixed scale for all runs, so that two pictures can be laid side by side.
+All runs share one fixed scale, so that two pictures can be compared side by side.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy as np
 from gradflow.gradients.flow import Flow
 from gradflow.gradients.strip import HIGHEST, LOWEST
 
-if TYPE_CHECKING:  # half a second that only a picture should pay
+if TYPE_CHECKING:  # takes half a second, and only pictures need it
     from matplotlib.axes import Axes
     from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
 
-ZERO, NOT_A_NUMBER = "#111111", "#d55e00"  # apart from viridis, also for the colour-blind
+ZERO, NOT_A_NUMBER = "#111111", "#d55e00"  # distinct from viridis, also for the colour-blind
 
 
 def draw_gradient_flow(flows: Sequence[Flow], title: str = "") -> Figure:
@@ -49,11 +49,11 @@ def flow_map(axes: Axes, flows: Sequence[Flow]) -> QuadMesh:
     # A record's column reaches to the next record.
     edges = [*steps, steps[-1] + (steps[-1] - steps[-2] if len(steps) > 1 else 1)]
     colours = colormaps["viridis"].with_extremes(under=ZERO, bad=NOT_A_NUMBER)
-    shown = np.where(np.isneginf(image), LOWEST - 1, np.maximum(image, LOWEST))
+    values = np.where(np.isneginf(image), LOWEST - 1, np.maximum(image, LOWEST))
     mesh = axes.pcolormesh(
         edges,
         np.arange(len(layers) + 1) + 0.5,
-        np.ma.masked_invalid(shown),
+        np.ma.masked_invalid(values),
         cmap=colours,
         vmin=LOWEST,
         vmax=HIGHEST,
@@ -68,7 +68,7 @@ def flow_map(axes: Axes, flows: Sequence[Flow]) -> QuadMesh:
 
 
 def colour_bar(figure: Figure, mesh: QuadMesh, axes: Sequence[Axes]) -> None:
-    """Say what the colours mean, the two outside the scale included."""
+    """Add a colour bar, and a legend for the two colours outside its scale."""
     from matplotlib.patches import Patch
 
     bar = figure.colorbar(mesh, ax=list(axes), extend="min")

@@ -12,32 +12,32 @@ One row per step, kind and name:
 | name | String | the parameter's or the layer's name |
 | index | Int64 | its position, from input to output, among all parameters or all layers |
 | elements | Int64 | number of elements |
-| dimensions | Int64 | of a parameter; null in records from before it was written |
+| dimensions | Int64 | of a parameter; null in older records |
 | zeros, subnormals, nans, infs | Int64 | elements outside the bins; see `Histograms` |
-| norm, rms, max | Float64 | of the finite elements; null where there is none |
+| norm, rms, max | Float64 | of the finite elements; null if there are none |
 | units | Int64 | channels or features of a layer |
 | dead, saturated | Float64 | share of these units, 0 to 1; see `units.py` |
 | bins | Array(Int64, 254) | bin i counts 2^(i-126) <= abs(x) < 2^(i-125) |
 
-| kind | of | what | columns that are null |
+| kind | row for each | what | null columns |
 | --- | --- | --- | --- |
 | gradient | parameter | dL/dw, accumulated, unscaled, before clipping | dead, saturated |
-| clipped_gradient | parameter | dL/dw after clipping, where it changed any | counts, bins |
-| weight | parameter | w before the step | counts, bins, but on request |
+| clipped_gradient | parameter | dL/dw after clipping, if clipping changed any | counts, bins |
+| weight | parameter | w before the step | counts, bins, unless requested |
 | update | parameter | the change of w in this step | counts, bins |
-| pre_activation | layer | z, what enters a nonlinearity, or the logits | as for weight |
+| pre_activation | layer | z, the input of a nonlinearity, or the logits | as for weight |
 | pre_activation_gradient | layer | dL/dz, L as training_step returns it | counts, bins |
-| activation | layer | what leaves a nonlinearity, on request | dead, saturated |
+| activation | layer | the output of a nonlinearity, on request | dead, saturated |
 | loss | | L, its absolute value in `max` | all others |
 | mean_loss | | its mean over the `elements` batches since the last record, in `max` | all others |
-| non_finite | layer | where z was first NaN or Inf, in the step in which the loss was first | all |
+| non_finite | layer | the first with NaN or Inf in z, when the loss first was non-finite | all |
 
-Where there are bins, they and the four counts add up to `elements`. Where there are none, norm, rms
-and max are null if a single element is not finite. A `gradient` row with null in all of them says
-that the parameter had no gradient in that step.
+Bins and the four counts add up to `elements`. In a row without bins, norm, rms and max are null if
+any element is non-finite. A `gradient` row with null in all of these columns means that the
+parameter had no gradient in that step.
 
-The folder holds parts, each written beside it and renamed, so that whenever the process is killed
-every part is whole and nothing else is in the folder. This file knows nothing of torch or training.
+The folder holds parts. Each is written outside and then moved in, so that a killed process leaves
+only whole parts in the folder. This file knows nothing of torch or training.
 """
 
 from __future__ import annotations
@@ -78,17 +78,17 @@ SCHEMA = pl.Schema(
 )
 
 
-# Level 1 takes half the time of the default, for files of the same size. A reader has no use for
-# statistics: a part is a single group of rows, or is read as a whole.
-_WRITTEN: Any = {"compression": "zstd", "compression_level": 1, "statistics": False}
+# Level 1 takes half the time of the default, for files of the same size. Statistics would not help
+# readers: a part is a single row group, or is read as a whole.
+_PARQUET_OPTIONS: Any = {"compression": "zstd", "compression_level": 1, "statistics": False}
 
-# Measured values by the name of their column, one for each entry: arrays or lists.
+# From a column's name to its measured values, one for each entry: arrays or lists.
 Columns = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Whose row it is: a tensor's name, position from input to output, elements and dimensions."""
+    """The tensor of a row: name, position from input to output, elements and dimensions."""
 
     name: str
     index: int
@@ -96,16 +96,16 @@ class Entry:
     dimensions: int | None = None  # of a parameter
 
 
-Buffered = tuple[int, str, Sequence[Entry], Columns]  # step, kind, and what `append` is given
+Buffered = tuple[int, str, Sequence[Entry], Columns]  # the arguments of `append`
 
 
 class RecordWriter:
-    """Appends to the record of one run. One writer per run folder at a time.
+    """Append to the record of one run. Only one writer per run folder at a time.
 
-    Opening it drops the rows of `first_step` and later, which the run is about to write again (a
-    resumed run repeats the steps after its checkpoint; a new run repeats all), and removes what a
-    killed writer left behind. `flush` writes what is buffered; after every `steps_per_part` steps
-    it is called by itself.
+    Opening it drops the rows of `first_step` and later, since the run will write them again: a
+    resumed run repeats the steps after its checkpoint, a new run all steps. It also removes the
+    unfinished files of killed writers. `flush` writes the buffer; it is called automatically after
+    every `steps_per_part` steps.
     """
 
     def __init__(self, run_folder: Path, first_step: int, steps_per_part: int = 20) -> None:
@@ -116,7 +116,7 @@ class RecordWriter:
         self._drop_from(first_step)
 
     def append(self, step: int, kind: str, entries: Sequence[Entry], columns: Columns) -> None:
-        """Add one row per entry; `columns` are in the same order, and null where left out."""
+        """Add one row per entry. `columns` have the order of `entries`; a missing one is null."""
         steps = {buffered[0] for buffered in self._buffer}
         if step not in steps and len(steps) >= self._steps_per_part:
             self.flush()
@@ -135,13 +135,13 @@ class RecordWriter:
 
     def _write(self, part: Path, rows: pl.DataFrame) -> None:
         with self._written(part) as file:
-            rows.sort("step", "kind", "index").write_parquet(file, **_WRITTEN)
+            rows.sort("step", "kind", "index").write_parquet(file, **_PARQUET_OPTIONS)
 
     @contextmanager
     def _written(self, part: Path) -> Iterator[Path]:
-        """Give the file to write; it becomes the part when it is whole."""
+        """Yield the file to write; it becomes the part when it is complete."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        # Outside of the folder: readers refuse one that holds files of another kind.
+        # Outside the folder, since readers refuse a folder with files of another kind.
         with written_whole(part, beside=self._folder) as aside:
             yield aside
 
@@ -152,7 +152,7 @@ class RecordWriter:
                 part.unlink()
             else:
                 kept.append(part)
-        if kept:  # parts are in order: only the last one can reach beyond
+        if kept:  # parts are in order: only the last one can hold later steps
             rows = _read(kept[-1:])
             earlier = rows.filter(pl.col("step") < first_step)
             if len(earlier) < len(rows):
@@ -160,7 +160,7 @@ class RecordWriter:
 
 
 def read_gradients(run_folder: Path) -> pl.DataFrame:
-    """All rows of a run's record, by step, kind and index; none if the run was not watched.
+    """Return a run's record, sorted by step, kind and index; without rows if it has no record.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -169,7 +169,7 @@ def read_gradients(run_folder: Path) -> pl.DataFrame:
 
 
 def scan_gradients(run_folder: Path) -> pl.LazyFrame:
-    """Return `read_gradients`' rows before any is read: the rows and columns asked for are.
+    """Return the rows of `read_gradients` as a lazy frame, which reads only what a query needs.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -177,22 +177,22 @@ def scan_gradients(run_folder: Path) -> pl.LazyFrame:
     if not run_folder.is_dir():
         raise FileNotFoundError(f"{run_folder}: no such run folder")
     parts = _parts(run_folder / FOLDER)
-    # Each part is in order, and so are the parts.
+    # The rows of each part are in order, and so are the parts.
     return _scan(parts) if parts else SCHEMA.to_frame().lazy()
 
 
 def copy_as_one_part(run_folder: Path, other: Path) -> None:
-    """Write a run's whole record into another run folder, in one part; nothing if it has none."""
+    """Copy a run's record into another run folder, as one part; do nothing if it has none."""
     rows = scan_gradients(run_folder)
     if _parts(run_folder / FOLDER):
         with RecordWriter(other, 0)._written(other / FOLDER / _part_name(0)) as file:
-            rows.sink_parquet(file, **_WRITTEN)
+            rows.sink_parquet(file, **_PARQUET_OPTIONS)
 
 
 def is_weight(name: str, dimensions: int | None) -> bool:
-    """Say whether a parameter is a weight: of two dimensions or more, as no bias or norm's is.
+    """Return whether a parameter is a weight: two dimensions or more, unlike biases and norms.
 
-    Of a record that does not know the dimensions the name must tell.
+    Older records do not have the dimensions; then the name decides.
     """
     if dimensions is None:
         return name.endswith("weight") and "norm" not in name
@@ -200,14 +200,14 @@ def is_weight(name: str, dimensions: int | None) -> bool:
 
 
 def first_non_finite(record: pl.DataFrame | pl.LazyFrame) -> tuple[int, str] | None:
-    """Return the step and the layer at which a run's loss first was NaN or Inf, if it was."""
+    """Return the step and the layer at which a run's loss first was NaN or Inf, or None."""
     noted = record.lazy().filter(pl.col("kind") == "non_finite")
     rows = noted.select("step", "name").collect().rows()
     return (int(rows[0][0]), str(rows[0][1])) if rows else None
 
 
 def _rows(buffer: Sequence[Buffered]) -> pl.DataFrame:
-    """Make one table, column by column: a table for each kind would cost ten times as much."""
+    """Build one table, column by column: a table for each kind would take ten times as long."""
     counts = [len(entries) for _, _, entries, _ in buffer]
     all_entries = [entry for _, _, entries, _ in buffer for entry in entries]
     columns: dict[str, object] = {
@@ -220,7 +220,7 @@ def _rows(buffer: Sequence[Buffered]) -> pl.DataFrame:
     }
     ends = np.cumsum(counts).tolist()
     for column in list(SCHEMA)[len(columns) : -1]:
-        # NaN stands for null on the way; float64 holds every count below 2^53 exactly.
+        # NaN stands for null until the cast; float64 holds every count below 2^53 exactly.
         values = np.full(ends[-1], np.nan)
         for (_, _, _, measured), count, end in zip(buffer, counts, ends, strict=True):
             if column in measured:
@@ -231,7 +231,7 @@ def _rows(buffer: Sequence[Buffered]) -> pl.DataFrame:
 
 
 def _bins(parts: Sequence[NDArray[np.int64] | None], counts: Sequence[int]) -> pl.Series:
-    """The column of bins: null for all `counts` rows of a part that is None."""
+    """Build the column of bins; a part that is None gets as many nulls as `counts` says."""
     have = np.repeat([part is not None for part in parts], counts)
     known = [part for part in parts if part is not None]
     if not known:
@@ -245,10 +245,9 @@ def _read(parts: list[Path]) -> pl.DataFrame:
 
 
 def _scan(parts: list[Path]) -> pl.LazyFrame:
-    """Read whole parts; one from before a column was added has null in it.
+    """Scan whole parts; a column that an older part lacks is null.
 
-    Without globbing, to which the brackets of a folder such as `remedy=[relu,clip]` would mean
-    something else.
+    Globbing is off, since it would interpret the brackets of a folder like `remedy=[relu,clip]`.
     """
     return pl.scan_parquet(
         parts, schema=SCHEMA, missing_columns="insert", extra_columns="ignore", glob=False

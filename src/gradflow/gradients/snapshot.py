@@ -1,7 +1,7 @@
-"""Everything that is measured in one step, from before the optimizer acts to after it.
+"""Take all measurements of one step, before and after the optimizer acts.
 
-All of it stays on the device until `read`, which makes one copy. It knows modules and tensors,
-nothing of Lightning, of files, or of where the numbers go.
+They stay on the device until `read`, which makes one copy. This file knows modules and tensors, and
+nothing of Lightning, files or loggers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gradflow.gradients.record import Columns, Entry
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one kind: whose they are, and their columns."""
+    """The rows of one kind: the tensors they describe, and their columns."""
 
     kind: str
     entries: list[Entry]
@@ -32,11 +32,11 @@ class Rows:
 
 
 class Snapshot:
-    """One step of `module`, whose gradients are complete, unscaled and not yet clipped.
+    """Measure one step of `module`, whose gradients are complete, unscaled and not yet clipped.
 
-    `layers` and `loss` () are what the training pass left, `mean_loss` is the mean () over the
-    batches since the last record, with their number. With `weight_histograms` the weights' rows
-    have counts and bins too.
+    `layers` and `loss` () come from the training pass. `mean_loss` is the mean () over the batches
+    since the last record, and their number. With `weight_histograms` the weights' rows have counts
+    and bins too.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Snapshot:
 
     @torch.no_grad()
     def read(self) -> list[Rows]:
-        """Return the step's rows, now that the optimizer has acted; waits for the device once."""
+        """Return the step's rows, after the optimizer has acted; waits for the device once."""
         device_values = self._values | {kind: m.rows for kind, m in self._histograms.items()}
         if self._parameters:
             now = [parameter.detach() for parameter in self._parameters]
@@ -112,7 +112,7 @@ class Snapshot:
                 Rows("update", self._entries, _columns(self._entries, values["update norm"]))
             )
             if "clipped norm" in values and _differ(gradient, values["clipped norm"]):
-                # On the host one can see first whether the maxima are asked for.
+                # On the host the maxima are computed only if they are needed.
                 maxima = _maxima(clipped).numpy() if _on_host(clipped) else values["clipped max"]
                 columns = _columns(self._entries, values["clipped norm"], maxima)
                 rows.append(Rows("clipped_gradient", self._entries, columns))
@@ -127,15 +127,15 @@ class Snapshot:
 
 
 def flow_of_rows(step: int, rows: Sequence[Rows]) -> Flow:
-    """Return the figures of a step's rows: what `read_flows` makes of the record."""
+    """Return the flow of a step's rows, as `read_flows` does for the record."""
     kinds: dict[str, dict[str, Any]] = {}
-    for of_kind in rows:
-        names = [entry.name for entry in of_kind.entries]
-        elements = [entry.elements for entry in of_kind.entries]
-        dimensions = [entry.dimensions for entry in of_kind.entries]
-        if of_kind.columns or of_kind.kind not in kinds:
-            of_entries = {"name": names, "elements": elements, "dimensions": dimensions}
-            kinds[of_kind.kind] = {**of_entries, **of_kind.columns}
+    for group in rows:
+        names = [entry.name for entry in group.entries]
+        elements = [entry.elements for entry in group.entries]
+        dimensions = [entry.dimensions for entry in group.entries]
+        if group.columns or group.kind not in kinds:
+            described = {"name": names, "elements": elements, "dimensions": dimensions}
+            kinds[group.kind] = {**described, **group.columns}
     return flow_of(step, kinds)
 
 
@@ -170,7 +170,7 @@ def _layer_rows(
 def _columns(
     entries: Sequence[Entry], norm: NDArray[np.float64], maximum: NDArray[np.float64] | None = None
 ) -> dict[str, Any]:
-    """Norm, RMS and maximum as columns; null where an element is not finite."""
+    """Return norm, RMS and maximum as columns; NaN if any element is non-finite."""
     finite = np.where(np.isfinite(norm), norm, np.nan)
     root = np.sqrt([entry.elements for entry in entries])
     columns: dict[str, Any] = {"norm": finite, "rms": finite / root}
@@ -180,10 +180,10 @@ def _columns(
 
 
 def _differ(before: Columns, after: NDArray[np.float64]) -> bool:
-    """Say whether clipping changed anything, beyond the rounding of two ways to sum.
+    """Return whether clipping changed anything beyond rounding.
 
-    The norms before are those of the finite elements; a gradient with others has changed if all of
-    it is finite now.
+    The norms before clipping cover finite elements only. A gradient with non-finite elements has
+    changed if all of its elements are finite afterwards.
     """
     broken = before["nans"] + before["infs"] > 0
     same = np.where(
@@ -193,13 +193,13 @@ def _differ(before: Columns, after: NDArray[np.float64]) -> bool:
 
 
 def _norms(tensors: Sequence[Tensor]) -> Tensor:
-    """L2 norm of each tensor, float64 (n,), on the first one's device."""
+    """Return the L2 norm of each tensor, float64 (n,), on the first one's device."""
     wide = torch.float32 if any(t.device.type == "mps" for t in tensors) else torch.float64
     return _stack(torch._foreach_norm(list(tensors), 2, dtype=wide))
 
 
 def _maxima(tensors: list[Tensor]) -> Tensor:
-    """Largest |x| of each tensor, float64 (n,), on the first one's device."""
+    """Return the largest |x| of each tensor, float64 (n,), on the first one's device."""
     return _stack(torch._foreach_max(torch._foreach_abs(tensors)))
 
 
@@ -210,7 +210,7 @@ def _on_host(tensors: Sequence[Tensor]) -> bool:
 def _stack(scalars: Sequence[Tensor]) -> Tensor:
     device = scalars[0].device
     wide = torch.float32 if device.type == "mps" else torch.float64
-    # Widened in one: of each by itself it would cost more than the norms.
+    # Widen all at once: one by one would cost more than the norms.
     return torch.stack([scalar.to(device) for scalar in scalars]).to(wide)
 
 
@@ -219,7 +219,7 @@ def _copy(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[np.float64]]:
     if not tensors:
         return {}
     devices = [tensor.device for tensor in tensors.values()]
-    # Where a part is on the host already (Apple's GPUs have no float64), the rest follows it there.
+    # If a part is on the host already (Apple's GPUs have no float64), the rest goes there too.
     device = next((device for device in devices if device.type == "cpu"), devices[0])
     flat = torch.cat([tensor.to(device).reshape(-1) for tensor in tensors.values()])
     host = flat.cpu().double().numpy()

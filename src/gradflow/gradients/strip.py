@@ -6,17 +6,17 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-# Decades of RMS dL/dz: what is below the first looks alike, and so does what is above the last.
+# Ends of the scale, log10 of RMS dL/dz; values beyond an end look like the end.
 LOWEST, HIGHEST = -16.0, 0.0
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ZERO, _NOT_A_NUMBER = "·", "!"
 
 
 def strip(profile: Sequence[float], width: int = 60) -> str:
-    """Draw log10 RMS of dL/dz, input to output: two decades a block height, from -16 to 0.
+    """Draw log10 RMS of dL/dz, input to output: two decades per block height, from -16 to 0.
 
-    A dot is a layer whose gradient is exactly 0, a `!` one that is not a number. More layers than
-    `width` are drawn `width` at a time, each by the layer that is worst off.
+    A dot is a layer whose gradient is exactly 0, a `!` one whose gradient is missing or non-finite.
+    More layers than `width` share `width` blocks; each block shows its worst layer.
     """
     columns = min(len(profile), width)
     edges = [round(i * len(profile) / max(columns, 1)) for i in range(columns + 1)]

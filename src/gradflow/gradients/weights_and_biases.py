@@ -1,6 +1,6 @@
-"""What this project logs to Weights & Biases beyond Lightning's WandbLogger.
+"""Log histograms, verdicts, pictures and charts of gradients to Weights & Biases.
 
-It is given runs that are open: `training/wandb_run.py` opens and closes them.
+The runs must be open: `runs/wandb_run.py` opens and closes them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # half a second that only runs with W&B should pay
+if TYPE_CHECKING:  # takes half a second, and only runs with W&B need it
     import wandb
     from lightning.pytorch.loggers import Logger, WandbLogger
     from matplotlib.figure import Figure
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # half a second that only runs with W&B should pay
     from gradflow.gradients.snapshot import Rows
     from gradflow.gradients.verdict import Verdict
 
-# The key under which the histograms of a kind of row stand: what wandb.watch's users know.
+# From a kind of row to the key of its histograms, in the style of wandb.watch.
 _HISTOGRAMS = {
     "gradient": "gradients",
     "weight": "weights",
@@ -32,8 +32,8 @@ _HISTOGRAMS = {
     "activation": "activations",
 }
 
-# The exponents that W&B shows one by one. All of float32's range downward, where gradients vanish,
-# and up to 2^24, by when a run has exploded. The run's own record has every bin.
+# The exponents with a bin of their own in W&B: down to the smallest of float32, for vanishing
+# gradients, and up to 2^24, where a run has exploded. The run's own record has every bin.
 _FIRST_EXPONENT, _LAST_EXPONENT = -126, 23
 _EDGES = list(range(_FIRST_EXPONENT - 1, _LAST_EXPONENT + 3))  # integers: short in JSON
 EXPONENTS = _EDGES[:-1]
@@ -41,7 +41,7 @@ EXPONENTS = _EDGES[:-1]
 
 @dataclass(frozen=True)
 class Chart:
-    """Column `y` of a table over its column `x`; a line for each word in the column "record"."""
+    """A line chart of a table: `y` over `x`, with a line for each value in the column "record"."""
 
     key: str
     title: str
@@ -54,11 +54,11 @@ class Chart:
 def histogram(
     bins: NDArray[np.int64], zeros_and_subnormals: int, infs_and_nans: int
 ) -> wandb.Histogram:
-    """A log2 histogram with one fixed axis: the exponent e of 2^e <= |x| < 2^(e+1).
+    """Make a log2 histogram with one fixed axis: the exponent e of 2^e <= |x| < 2^(e+1).
 
     `bins` counts the exponents -126 … 127, shape (254,). The first bin of the result, e = -127,
     holds zeros and subnormal numbers; the last, e = 24, holds everything from 2^24 on, Inf and NaN
-    included. So nothing is dropped, and the counts add up to the number of elements.
+    included. So the counts add up to the number of elements.
     """
     below, above = np.array([zeros_and_subnormals]), np.array([infs_and_nans])
     return _histograms(bins[None], below, above)[0]
@@ -67,42 +67,42 @@ def histogram(
 def _histograms(
     bins: NDArray[np.int64], below: NDArray[np.int64], above: NDArray[np.int64]
 ) -> list[wandb.Histogram]:
-    """Make n histograms at once: what of it goes into lists does so in one call."""
+    """Make n histograms at once, with a single conversion to lists."""
     import wandb
 
     counts = exponent_counts(bins, below, above).tolist()
-    # W&B takes lists as they are, and makes them of arrays; its types know of arrays alone.
-    return [wandb.Histogram(np_histogram=(of_one, _EDGES)) for of_one in counts]  # type: ignore[arg-type]
+    # W&B would convert arrays to lists. It keeps lists, though its types allow only arrays.
+    return [wandb.Histogram(np_histogram=(row, _EDGES)) for row in counts]  # type: ignore[arg-type]
 
 
 def exponent_counts(
     bins: NDArray[np.int64], below: NDArray[np.int64], above: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the counts of n histograms: a row each, with a column for each of EXPONENTS."""
-    shown = _LAST_EXPONENT - _FIRST_EXPONENT + 1
-    above = above + bins[:, shown:].sum(axis=1)
-    return np.column_stack([below, bins[:, :shown], above])
+    """Return the counts of n histograms: (n, len(EXPONENTS))."""
+    single = _LAST_EXPONENT - _FIRST_EXPONENT + 1
+    above = above + bins[:, single:].sum(axis=1)
+    return np.column_stack([below, bins[:, :single], above])
 
 
 def log_record(loggers: Sequence[Logger], step: int, rows: Sequence[Rows], flow: Flow) -> None:
     """Log one gradient record, in one call to each WandbLogger among `loggers`.
 
-    `gradients/<parameter>`, and on request `weights/…`, `pre_activations/…` and `activations/…`:
-    histograms. `gradient_flow/…`: the figures of `flow` in which whole runs compare. What is not a
-    finite number is left out: a chart has no place for it.
+    Histograms go to `gradients/<parameter>` and, on request, `weights/…`, `pre_activations/…` and
+    `activations/…`. Figures of `flow`, which compare runs, go to `gradient_flow/…`. Non-finite
+    figures are left out, since a chart cannot show them.
     """
-    wandb_loggers = _of_wandb(loggers)
+    wandb_loggers = _wandb_loggers(loggers)
     if not wandb_loggers:
         return
     values: dict[str, Any] = {}
-    for of_kind in rows:
-        columns, key = of_kind.columns, _HISTOGRAMS.get(of_kind.kind)
+    for group in rows:
+        columns, key = group.columns, _HISTOGRAMS.get(group.kind)
         if key is None or "bins" not in columns:
             continue
         below = columns["zeros"] + columns["subnormals"]
         above = columns["infs"] + columns["nans"]
         for entry, made in zip(
-            of_kind.entries, _histograms(columns["bins"], below, above), strict=True
+            group.entries, _histograms(columns["bins"], below, above), strict=True
         ):
             values[f"{key}/{entry.name}"] = made
     figures = {
@@ -110,7 +110,7 @@ def log_record(loggers: Sequence[Logger], step: int, rows: Sequence[Rows], flow:
         "decades_per_layer": flow.decades_per_layer,
         "zeros": flow.zeros,  # share of dL/dw
         "non_finite": flow.non_finite,
-        "dead_units": _largest(flow.dead),  # share, in the layer that has most
+        "dead_units": _largest(flow.dead),  # share in the worst layer
         "saturated_units": _largest(flow.saturated),
         "update_to_weight": _median(flow.update_to_weight),  # log10, over the weights
     }
@@ -123,16 +123,16 @@ def log_record(loggers: Sequence[Logger], step: int, rows: Sequence[Rows], flow:
 
 
 def _keep_from_summary(run: wandb.Run, histograms: Sequence[str]) -> None:
-    """Say once of each histogram that its latest value is no figure of the whole run.
+    """Keep each histogram's latest value out of the run's summary; defined once per key.
 
-    A histogram is three keys to W&B. A pattern such as `gradients/*` would not do: of the patterns
-    that match a key W&B takes any, and Lightning has defined `*`.
+    W&B stores a histogram under three keys. A pattern such as `gradients/*` would not work: W&B
+    uses any pattern that matches a key, and Lightning defines `*`.
     """
     known = _kept_from_summary.setdefault(run, set())
     for key in histograms:
         if key not in known:
             known.add(key)
-            escaped = key.replace(".", r"\.")  # a plain dot leads into a nested value
+            escaped = key.replace(".", r"\.")  # a plain dot means a nested value
             for part in ("_type", "bins", "values"):
                 run.define_metric(f"{escaped}.{part}", summary="none")
 
@@ -141,8 +141,8 @@ _kept_from_summary: WeakKeyDictionary[wandb.Run, set[str]] = WeakKeyDictionary()
 
 
 def log_verdict(loggers: Sequence[Logger], verdict: Verdict, *, alert: bool) -> None:
-    """Put the verdict into the summary of every W&B run, and tell its owner with `alert`."""
-    for logger in _of_wandb(loggers):
+    """Write the verdict into the summary of every W&B run; with `alert`, alert its owner."""
+    for logger in _wandb_loggers(loggers):
         run = logger.experiment
         run.summary["verdict"] = verdict.kind
         run.summary["verdict_evidence"] = verdict.evidence
@@ -152,8 +152,8 @@ def log_verdict(loggers: Sequence[Logger], verdict: Verdict, *, alert: bool) -> 
 
 
 def log_picture(loggers: Sequence[Logger], step: int, draw: Callable[[], Figure]) -> None:
-    """Log what `draw` draws, if W&B is to have it, as the image `gradient_flow_map`."""
-    wandb_loggers = _of_wandb(loggers)
+    """Draw and log the image `gradient_flow_map`; draw nothing if there is no WandbLogger."""
+    wandb_loggers = _wandb_loggers(loggers)
     if not wandb_loggers:
         return
     import PIL.Image
@@ -169,12 +169,12 @@ def log_picture(loggers: Sequence[Logger], step: int, draw: Callable[[], Figure]
 
 
 def log_charts(loggers: Sequence[Logger], step: int, make: Callable[[], Sequence[Chart]]) -> None:
-    """Log what `make` makes, if W&B is to have it: line charts, all in one call.
+    """Make and log line charts, all in one call; make none if there is no WandbLogger.
 
-    Each is a table, under its key and `_table`, and a panel that W&B shows by itself, in which the
-    lines of several runs lie over each other, a colour a run.
+    Each is a table, under its key and `_table`, and a panel that W&B shows automatically. The panel
+    overlays the lines of several runs, with one colour per run.
     """
-    wandb_loggers = _of_wandb(loggers)
+    wandb_loggers = _wandb_loggers(loggers)
     if not wandb_loggers:
         return
     import wandb
@@ -184,15 +184,15 @@ def log_charts(loggers: Sequence[Logger], step: int, make: Callable[[], Sequence
         values: dict[str, Any] = {}
         for chart in charts:
             table = wandb.Table(columns=[*chart.columns], data=chart.rows)
-            # As a file of the run. Of a table that is none yet W&B makes an artifact too, for which
-            # it asks the server, and a server that is away would end the run.
+            # Make the table a file of the run. Otherwise W&B also makes an artifact, for which it
+            # asks the server; an unreachable server would end the run.
             table.bind_to_run(logger.experiment, f"{chart.key}_table", step)  # type: ignore[no-untyped-call]
             values[chart.key] = wandb.plot.line(table, chart.x, chart.y, "record", chart.title)
         if values:
             logger.log_metrics(values, step=step)
 
 
-def _of_wandb(loggers: Sequence[Logger]) -> list[WandbLogger]:
+def _wandb_loggers(loggers: Sequence[Logger]) -> list[WandbLogger]:
     from lightning.pytorch.loggers import WandbLogger
 
     return [logger for logger in loggers if isinstance(logger, WandbLogger)]

@@ -1,6 +1,6 @@
-"""The one way in which a file of a run is written: whole, or not at all.
+"""Write a run's files atomically: whole, or not at all.
 
-It lies here, and not with the other parts of a run's folder, since the monitor works without them.
+This code lies here, not in `gradflow.runs`, since the monitor works without that package.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def written_whole(path: Path, beside: Path | None = None) -> Iterator[Path]:
-    """Yield a path to write to; what is there afterwards takes the place of `path` in one move.
+    """Yield a temporary path to write to; afterwards that file replaces `path` in one move.
 
     It is a hidden file beside `path`, or beside the path `beside`. If the block raises, `path`
-    stays as it was. A process that is killed in the block leaves the hidden file behind, which
-    `sweep` removes.
+    stays as it was. A process killed in the block leaves the hidden file, which `sweep` removes.
     """
     place = beside or path
     aside = place.with_name(f".{place.name}.{os.getpid()}.unfinished")
@@ -25,7 +24,7 @@ def written_whole(path: Path, beside: Path | None = None) -> Iterator[Path]:
         yield aside
         aside.replace(path)
     finally:
-        with contextlib.suppress(OSError):  # the error that matters is that of the block
+        with contextlib.suppress(OSError):  # do not hide an error of the block
             aside.unlink(missing_ok=True)
 
 
@@ -36,6 +35,6 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes that were killed have left in `folder`; nobody may be writing there."""
+    """Remove unfinished files of killed processes; nobody may be writing in `folder`."""
     for orphan in folder.glob(".*.unfinished"):
         orphan.unlink(missing_ok=True)

@@ -50,10 +50,12 @@ def _defaults(file: Path) -> dict[str, str]:
 
 
 def _first_comment(file: Path) -> str:
-    for line in file.read_text(encoding="utf-8").splitlines():
-        if line.startswith("# ") and not line.startswith("# @package"):
-            return line.removeprefix("# ")
-    return ""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    comments = [line for line in lines if line.startswith("# ") and "@package" not in line]
+    if not comments:
+        return ""
+    goes_on = len(comments) > 1 and comments[0][-1] not in ".:"
+    return comments[0].removeprefix("# ") + (" …" if goes_on else "")
 
 
 def _single_values(file: Path) -> list[str]:

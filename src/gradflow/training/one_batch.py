@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 
 
 class OneBatch(LightningDataModule):
-    """Train on the first batch that `data` gives, `count` times an epoch. There are no other splits."""
+    """Train on the first batch of `data`, `count` times an epoch. There are no other splits."""
 
     has_validation = False
 

@@ -1,1 +1,1 @@
-"""What scripts/lab/benchmark.py can measure, one file each."""
+"""The benchmarks of scripts/lab/benchmark.py, one file each."""

@@ -1,7 +1,7 @@
-"""Images per CPU second: batches cut as a whole, beside torchvision's per-sample PIL pipeline.
+"""Measure images per CPU second: whole batches against torchvision's per-sample PIL pipeline.
 
 Both crop (padding 4), flip, scale and normalize 32 x 32 images into batches of float32, on one
-thread. They take turns, round by round, so that a busy neighbour slows both; figures are medians
+thread. They take turns, round by round, so that a busy neighbour slows both. Figures are medians
 over the rounds, with the smallest and the largest.
 """
 
@@ -22,20 +22,20 @@ BATCH = 128
 
 
 class Round(NamedTuple):
-    """Images per second of one round: of CPU time, and by the clock on the wall."""
+    """Images per second of one round, in CPU time and in wall time."""
 
     cpu: float
     wall: float
 
 
-def pil_batches(images: torch.Tensor, of: Statistics) -> Iterator[torch.Tensor]:
+def pil_batches(images: torch.Tensor, channels: Statistics) -> Iterator[torch.Tensor]:
     """Yield shuffled batches, image by image, as a torchvision dataset makes them."""
     transform = transforms.Compose(
         [
             transforms.RandomCrop(32, padding=4),
             transforms.RandomHorizontalFlip(),
             transforms.ToTensor(),
-            transforms.Normalize(of.mean.tolist(), of.std.tolist()),
+            transforms.Normalize(channels.mean.tolist(), channels.std.tolist()),
         ]
     )
     pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
@@ -45,13 +45,13 @@ def pil_batches(images: torch.Tensor, of: Statistics) -> Iterator[torch.Tensor]:
 
 
 def whole_batches(
-    images: torch.Tensor, of: Statistics, *, channels_last: bool
+    images: torch.Tensor, channels: Statistics, *, channels_last: bool
 ) -> Iterator[torch.Tensor]:
     """Yield shuffled batches as training does."""
     batches = TrainingBatches(
         images,
         torch.zeros(len(images), dtype=torch.int64),
-        of,
+        channels,
         batch_size=BATCH,
         seed=0,
         pad=4,
@@ -72,13 +72,13 @@ def timed(take: Callable[[], torch.Tensor], count: int) -> Round:
 
 
 def spread(values: Sequence[float], form: str = ",.0f") -> str:
-    """Write the median of `values`, and their range."""
+    """Format the median of `values`, and their range."""
     low, high = min(values), max(values)
     return f"{statistics.median(values):{form}} ({low:{form}} to {high:{form}})"
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run the benchmark with command-line arguments `argv`, and print what it finds."""
+    """Run the benchmark with command-line arguments `argv`, and print the results."""
     parser = argparse.ArgumentParser(prog="benchmark.py data", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="10 or more for a figure to quote")
     rounds = parser.parse_args(argv).rounds
@@ -86,12 +86,12 @@ def main(argv: Sequence[str]) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     images = torch.randint(0, 256, (IMAGES, 3, 32, 32), dtype=torch.uint8)
-    of = channel_statistics(images)
-    # How many batches make a round of about half a second.
+    channels = channel_statistics(images)
+    # The numbers of batches make rounds of about half a second.
     pipelines = {
-        "torchvision, per sample (PIL)": (pil_batches(images, of), 20),
-        "gradflow": (whole_batches(images, of, channels_last=False), 500),
-        "gradflow, channels_last": (whole_batches(images, of, channels_last=True), 500),
+        "torchvision, per sample (PIL)": (pil_batches(images, channels), 20),
+        "gradflow": (whole_batches(images, channels, channels_last=False), 500),
+        "gradflow, channels_last": (whole_batches(images, channels, channels_last=True), 500),
     }
     seen: dict[str, list[Round]] = {name: [] for name in pipelines}
     for number in range(rounds + 1):

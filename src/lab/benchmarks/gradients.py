@@ -1,12 +1,12 @@
-"""What watching costs: a run without, with the gradient monitor, and with wandb.watch.
+"""Measure what watching costs: runs without, with the gradient monitor, and with wandb.watch.
 
-Five runs of one net, each with the offline W&B logger that a user has, go on in one process and
-take turns of a few steps, so that a busy neighbour slows all alike. Checkpoints, validation and the
-progress line are left out of all five. The clock is the CPU time of this process with all its
-threads, and the one on the wall; W&B's own process, which writes its files, is counted apart.
+Five runs of one net train in one process, each with a user's offline W&B logger. They take turns of
+a few steps, so that a busy neighbour slows all alike. Checkpoints, validation and the progress line
+are off. The benchmark measures the CPU time of this process with all its threads, and wall time.
+W&B's own process, which writes its files, is measured separately.
 
-wandb.watch leaves its histograms to the next call of log. Here that call comes in the same step,
-or most of what is measured would be overwritten before it is written.
+wandb.watch writes its histograms with the next log call. Here that call comes in the same step;
+otherwise most histograms would be overwritten before they are written.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ CASES = {
 
 
 class Cost(NamedTuple):
-    """Seconds: CPU of this process, on the wall, CPU of W&B's process."""
+    """Seconds: CPU time of this process, wall time, CPU time of W&B's process."""
 
     cpu: float
     wall: float
@@ -73,7 +73,7 @@ class Cost(NamedTuple):
 
 
 class _Turns(L.Callback):
-    """Holds training back until it is told to take some steps."""
+    """Pause training until `take` asks for some steps."""
 
     def __init__(self) -> None:
         self._may_go, self._has_stopped = threading.Semaphore(0), threading.Semaphore(0)
@@ -95,7 +95,7 @@ class _Turns(L.Callback):
         self._await()
 
     def take(self, steps: int) -> None:
-        """Let it take `steps` steps; the last one of the run takes it to its end."""
+        """Train for `steps` steps; after the last step of the run, wait for its end."""
         self._left = steps
         self._may_go.release()
         self._await()
@@ -119,7 +119,7 @@ class _Turns(L.Callback):
 
 
 class _WriteWatched(L.Callback):
-    """Makes the log call by which W&B writes what wandb.watch has measured in this step."""
+    """Make the log call with which W&B writes the histograms of wandb.watch."""
 
     def __init__(self, logger: WandbLogger, every: int) -> None:
         self._logger, self._every = logger, every
@@ -131,7 +131,7 @@ class _WriteWatched(L.Callback):
 
 @dataclass
 class Watched:
-    """One of the runs: nothing watches it, or `by` does, at every `every`-th step."""
+    """One of the runs, watched by `by` every `every` steps, or by nothing."""
 
     by: str = ""  # "monitor" or "wandb.watch"
     every: int = 1
@@ -169,31 +169,31 @@ class Watched:
         self.turns.start(trainer, classifier, data.train_dataloader())
 
     def take(self, steps: int) -> Cost:
-        """Take a turn."""
-        wandb.run = self.run  # to which the hooks of wandb.watch log
+        """Train for one turn, and return its cost."""
+        wandb.run = self.run  # the hooks of wandb.watch log to it
         service, cpu, wall = settled_cpu_seconds(), time.process_time(), time.perf_counter()
         self.turns.take(steps)
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         return Cost(cpu, wall, settled_cpu_seconds() - service)
 
     def finish(self) -> None:
-        """Take the last step, and close the files."""
+        """Train the last step, and close the files."""
         self.take(1)
         finish_run(self.run, failed=False)
 
     def bytes_per_record(self, records: int) -> float:
-        """Size of gradients.parquet/, per record."""
+        """Return the size of gradients.parquet/, per record."""
         parts = (self.folder / FOLDER).glob("*.parquet")
         monitors = [c for c in self.callbacks if isinstance(c, GradientMonitor)]
         assert all(len(monitor.flows) == records for monitor in monitors)
         return sum(part.stat().st_size for part in parts) / records
 
     def wandb_bytes(self) -> int:
-        """Size of the .wandb file."""
+        """Return the size of the .wandb file."""
         return sum(path.stat().st_size for path in self.folder.glob("wandb/*run-*/*.wandb"))
 
     def __str__(self) -> str:
-        """Name it as the table does."""
+        """Return its name in the table."""
         if not self.by:
             return "no monitor"
         return f"{self.by}, every step" if self.every == 1 else f"{self.by}, every {self.every}"
@@ -219,7 +219,7 @@ def measure(case: Case, threads: int, rounds: int, cadence: int, folder: Path) -
         turns: dict[int, list[Cost]] = {number: [] for number in range(len(runs))}
         for turn in range(case.turns):
             for place in range(len(runs)):
-                number = (place + turn + number_of_round) % len(runs)  # none is always first
+                number = (place + turn + number_of_round) % len(runs)  # no run is always first
                 turns[number].append(runs[number].take(case.turn))
         for number, run in enumerate(runs):
             run.rounds.append(Cost(*map(sum, zip(*turns[number], strict=True))))
@@ -229,7 +229,7 @@ def measure(case: Case, threads: int, rounds: int, cadence: int, folder: Path) -
 
 
 def report(case: Case, runs: list[Watched]) -> tuple[Table, list[str]]:
-    """Lay out what was measured, and what follows from it."""
+    """Return the table of the measurements, and the conclusions."""
     base = runs[0]
     rounds, steps = len(base.rounds), case.turn * case.turns
     columns = ["", "CPU ms\na step", "CPU, times\nno monitor", "same, all\nrounds as one"]
@@ -246,41 +246,41 @@ def report(case: Case, runs: list[Watched]) -> tuple[Table, list[str]]:
         if run is not base:
             pairs = list(zip(run.rounds, base.rounds, strict=True))
             cells.append(_spread([own.cpu / other.cpu for own, other in pairs], 3))
-            total, of_base = (sum(cost.cpu for cost in r.rounds) for r in (run, base))
-            cells.append(f"{total / of_base:.4f}")
+            total, base_total = (sum(cost.cpu for cost in r.rounds) for r in (run, base))
+            cells.append(f"{total / base_total:.4f}")
             cells.append(_spread([own.wall / other.wall for own, other in pairs], 3))
             ms = 1e3 * run.every / steps
             cells.append(_spread([(own.cpu - other.cpu) * ms for own, other in pairs], 2))
             services = (sum(cost.service for cost in r.rounds) for r in (run, base))
             service_ms = (next(services) - next(services)) * ms / rounds
             cells.append(f"{service_ms:.1f}")
-            per_record[run.by, run.every] = (total - of_base) * ms / rounds
-            written = -(-(case.turn + rounds * steps + 1) // run.every)  # rounded up: with step 0
+            per_record[run.by, run.every] = (total - base_total) * ms / rounds
+            written = -(-(case.turn + rounds * steps + 1) // run.every)  # rounded up, with step 0
             own_kb = run.bytes_per_record(written) / 1e3 if run.by == "monitor" else 0.0
             cells.append(f"{own_kb:.1f}" if own_kb else "")
             cells.append(f"{(run.wandb_bytes() - base.wandb_bytes()) / 1e3 / written:.1f}")
         table.add_row(*cells)
     cadence = max(run.every for run in runs)
     own, other = per_record["monitor", 1], per_record["wandb.watch", 1]
-    # Cost per step = fixed + per record / cadence, through the two cadences that were measured.
+    # Cost per step = fixed + cost per record / cadence, a line through the two measured cadences.
     sparse = per_record["monitor", cadence] / cadence
-    of_record = (own - sparse) / (1 - 1 / cadence)
-    fixed, allowed = own - of_record, 0.005 * step_ms
+    ms_a_record = (own - sparse) / (1 - 1 / cadence)
+    fixed, allowed = own - ms_a_record, 0.005 * step_ms
     meets = (
-        f"1.005 is met from one every {of_record / (allowed - fixed):.0f} steps on"
+        f"1.005 is met from one every {ms_a_record / (allowed - fixed):.0f} steps on"
         if fixed < allowed
         else "1.005 is met at no cadence"
     )
     return table, [
         f"With a record every step the monitor costs {own:.2f} ms of CPU a record, wandb.watch "
         f"{other:.2f} ms: {own / other:.3f} of it.",
-        f"A line through the monitor's two cadences: {of_record:.2f} ms a record and {fixed:.2f} "
+        f"A line through the monitor's two cadences: {ms_a_record:.2f} ms a record and {fixed:.2f} "
         f"ms a step, recorded or not; by it {meets}.",
     ]
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
-    """Write the median of `values`, and below it their range."""
+    """Format the median of `values`, and below it their range."""
     low, high = min(values), max(values)
     return f"{statistics.median(values):.{digits}f}\n{low:.{digits}f} to {high:.{digits}f}"
 
@@ -303,12 +303,12 @@ def main(argv: Sequence[str]) -> None:
     quieten()
     keep_freed_memory()
     if platform.libc_ver()[0] == "glibc":
-        # All threads allocate as the main one would: what keep_freed_memory says is for its arena.
+        # All threads use the main arena, since keep_freed_memory affects only that one.
         ctypes.CDLL(None).mallopt(-8, 1)  # M_ARENA_MAX, from glibc's malloc.h
     cadence: int = compose([]).monitor["every_n_steps"]
 
     console = Console()
-    console.width = max(console.width, 170)  # a line that is cut cannot be read in a file
+    console.width = max(console.width, 170)  # so that no line is cut in a file
     console.print(f"{_processor()}, {os.cpu_count()} cores, torch {torch.__version__}")
     for name in given.cases:
         case = CASES[name]

@@ -1,4 +1,4 @@
-"""The CPU time of the processes that this one has started, such as W&B's, which writes files."""
+"""Measure the CPU time of this process's children, such as W&B's, which writes files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def settled_cpu_seconds() -> float:
-    """CPU seconds of all processes below this one, once they have nothing left to do."""
+    """Return the CPU seconds of all descendants of this process, once they are idle."""
     before = _cpu_seconds()
     while True:
         time.sleep(0.03)  # the system counts in units of 0.01 s
@@ -19,13 +19,13 @@ def settled_cpu_seconds() -> float:
 
 
 def _cpu_seconds() -> float:
-    """CPU seconds of all processes below this one; 0 where there is no /proc."""
+    """Return the CPU seconds of all descendants of this process; 0 if there is no /proc."""
     below, ticks = {os.getpid()}, 0
     stats = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             text = path.read_text()
-        except OSError:  # it has just ended
+        except OSError:  # the process has just ended
             continue
         # The name, in brackets, may hold blanks. After it: state, parent, …, utime, stime.
         words = text.rpartition(")")[2].split()

@@ -1,7 +1,7 @@
-"""The template's training step against a bare PyTorch loop: same net, same batches, interleaved.
+"""Measure the template's training step against a bare PyTorch loop: same net, same batches.
 
-Both sides clip by norm. The template's side also logs, through Lightning, as a run does; the
-gradient monitor is off, since its cost is another question. CPU time of this process, one thread.
+The two alternate, and both clip by norm. The template's side also logs through Lightning, as a run
+does. The gradient monitor is off; `gradients.py` measures its cost. CPU time, one thread.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CASES = {
 
 
 class _Clock(L.Callback):
-    """CPU seconds from the end of the warm-up to the end of training."""
+    """Measure CPU seconds from the end of the warm-up to the end of training."""
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         if trainer.global_step == _WARM_UP:
@@ -45,12 +45,12 @@ class _Clock(L.Callback):
 
 
 def template_seconds(config: Config, batches: Batches) -> float:
-    """CPU seconds of a step in Lightning, as `gradflow.training` sets it up."""
+    """Return CPU seconds of a step in Lightning, as `gradflow.training` sets it up."""
     torch.manual_seed(0)
     classifier = build_task(config, build_data(config))
     with tempfile.TemporaryDirectory() as folder:
         trainer = build_trainer(config, Path(folder), "", validates=False)
-        # No checkpoint is written within the clock: a bare loop writes none either.
+        # No checkpoint is written while the clock runs: a bare loop writes none either.
         clock = _Clock()
         set_up = trainer.callbacks  # type: ignore[attr-defined]
         kept = [c for c in set_up if "Checkpoint" not in type(c).__name__]
@@ -60,7 +60,7 @@ def template_seconds(config: Config, batches: Batches) -> float:
 
 
 def bare_seconds(config: Config, batches: Batches) -> float:
-    """CPU seconds of a step in a loop of a dozen lines."""
+    """Return CPU seconds of a step in a loop of a dozen lines."""
     torch.manual_seed(0)
     classifier = build_task(config, build_data(config))
     net: nn.Module = classifier.net

@@ -1,8 +1,8 @@
-"""The mean-field prediction of gradient profiles against what nets do at initialization.
+"""Compare mean-field predictions of gradient profiles with nets measured at initialization.
 
-First nets without a norm: the largest difference between predicted and measured log10 RMS over the
-layers, of z and of dL/dz, with the absolute level and with nothing fitted. Then, if they are plain,
-the same nets with batch norm: by how much the gradient grows per layer.
+The first table is for nets without a norm. It has the largest difference between predicted and
+measured log10 RMS over the layers, of z and of dL/dz; nothing is fitted, not even the level. The
+second, for plain nets with batch norm, shows by how much the gradient grows per layer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lab.theory import predict
 from project.build import build_data, build_net
 from project.config import Config
 
-# sigma_w^2 and sigma_b^2: mostly one that vanishes, the critical one or near it, and one with bias.
+# sigma_w^2 and sigma_b^2: mostly one that vanishes, one at or near criticality, one with bias.
 POINTS: dict[str, list[tuple[float, float]]] = {
     "relu": [(1, 0), (2, 0), (2, 0.1)],
     "leaky_relu activation.negative_slope=0.2": [(1, 0), (1.923, 0), (2.5, 0.1)],
@@ -37,7 +37,7 @@ Profile = tuple[list[float], list[float]]  # log10 RMS of z (without the logits)
 
 
 def config_of(words: str, data: str, batch_size: int, seed: int) -> Config:
-    """Compose a configuration from what one would type."""
+    """Compose a configuration from overrides, separated by blanks."""
     common = f"data={data} data.batch_size={batch_size} seed={seed}"
     config: Config = compose([*common.split(), *words.split()])
     return config
@@ -52,7 +52,7 @@ def net_and_batch(config: Config) -> tuple[nn.Module, Tensor, Tensor]:
 
 
 def differences(config: Config) -> tuple[Profile, tuple[float, float]]:
-    """Predicted minus measured by layer; the first layer's gradient over the last's, both ways."""
+    """Return predicted minus measured by layer, and decades of dL/dz, first over last, of both."""
     net, images, labels = net_and_batch(config)
     prediction = predict(net, images, labels)  # type: ignore[arg-type]
     flow = measure(net, images, labels)
@@ -65,7 +65,7 @@ def differences(config: Config) -> tuple[Profile, tuple[float, float]]:
 
 
 def largest(profiles: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Give the largest error of the seeds' mean, and of any single seed."""
+    """Return the largest error of the seeds' mean, and of any single seed."""
     mean = [statistics.fmean(layer) for layer in zip(*profiles, strict=True)]
     single = [error for profile in profiles for error in profile]
     return max(map(abs, mean)), max(map(abs, single))
@@ -104,7 +104,7 @@ def without_norm(
                 )
                 configs = [config_of(words, data, batch_size, seed) for seed in range(seeds)]
                 profiles, spans = zip(*(differences(config) for config in configs), strict=True)
-                slope = math.nan  # a ResNet has none that is the same in every layer
+                slope = math.nan  # a ResNet's slope is not the same in every layer
                 if model == "plain_cnn":
                     moments = Moments(instantiate(configs[0].activation, key="activation"))
                     slope = mean_field(moments, weight_variance, bias_variance).slope

@@ -1,1 +1,1 @@
-"""Runs whose cause of failure is known, and how often the verdict finds it."""
+"""The fault suite: runs with a known cause of failure, and how often the verdict finds it."""

@@ -1,7 +1,7 @@
-"""Which runs there are: healthy nets, and the same nets with one thing made wrong.
+"""The runs of the fault suite: healthy nets, and the same nets with one fault each.
 
-The label of a run is what was done to it, whatever the verdict may look at. A healthy net is the
-counterfactual of its faults: it differs from each of them by that one thing alone.
+The label of a run follows from its fault, and not from anything that the verdict looks at. A
+healthy net is the counterfactual of its faulty versions: each differs from it by one fault alone.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ class Activation:
     words: tuple[str, ...]
     init: str
     bounded: bool = False  # phi' goes to 0 on both sides: units can saturate
-    silent: bool = False  # phi and phi' are 0 on one side: units can die
+    can_die: bool = False  # phi and phi' are 0 on one side
     kinked: bool = False  # phi' jumps at 0
 
 
 _KAIMING, _XAVIER = "kaiming_normal", "xavier_normal"
 _ACTIVATIONS = {
     # tuning
-    "relu": Activation(("activation=relu",), _KAIMING, silent=True, kinked=True),
+    "relu": Activation(("activation=relu",), _KAIMING, can_die=True, kinked=True),
     "tanh": Activation(("activation=tanh",), _XAVIER, bounded=True),
     "selu": Activation(("activation=selu",), "lecun_normal"),
     "silu": Activation(("activation=silu",), _KAIMING),
@@ -35,7 +35,7 @@ _ACTIVATIONS = {
     "relu6": Activation(
         ("activation=relu", "activation._target_=torch.nn.ReLU6"),
         _KAIMING,
-        silent=True,
+        can_die=True,
         kinked=True,
     ),
     "leaky_relu": Activation(("activation=leaky_relu",), _KAIMING, kinked=True),
@@ -45,7 +45,7 @@ _ACTIVATIONS = {
     "softsign": Activation(("activation=softsign",), _KAIMING, bounded=True),
     "hardtanh": Activation(("activation=hardtanh",), _XAVIER, bounded=True),
 }
-# Twice none: without a norm there are more ways to fail.
+# "none" twice, since nets without a norm have more ways to fail.
 _NORMS = ("none", "none", "batch", "group")
 _TUNING = ("relu", "tanh", "selu", "silu")
 _HELD_OUT = tuple(name for name in _ACTIVATIONS if name not in _TUNING)
@@ -53,27 +53,27 @@ _HELD_OUT = tuple(name for name in _ACTIVATIONS if name not in _TUNING)
 
 @dataclass(frozen=True)
 class Case:
-    """One run."""
+    """One run of the suite."""
 
     part: str  # tuning or held_out
     base: str  # the healthy net's name
-    fault: str  # none, or what was done to it
-    label: str  # the class that this makes it
+    fault: str  # none, or the name of the fault
+    label: str  # the kind of verdict that is right for it
     words: tuple[str, ...]  # overrides
-    bias: float | None = None  # put on every pre-activation after initialization
-    random_sign: bool = False  # of that bias, unit by unit
+    bias: float | None = None  # set for every pre-activation after initialization
+    random_sign: bool = False  # draw the sign of that bias for each unit
 
     @property
     def name(self) -> str:
-        """A name of its own."""
+        """The unique name of the run."""
         return f"{self.base}-{self.fault}"
 
 
 def cases() -> list[Case]:
     """Return every run of the suite, the same ones each time."""
     found: list[Case] = []
-    # No architecture and no activation of the tuning part is in the held-out one. Of so many bases
-    # the first have faults; the rest are there for the false alarms alone.
+    # The parts share no architecture (model and depth) and no activation. Only the first
+    # `with_faults` bases have faults; the rest measure false alarms.
     for part, draw, models, depths, names, norms, bases, with_faults in (
         ("tuning", 0, ("plain_cnn",), (8, 20), _TUNING, ("none", "batch", "group"), 32, 16),
         ("held_out", 3, ("plain_cnn", "resnet"), (14, 26), _HELD_OUT, _NORMS, 130, 36),
@@ -87,14 +87,14 @@ def cases() -> list[Case]:
             for clip in ("none", "norm")
         ]
         for i, point in enumerate(random.Random(draw).sample(grid, bases)):
-            # Seeds of its own for each draw: no run is one of another draw's. The few nets that can
-            # be too deep all are.
-            of_base = _with_faults(part, *point, 1000 * draw + i)
+            # Each draw has its own seeds, so that no two draws share a run. The few nets that can
+            # be too deep all get that fault.
+            runs = _with_faults(part, *point, 1000 * draw + i)
             if i >= with_faults:
-                of_base = [case for case in of_base if case.fault in ("none", "too_deep")]
-            if part == "held_out" and i % 2:  # every net has this one: there would be too many
-                of_base = [case for case in of_base if case.fault != "lr_too_low"]
-            found += of_base
+                runs = [case for case in runs if case.fault in ("none", "too_deep")]
+            if part == "held_out" and i % 2:  # drop half of these: every base has one
+                runs = [case for case in runs if case.fault != "lr_too_low"]
+            found += runs
     return found
 
 
@@ -121,11 +121,11 @@ def _with_faults(
 
     cases = [case("none", "healthy"), case("lr_too_low", "untrained", "lr_scale=1e-4")]
     if norm == "batch" and model == "plain_cnn" and a.kinked:
-        # Batch normalization makes the gradients of deep plain nets explode (Yang et al. 2019), at
-        # the largest rate where phi has a kink at 0: kept to these, the label is sure.
-        depth_of_part = 56 if part == "tuning" else 62
-        cases.append(case("too_deep", "exploding", f"model.depth={depth_of_part}"))
-    if a.silent:
+        # Batch normalization makes the gradients of deep plain nets explode (Yang et al. 2019),
+        # fastest if phi has a kink at 0. Only for these is the label certain.
+        deep = 56 if part == "tuning" else 62
+        cases.append(case("too_deep", "exploding", f"model.depth={deep}"))
+    if a.can_die:
         cases.append(case("negative_bias", "dead", bias=-8.0))
     if a.bounded:
         cases.append(case("large_bias", "saturated", bias=10.0, random_sign=True))

@@ -1,9 +1,9 @@
 """The rules of earlier diagnosis tools, with their published thresholds, for the comparison.
 
 Amazon SageMaker Debugger's built-in rules; AutoTrainer (ICSE 2021); DeepDiagnosis (ICSE 2022);
-BTTackler. Each is given what it looks at, measured here and not by the monitor under test: weight
-gradients, and inputs and outputs of the nonlinearities, on the same steps. A tool's answer is the
-first of its rules that fires at any of these steps, or `healthy`.
+BTTackler. What they look at is measured here, on the same steps, and not by the monitor under test:
+weight gradients, and inputs and outputs of the nonlinearities. A tool's answer is the first of its
+rules that fires at any of these steps, or `healthy`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CLASSES = {
 
 @dataclass
 class Step:
-    """What the tools look at in one step: one entry for each weight, or each nonlinearity."""
+    """The tools' inputs in one step: one entry for each weight, or each nonlinearity."""
 
     loss: float
     finite: bool
@@ -44,7 +44,7 @@ class Step:
 
 @dataclass
 class PeerWatch(Callback):
-    """Measure every `every`-th step."""
+    """Measure the tools' inputs every `every` steps."""
 
     every: int
     steps: list[Step] = field(default_factory=list)
@@ -68,7 +68,7 @@ class PeerWatch(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Any
     ) -> None:
-        """Measure."""
+        """Measure, if this step is due."""
         if trainer.global_step % self.every:
             return
         weights = [
@@ -111,7 +111,7 @@ def _beyond(module: nn.Module, x: Tensor) -> float:
 
 
 def answers(steps: list[Step], accuracy: float) -> dict[str, str]:
-    """Each tool's answer; `accuracy` (0 to 1) is what AutoTrainer calls converging or not."""
+    """Return each tool's answer; AutoTrainer judges convergence by `accuracy` (0 to 1)."""
     return {
         "SageMaker Debugger": _first(_sagemaker(step) for step in steps),
         "AutoTrainer": _first(_autotrainer(step, accuracy) for step in steps),
@@ -120,8 +120,8 @@ def answers(steps: list[Step], accuracy: float) -> dict[str, str]:
     }
 
 
-def _first(said: Any) -> str:
-    return next((word for word in said if word), "healthy")
+def _first(answers_by_step: Any) -> str:
+    return next((answer for answer in answers_by_step if answer), "healthy")
 
 
 def _sagemaker(step: Step) -> str:

@@ -1,10 +1,10 @@
-"""Train the suite's runs and write one line for each: what it is, what it did, what was said.
+"""Train the suite's runs, and write one line for each: its label, its accuracy, the verdicts.
 
-What is trained already is not trained again: where the runs' folder is kept, a second call takes
-the verdicts anew from the records there, which is how the thresholds are set.
+Finished runs are not trained again. If the runs' folder is kept, a second call computes the
+verdicts from the records there; the thresholds are set in this way.
 
-Whether a run learned is measured apart from all that the verdict looks at: by the accuracy of the
-trained net on 2000 images that it has not been trained on, with norms in their training mode.
+Whether a run learned does not depend on anything that the verdict looks at. It is the accuracy of
+the trained net on 2000 images that it was not trained on, with norms in training mode.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from lab.faults.peers import PeerWatch, answers
 from project.build import build_data, build_task
 
 RESULTS = Path(__file__).with_name("results.csv")
-_OUTCOME = "outcome.json"  # in a run's folder: what is measured apart from the record
+_OUTCOME = "outcome.json"  # in a run's folder: results that are not in the record
 _EVERY = 10
 
 
 def run_all(processes: int, folder: Path) -> None:
-    """Train every run of the grid, its record in `folder`, and write results.csv."""
+    """Train every run of the grid, with records below `folder`, and write results.csv."""
     todo = [(case, folder / case.name) for case in cases()]
     missing = [task for task in todo if not (task[1] / _OUTCOME).exists()]
     if missing:
@@ -50,7 +50,7 @@ def run_all(processes: int, folder: Path) -> None:
 
 
 def judge(case: Case, folder: Path) -> dict[str, Any]:
-    """Return the line of a run that is trained: the verdict is taken from its record now."""
+    """Return the line of a trained run, with a verdict computed from its record now."""
     record = scan_gradients(folder)
     verdict, early = diagnose_record(record), diagnose_record(record, until=20)
     outcome = json.loads((folder / _OUTCOME).read_text())
@@ -101,7 +101,7 @@ def _train(task: tuple[Case, Path]) -> str:
 
 @torch.no_grad()
 def _shift(net: nn.Module, bias: float, random_sign: bool) -> None:
-    """Put `bias` on every pre-activation: on the norm's shift, or the convolution's bias."""
+    """Set the bias of every norm or convolution to `bias`, with random signs on request."""
     shifts = {n: p for n, p in net.named_parameters() if n.endswith("bias") and "head" not in n}
     for shift in shifts.values():
         sign = torch.randint(0, 2, shift.shape) * 2.0 - 1 if random_sign else 1.0

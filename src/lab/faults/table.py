@@ -1,8 +1,8 @@
-"""How often the verdict, and the rules of earlier tools, name the cause: tables over results.csv.
+"""Tables over results.csv: how often the verdict, and the rules of earlier tools, name the cause.
 
-Only confirmed runs count: a healthy net is one that learned; a sick one did not learn, while the
-healthy net that it was made from did. Whether a run learned is its accuracy on images that it was
-not trained on (see `run.py`), which no rule looks at.
+Only confirmed runs count. A healthy net must have learned. A faulty net must not have learned,
+while the healthy net that it was made from did. Whether a run learned is decided by its accuracy on
+images that it was not trained on (see `run.py`); no rule looks at that.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _KINDS = (
 
 
 def confirmed(rows: Sequence[Row]) -> list[Row]:
-    """Return the runs whose label their own outcome and their counterfactual's bear out."""
+    """Return the runs whose own accuracy and whose counterfactual's confirm the label."""
     learned = {row["name"]: float(row["accuracy"]) >= LEARNED for row in rows}
     healthy = {row["base"]: learned[row["name"]] for row in rows if row["label"] == "healthy"}
     return [
@@ -44,25 +44,25 @@ def confirmed(rows: Sequence[Row]) -> list[Row]:
 
 
 def print_tables(rows: Sequence[Row], console: Console | None = None) -> None:
-    """Print, for each part, the confusion matrix and the figures; then the other tools'."""
+    """Print the confusion matrix and figures of each part, then a table of the other tools."""
     console = console or Console(width=150)
     kept = confirmed(rows)
     console.print(f"{len(rows)} runs, {len(kept)} confirmed by their counterfactual")
     for part in ("tuning", "held_out"):
-        of_part = [row for row in kept if row["part"] == part]
-        title = f"{part.replace('_', ' ')} part, {len(of_part)} runs"
-        console.print(_confusion(of_part, title))
-        truth = [row["label"] for row in of_part]
-        said = [row["verdict"] for row in of_part]
-        low, high = _bootstrap(truth, said)
+        part_rows = [row for row in kept if row["part"] == part]
+        title = f"{part.replace('_', ' ')} part, {len(part_rows)} runs"
+        console.print(_confusion(part_rows, title))
+        truth = [row["label"] for row in part_rows]
+        verdicts = [row["verdict"] for row in part_rows]
+        low, high = _bootstrap(truth, verdicts)
         console.print(
-            f"balanced accuracy {balanced_accuracy(truth, said):.3f} "
+            f"balanced accuracy {balanced_accuracy(truth, verdicts):.3f} "
             f"(95 % bootstrap interval {low:.3f} to {high:.3f})"
         )
-        healthy = [row["verdict"] for row in of_part if row["label"] == "healthy"]
+        healthy = [row["verdict"] for row in part_rows if row["label"] == "healthy"]
         alarms = sum(verdict != "healthy" for verdict in healthy)
         console.print(f"false alarms on healthy runs: {_share(alarms, len(healthy))}")
-        early = [(row["label"], row["by_step_20"]) for row in of_part]
+        early = [(row["label"], row["by_step_20"]) for row in part_rows]
         warned = [a != "healthy" for label, a in early if label not in ("healthy", "untrained")]
         false = [a != "healthy" for label, a in early if label == "healthy"]
         console.print(
@@ -72,25 +72,25 @@ def print_tables(rows: Sequence[Row], console: Console | None = None) -> None:
     console.print(_peers([row for row in kept if row["part"] == "held_out"]))
 
 
-def balanced_accuracy(truth: Sequence[str], said: Sequence[str]) -> float:
-    """Mean recall over the classes that occur."""
-    hits = Counter(t for t, s in zip(truth, said, strict=True) if t == s)
+def balanced_accuracy(truth: Sequence[str], answers: Sequence[str]) -> float:
+    """Return the mean recall over the classes that occur."""
+    hits = Counter(t for t, a in zip(truth, answers, strict=True) if t == a)
     return statistics.mean(hits[kind] / n for kind, n in Counter(truth).items())
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share of `hits` in `n`: Wilson 1927."""
+    """Return the 95 % interval of a share of `hits` in `n`: Wilson 1927."""
     if n == 0:
         return 0.0, 1.0
     z, p = 1.959964, hits / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(middle - half, 0.0), min(middle + half, 1.0)  # rounding may step over the ends
+    return max(middle - half, 0.0), min(middle + half, 1.0)  # rounding may exceed 0 or 1
 
 
 def _confusion(rows: Sequence[Row], title: str) -> Table:
     table = Table(title=title, title_justify="left", header_style="bold")
-    table.add_column("is \\ said")
+    table.add_column("label \\ verdict")
     for kind in _KINDS:
         table.add_column(kind, justify="right")
     table.add_column("recall (95 %)", justify="right")
@@ -112,16 +112,16 @@ def _share(hits: int, n: int) -> str:
     return f"{hits}/{n} = {hits / n:.3f} ({low:.3f} to {high:.3f})"
 
 
-def _bootstrap(truth: Sequence[str], said: Sequence[str], n: int = 2000) -> tuple[float, float]:
-    """95 % percentile interval, resampled within each class."""
+def _bootstrap(truth: Sequence[str], verdicts: Sequence[str], n: int = 2000) -> tuple[float, float]:
+    """Return the 95 % percentile interval of balanced accuracy, resampled within each class."""
     draw = random.Random(0)
     classes: dict[str, list[str]] = {}
-    for t, s in zip(truth, said, strict=True):
-        classes.setdefault(t, []).append(s)
+    for t, v in zip(truth, verdicts, strict=True):
+        classes.setdefault(t, []).append(v)
     values = sorted(
         statistics.mean(
-            sum(s == kind for s in draw.choices(answers, k=len(answers))) / len(answers)
-            for kind, answers in classes.items()
+            sum(v == kind for v in draw.choices(group, k=len(group))) / len(group)
+            for kind, group in classes.items()
         )
         for _ in range(n)
     )
@@ -129,10 +129,9 @@ def _bootstrap(truth: Sequence[str], said: Sequence[str], n: int = 2000) -> tupl
 
 
 def _peers(rows: Sequence[Row]) -> Table:
-    """Each tool on the classes that it has a rule for, and the verdict on the same runs.
+    """Compare each tool, on the classes that it has a rule for, with the verdict on the same runs.
 
-    None of the tools tells exploding from diverged: for them, and for the verdict in this table,
-    the two are one class.
+    No tool distinguishes exploding from diverged, so this table merges the two classes for all.
     """
     table = Table(
         title="held out part, on the classes that each tool can tell",
@@ -142,15 +141,15 @@ def _peers(rows: Sequence[Row]) -> Table:
     for column in ("tool", "runs", "balanced accuracy", "the verdict's", "false alarms"):
         table.add_column(column, justify="left" if column == "tool" else "right")
     for tool, kinds in CLASSES.items():
-        told = [row for row in rows if row["label"] in kinds]
-        truth = [_merged(row["label"]) for row in told]
-        theirs = [_merged(row[tool]) for row in told]
-        ours = [_merged(row["verdict"]) for row in told]
-        healthy = [row for row in told if row["label"] == "healthy"]
+        covered = [row for row in rows if row["label"] in kinds]
+        truth = [_merged(row["label"]) for row in covered]
+        theirs = [_merged(row[tool]) for row in covered]
+        ours = [_merged(row["verdict"]) for row in covered]
+        healthy = [row for row in covered if row["label"] == "healthy"]
         alarms = sum(row[tool] != "healthy" for row in healthy)
         table.add_row(
             tool,
-            str(len(told)),
+            str(len(covered)),
             f"{balanced_accuracy(truth, theirs):.2f}",
             f"{balanced_accuracy(truth, ours):.2f}",
             f"{alarms} of {len(healthy)}",

@@ -39,7 +39,7 @@ def build_data(config: Config) -> Any:
 def build_net(config: Config, data: Any) -> nn.Module:
     """Build and initialize the net on the CPU, from torch's global random state.
 
-    `data` says, as attributes, what it knows: `num_classes` and `in_channels`.
+    What `data` knows of itself, such as `num_classes` and `in_channels`, it has as attributes.
     """
     activation = instantiate(config.activation, key="activation", partial=True)
     offered = {
@@ -97,8 +97,10 @@ def _profiler(config: Config, folder: Path) -> Profiler | None:
 
 
 def _known(data: Any) -> dict[str, Any]:
-    """Return what the data says of itself; None for what it does not say."""
-    return {name: getattr(data, name, None) for name in ("num_classes", "in_channels")}
+    """Return what the data knows, by its attributes; None for the others."""
+    return {
+        name: getattr(data, name, None) for name in ("num_classes", "in_channels", "class_counts")
+    }
 
 
 def _must_be(built: object, kind: type, node: Node, key: str) -> None:

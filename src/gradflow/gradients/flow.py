@@ -41,6 +41,7 @@ class Flow:
     non_finite: float  # share of the elements of dL/dw that are NaN or Inf
     update_to_weight: Floats  # (weights,) log10 of norm(update) / norm(weight)
     mean_loss: float | None = None  # since the last record; non-finite if any loss is
+    chance_loss: float | None = None  # as the module says it; NaN: it says that none is known
     batches: int = 0  # number of batches in `mean_loss`
 
     @cached_property
@@ -48,6 +49,17 @@ class Flow:
         """Whether the loss and every z are finite; if not, nothing else can be judged."""
         known = self.loss is None or math.isfinite(self.loss)
         return known and not np.isnan(self.pre_activation).any()
+
+    @property
+    def chance(self) -> float | None:
+        """The loss of a net that knows nothing of its input; None if that is not known.
+
+        A module that does not say it is taken for a classifier with one class per logit, whose
+        cross-entropy is then the logarithm of their number.
+        """
+        if self.chance_loss is not None:
+            return self.chance_loss if math.isfinite(self.chance_loss) else None
+        return math.log(self.outputs) if self.outputs > 1 else None
 
     @property
     def known_loss(self) -> tuple[float, int] | None:
@@ -112,7 +124,7 @@ def read_flows(record: pl.DataFrame | pl.LazyFrame) -> list[Flow]:
 
 
 _KINDS = (
-    *("gradient", "weight", "update", "loss", "mean_loss"),
+    *("gradient", "weight", "update", "loss", "mean_loss", "chance_loss"),
     *("pre_activation", "pre_activation_gradient"),
 )
 
@@ -147,6 +159,7 @@ def flow_of(step: int, kinds: Mapping[str, Mapping[str, Any]]) -> Flow:
         non_finite=sum(_total(gradients.get(bad, [])) for bad in ("nans", "infs")) / elements,
         update_to_weight=decades(ratio),
         mean_loss=_loss(kinds, "mean_loss"),
+        chance_loss=_loss(kinds, "chance_loss"),
         batches=int(kinds["mean_loss"]["elements"][0]) if "mean_loss" in kinds else 0,
     )
 

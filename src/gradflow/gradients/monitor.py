@@ -212,6 +212,7 @@ class GradientMonitor(Callback):
         if self._snapshot is None or self._writer is None:
             return
         step, rows = self._snapshot.step, self._snapshot.read()
+        rows += _chance_loss(trainer.lightning_module)
         self._snapshot = None
         for group in rows:
             self._writer.append(step, group.kind, group.entries, group.columns)
@@ -269,6 +270,15 @@ class GradientMonitor(Callback):
     def _flush(self) -> None:
         if self._writer is not None:
             self._writer.flush()
+
+
+def _chance_loss(module: LightningModule) -> list[Rows]:
+    """Return the row of the module's `chance_loss`; none if it has no such attribute."""
+    chance: Any = getattr(module, "chance_loss", module)
+    if chance is module:
+        return []
+    value = math.nan if chance is None else float(chance)
+    return [Rows("chance_loss", [Entry("loss", 0, 1)], {"max": np.array([value])})]
 
 
 def _factor(trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> Tensor | float:

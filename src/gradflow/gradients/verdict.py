@@ -102,8 +102,7 @@ def diagnose(
     """Diagnose a run from the flows of all its records so far.
 
     `first_non_finite` is the step and the layer of the record's `non_finite` row, if it has one.
-    `remedies` are what the verdict may recommend. The loss is assumed to be a cross-entropy with
-    one class per logit, so that chance is the logarithm of their number.
+    `remedies` are what the verdict may recommend.
 
     Raises:
         ValueError: if there is no record.
@@ -134,9 +133,9 @@ def _judge(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None) -> t
         layer = None if where == "loss" else where
         return _verdict("diverged", text, math.inf, step, layer), "diverged"
 
-    known = start.outputs > 1
+    known = start.chance is not None
     first = next((flow.known_loss[0] for flow in seen if flow.known_loss), math.inf)
-    chance = math.log(start.outputs) if known else first
+    chance = first if start.chance is None else start.chance
     present, batches = _mean_of_latest(seen) or (chance, 0)
     young = step < _EARLY or batches < _MIN_BATCHES  # or no loss is known
     gained = (chance - present) / chance if chance else 0.0

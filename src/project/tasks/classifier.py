@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
@@ -12,6 +15,17 @@ from project.tasks.supervised import Supervised
 
 class Classifier(Supervised):
     """Cross-entropy of logits (B, classes) and labels int64 (B,); the share classified right."""
+
+    @property
+    def chance_loss(self) -> float | None:  # type: ignore[override]
+        """The cross-entropy of a net that gives each class its share of the training images.
+
+        Without `class_counts` the classes are assumed to be equally frequent.
+        """
+        if self.class_counts is not None:
+            counts = torch.tensor(self.class_counts, dtype=torch.float64)
+            return float(torch.special.entr(counts / counts.sum()).sum())
+        return None if self.num_classes is None else math.log(self.num_classes)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy of a batch."""

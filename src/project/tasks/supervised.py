@@ -43,11 +43,13 @@ class Supervised(L.LightningModule, ABC):
         scheduler: Callable[[Optimizer], LRScheduler],
         clip: Callable[[nn.Module], None],
         num_classes: int | None = None,
+        class_counts: Sequence[int] | None = None,
         log_every: int = 20,
     ) -> None:
         super().__init__()
         self.net = net
         self.num_classes = num_classes
+        self.class_counts = class_counts
         self._optimizer = optimizer
         self._scheduler = scheduler
         self._clip = clip

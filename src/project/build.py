@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from torch import nn
 
 from gradflow.errors import ConfigError
-from gradflow.launch.instantiate import accepts, instantiate
-from gradflow.runs.config import Node
+from gradflow.launch.instantiate import instantiate, refuse_without_effect
 from gradflow.runs.metrics_file import MetricsFile
-from gradflow.training.callbacks import standard_callbacks
+from gradflow.training.callbacks import profiler, standard_callbacks
 from gradflow.training.checkpoints import AtomicCheckpointIO
 from gradflow.training.distributed import strategy
 from project.config import Config
@@ -31,9 +28,7 @@ def build(config: Config) -> tuple[L.LightningModule, L.LightningDataModule]:
 def build_data(config: Config) -> Any:
     """Build the LightningDataModule; nothing is read yet."""
     offered = {"seed": config.seed, "channels_last": config.channels_last}
-    data = instantiate(config.data, key="data", offered=offered)
-    _must_be(data, L.LightningDataModule, config.data, "data")
-    return data
+    return instantiate(config.data, key="data", offered=offered, kind=L.LightningDataModule)
 
 
 def build_net(config: Config, data: Any) -> nn.Module:
@@ -47,9 +42,8 @@ def build_net(config: Config, data: Any) -> nn.Module:
         "norm": instantiate(config.norm, key="norm", partial=True),
         **_known(data),
     }
-    _refuse_without_effect(config, "model", ("activation", "norm"))
-    net: nn.Module = instantiate(config.model, key="model", offered=offered)
-    _must_be(net, nn.Module, config.model, "model")
+    refuse_without_effect(config, "model", ("activation", "norm"))
+    net: nn.Module = instantiate(config.model, key="model", offered=offered, kind=nn.Module)
     initialize = instantiate(config.init, key="init", partial=True)
     try:
         initialize(net, activation)
@@ -72,9 +66,8 @@ def build_task(config: Config, data: Any) -> Any:
         "log_every": min(config.log_every, config.steps),
         **_known(data),
     }
-    _refuse_without_effect(config, "task", ("optimizer", "scheduler", "clip"))
-    task = instantiate(config.task, key="task", offered=offered)
-    _must_be(task, L.LightningModule, config.task, "task")
+    refuse_without_effect(config, "task", ("optimizer", "scheduler", "clip"))
+    task = instantiate(config.task, key="task", offered=offered, kind=L.LightningModule)
     try:
         task.configure_optimizers()
     except (TypeError, ValueError) as error:
@@ -83,40 +76,11 @@ def build_task(config: Config, data: Any) -> Any:
     return task
 
 
-def has_validation(data: L.LightningDataModule) -> bool:
-    """Whether there is a validation split: `has_validation`, if the data says it."""
-    own = type(data).val_dataloader is not L.LightningDataModule.val_dataloader
-    return bool(getattr(data, "has_validation", own))
-
-
-def _profiler(config: Config, folder: Path) -> Profiler | None:
-    if config.profiler is None:
-        return None
-    kind = SimpleProfiler if config.profiler == "simple" else AdvancedProfiler
-    return kind(dirpath=folder, filename="profile")
-
-
 def _known(data: Any) -> dict[str, Any]:
     """Return what the data knows, by its attributes; None for the others."""
     return {
         name: getattr(data, name, None) for name in ("num_classes", "in_channels", "class_counts")
     }
-
-
-def _must_be(built: object, kind: type, node: Node, key: str) -> None:
-    if not isinstance(built, kind):
-        raise ConfigError(f"{key}._target_={node['_target_']}: must be a {kind.__name__}")
-
-
-def _refuse_without_effect(config: Config, key: str, axes: Iterable[str]) -> None:
-    """Raise ConfigError for an axis that was chosen and that the target does not take."""
-    node: Node = getattr(config, key)
-    for axis in axes:
-        if config.chose(axis) and not accepts(node, key, axis):
-            raise ConfigError(
-                f"{axis}={config.axes[axis]}: has no effect with {key}={config.axes[key]}, "
-                f"since {node['_target_']} does not take {axis}"
-            )
 
 
 def build_trainer(
@@ -134,9 +98,7 @@ def build_trainer(
             )
     callbacks = []
     for key, node in config.callbacks.items():
-        callbacks.append(instantiate(node, key=f"callbacks.{key}"))
-        if not isinstance(callbacks[-1], L.Callback):
-            raise ConfigError(f"callbacks.{key}._target_={node['_target_']}: must be a Callback")
+        callbacks.append(instantiate(node, key=f"callbacks.{key}", kind=L.Callback))
     if config.monitor:
         callbacks.append(instantiate(config.monitor, key="monitor"))
     callbacks += standard_callbacks(
@@ -159,7 +121,7 @@ def build_trainer(
             num_sanity_val_steps=0,
             limit_train_batches=config.limit_batches,
             limit_val_batches=config.limit_batches,
-            profiler=_profiler(config, folder),
+            profiler=profiler(config.profiler, folder),
             default_root_dir=folder,
             logger=metrics,
             callbacks=callbacks,

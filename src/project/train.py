@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gradflow.training.evaluate import has_validation
 from gradflow.training.one_batch import OneBatch
 from gradflow.training.project import Project
 from gradflow.training.run import open_run
 from gradflow.training.steps import optimizer_count
-from project.build import build, build_trainer, has_validation
+from project.build import build, build_trainer
 from project.config import Config
 from project.data import ImageData
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
@@ -19,6 +19,7 @@ from hydra.errors import InstantiationException
 
 from gradflow.errors import ConfigError
 from gradflow.launch.one_line import one_line
+from gradflow.runs.config import Node, RunConfig
 
 _MAPPED = "_given_"  # in a node: the target's own names for what the run offers
 
@@ -29,6 +30,7 @@ def instantiate(
     key: str,
     partial: bool = False,
     offered: Mapping[str, Any] | None = None,
+    kind: type | None = None,
     **more: Any,
 ) -> Any:
     """Call the target of `node["_target_"]` with the node's other keys, `args` and `more`.
@@ -41,8 +43,8 @@ def instantiate(
     in the node wins over an offered one.
 
     Raises:
-        ConfigError: if the target does not exist, does not take a key, refuses a value, or needs
-            something offered that is unknown.
+        ConfigError: if the target does not exist, does not take a key, refuses a value, needs
+            something offered that is unknown, or builds something that is no `kind`.
     """
     if "_target_" not in node:
         raise ConfigError(f"{key}={dict(node)}: has no _target_, which names what to build")
@@ -55,7 +57,7 @@ def instantiate(
         factory = functools.partial(
             hydra.utils.instantiate(dict(node), _partial_=True, _convert_="all"), *args, **more
         )
-        return factory if partial else factory()
+        built = factory if partial else factory()
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, ValueError | TypeError | RuntimeError):
@@ -67,6 +69,20 @@ def instantiate(
         raise
     except (ValueError, TypeError, RuntimeError) as error:
         raise _refused(node, key, error) from error
+    if kind is not None and not isinstance(built, kind):
+        raise ConfigError(f"{key}._target_={node['_target_']}: must be a {kind.__name__}")
+    return built
+
+
+def refuse_without_effect(config: RunConfig, key: str, axes: Iterable[str]) -> None:
+    """Raise ConfigError for an axis that was chosen and that the target of `key` does not take."""
+    node: Node = getattr(config, key)
+    for axis in axes:
+        if config.chose(axis) and not accepts(node, key, axis):
+            raise ConfigError(
+                f"{axis}={config.axes[axis]}: has no effect with {key}={config.axes[key]}, "
+                f"since {node['_target_']} does not take {axis}"
+            )
 
 
 def accepts(node: Mapping[str, Any], key: str, name: str) -> bool:

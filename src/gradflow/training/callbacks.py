@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from lightning.pytorch import Callback
+from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 
 from gradflow.runs.config import RunConfig
 from gradflow.training.checkpoints import checkpoint_callbacks
@@ -13,6 +15,14 @@ from gradflow.training.progress import Progress
 from gradflow.training.seeding import SeedBatches
 from gradflow.training.steps import WholeGroups
 from gradflow.training.weights import ValidatedWeights
+
+
+def profiler(name: Literal["simple", "advanced"] | None, folder: Path) -> Profiler | None:
+    """Return Lightning's profiler, which leaves its table in `folder`; None for none."""
+    if name is None:
+        return None
+    kind = SimpleProfiler if name == "simple" else AdvancedProfiler
+    return kind(dirpath=folder, filename="profile")
 
 
 def standard_callbacks(

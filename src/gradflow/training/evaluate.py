@@ -21,6 +21,12 @@ from gradflow.training.process import restored_process
 from gradflow.training.project import Project
 
 
+def has_validation(data: LightningDataModule) -> bool:
+    """Whether there is a validation split; the data's `has_validation` decides, if there."""
+    own = type(data).val_dataloader is not LightningDataModule.val_dataloader
+    return bool(getattr(data, "has_validation", own))
+
+
 def evaluate(
     project: Project, folder: Path, which: Literal["last", "best"] = "last"
 ) -> dict[str, float]:

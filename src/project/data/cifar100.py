@@ -1,10 +1,9 @@
-"""CIFAR-100 (Krizhevsky 2009): the same pictures' size as CIFAR-10, in a hundred classes."""
+"""CIFAR-100 (Krizhevsky 2009): images as large as CIFAR-10's, in a hundred classes."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock
@@ -49,19 +48,14 @@ class CIFAR100(ImageData):
         self.root.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.root / ".cifar100.lock"):
-                splits = [
-                    datasets.CIFAR100(self.root, train=train, download=True)
-                    for train in (True, False)
-                ]
+                train, test = (
+                    datasets.CIFAR100(self.root, train, download=True) for train in (True, False)
+                )
         except (OSError, RuntimeError) as error:
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(
-                f"CIFAR-100: cannot be fetched to {self.root}: {first}; "
-                "put cifar-100-python.tar.gz there"
-            ) from error
-        return _images(splits[0]), _images(splits[1])
+            why = f"cannot be fetched to {self.root}: {error}".splitlines()[0]
+            raise DataError(f"CIFAR-100: {why}; put cifar-100-python.tar.gz there") from error
+        return _images(train), _images(test)
 
 
-def _images(split: Any) -> Images:
-    pixels = torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous()
-    return Images(pixels, torch.tensor(split.targets))
+def _images(split: datasets.CIFAR100) -> Images:
+    return Images(torch.from_numpy(split.data).permute(0, 3, 1, 2), torch.tensor(split.targets))

@@ -13,15 +13,13 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from gradflow.errors import DataError
-
-SPLITS = ("train", "validation", "test")
+from project.data.images import check_integer
 
 
 class ImageFolders(LightningDataModule):
     """The splits `root/train`, `root/validation` and `root/test`, each with a folder a class.
 
-    Images are resized to `size` and scaled to [-1, 1]; those to train on are mirrored at random
-    and cut from a border of `pad` pixels. `root/validation` may be missing.
+    Images are resized to `size` and scaled to [-1, 1]. `root/validation` may be missing.
 
     The order of the images follows from the run's seed. A run that is resumed inside an epoch
     begins that epoch anew, because an ordinary DataLoader does not know where it was.
@@ -30,26 +28,22 @@ class ImageFolders(LightningDataModule):
     def __init__(
         self,
         *,
-        root: str | Path,
-        size: tuple[int, int] | list[int],
+        root: str | Path = "data/images",
+        size: tuple[int, int] | list[int] = (32, 32),
         in_channels: int = 3,
         batch_size: int = 128,
         workers: int = 2,
         pad: int = 0,
         flip: bool = True,
     ) -> None:
-        """Take the folder, the size (height, width) of images, and 1 channel for grey or 3.
-
-        ValueError for anything out of range.
-        """
+        """Take the size as (height, width), 1 channel for grey or 3. ValueError if out of range."""
         super().__init__()
         if in_channels not in (1, 3):
             raise ValueError(f"in_channels={in_channels}: must be 1 (grey) or 3 (RGB)")
         if len(size) != 2 or min(size) < 1:
             raise ValueError(f"size={size}: must be [height, width]")
-        for name, value, low in (("batch_size", batch_size, 1), ("workers", workers, 0)):
-            if value < low:
-                raise ValueError(f"{name}={value}: must be at least {low}")
+        check_integer("batch_size", batch_size, 1, 1_000_000)
+        check_integer("workers", workers, 0, 1024)
         self.root = Path(root).expanduser()
         self.in_channels = in_channels
         self.batch_size = batch_size
@@ -76,9 +70,7 @@ class ImageFolders(LightningDataModule):
     @cached_property
     def class_counts(self) -> list[int]:
         """How many training images each class has."""
-        return torch.bincount(
-            torch.tensor(self._split("train").targets), minlength=self.num_classes
-        ).tolist()
+        return torch.bincount(torch.tensor(self._split("train").targets)).tolist()
 
     @property
     def has_validation(self) -> bool:
@@ -115,5 +107,5 @@ class ImageFolders(LightningDataModule):
         try:
             return ImageFolder(self.root / split, transform)
         except OSError as error:
-            first = str(error).splitlines()[0]
-            raise DataError(f"{self.root / split}: no folder of images: {first}") from error
+            why = f"no folder of images: {error}".splitlines()[0]
+            raise DataError(f"{self.root / split}: {why}") from error

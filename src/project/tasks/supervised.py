@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, Metric
 
+SPLITS = ("train", "validation", "test")
 Batch = Sequence[Tensor]  # inputs (B, ...) and targets (B, ...)
 
 
@@ -56,16 +57,8 @@ class Supervised(L.LightningModule, ABC):
         self._log_every = log_every
         self._logged_at = 0  # the last step that was logged
         self._norms: tuple[Tensor, Tensor] | None = None  # of the step to be logged
-        # One set for each split. A loss that is not finite has to show in its mean.
-        self._means = nn.ModuleDict(
-            {
-                # "train" is an attribute of every module, and so no key.
-                f"{split}_": nn.ModuleDict(
-                    {"loss": MeanMetric(nan_strategy="disable"), **self.metrics()}
-                )
-                for split in ("train", "validation", "test")
-            }
-        )
+        # A set for each split. "train" alone would be an attribute of every module.
+        self._means = nn.ModuleDict({f"{split}_": self._new_means() for split in SPLITS})
         for metric in self._of_split("train").values():
             metric.persistent(True)
 
@@ -148,6 +141,10 @@ class Supervised(L.LightningModule, ABC):
             else:
                 metric.update(outputs.detach(), targets)
         return loss
+
+    def _new_means(self) -> nn.ModuleDict:
+        # A loss that is not finite has to show in its mean.
+        return nn.ModuleDict({"loss": MeanMetric(nan_strategy="disable"), **self.metrics()})
 
     def _of_split(self, split: str) -> dict[str, Metric]:
         means = self._means[f"{split}_"]

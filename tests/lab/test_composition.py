@@ -194,7 +194,7 @@ def test_axes_record_every_axis_with_its_resolved_choice(conf: Path) -> None:
 
 
 def test_the_axes_are_the_groups_of_conf() -> None:
-    assert sorted(Config.AXES) == sorted(set(shipped.groups()) - {"lab", "case", "study"})
+    assert sorted(Config.AXES) == sorted(set(shipped.groups()) - {"lab", "case", "study", "debug"})
 
 
 def test_every_combination_that_a_study_sweeps_composes(composer: Composer) -> None:

@@ -9,7 +9,7 @@ CONF = Path(__file__).resolve().parents[3] / "conf"
 TOPS = (CONF, CONF / "lab")
 SIZE = ("depth", "width", "stem_stride")  # what a net keeps when another model file takes over
 # No axes: these only select among the axes' files.
-SELECTING = ("lab", "pathology", "remedy", "case", "study")
+SELECTING = ("lab", "pathology", "remedy", "case", "study", "debug")
 
 
 def names(group: str) -> list[str]:

@@ -137,7 +137,8 @@ class Supervised(L.LightningModule, ABC):
         loss = self.loss(outputs, targets)
         for name, metric in self._of_split(split).items():
             if name == "loss":
-                metric.update(loss.detach(), len(inputs))
+                # Once for each input: with "disable", torchmetrics ignores weights.
+                metric.update(loss.detach().expand(len(inputs)))
             else:
                 metric.update(outputs.detach(), targets)
         return loss

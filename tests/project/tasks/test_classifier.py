@@ -7,11 +7,13 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
+import torch.nn.functional as F
 from records import checkpoint, crash, rows_of, same_weights, status_of
 from small_run import REPOSITORY, SMALL
 
 from gradflow.gradients.record import read_gradients
 from gradflow.launch.compose import compose
+from project.build import build
 from project.tasks.classifier import Classifier
 from project.train import train
 
@@ -142,3 +144,22 @@ def test_a_diverged_run_stays_so_when_it_is_resumed(tmp_path: Path) -> None:
     assert fit(cut, *words) == pytest.approx(metrics, rel=0, abs=0, nan_ok=True)
     assert rows_of(cut) == rows_of(whole)
     assert status_of(cut).diverged_at == status_of(whole).diverged_at == 4
+
+
+def test_the_loss_of_a_split_is_a_mean_over_images_whatever_the_size_of_its_last_batch(
+    tmp_path: Path,
+) -> None:
+    """50 images for the test, in batches of 16, 16, 16 and 2."""
+    words = ["steps=2", "norm=none", "data.pad=0", "data.flip=false"]
+    fit(tmp_path, *words, "data.batch_size=16")
+    config = compose([*SMALL, *words, "data.batch_size=16"], REPOSITORY / "conf")
+    weights = checkpoint(tmp_path)["state_dict"]
+    logged = status_of(tmp_path).metrics["test/loss"]
+    task, data = build(config)
+    task.load_state_dict(weights)
+    test = data.load().test
+    batches = list(data.test_dataloader())
+    with torch.no_grad():
+        logits = torch.cat([task.net(images) for images, _ in batches])
+    assert len(logits) == len(test.labels) == 50
+    assert logged == pytest.approx(F.cross_entropy(logits, test.labels).item(), rel=1e-5)

@@ -14,7 +14,7 @@ One row per step, kind and name:
 | elements | Int64 | number of elements |
 | dimensions | Int64 | of a parameter; null in older records |
 | zeros, subnormals, nans, infs | Int64 | elements outside the bins; see `Histograms` |
-| norm, rms, max | Float64 | of the finite elements; null if there are none |
+| norm, rms, max | Float64 | of the finite elements; null if no element is finite |
 | units | Int64 | channels or features of a layer |
 | dead, saturated | Float64 | share of these units, 0 to 1; see `units.py` |
 | bins | Array(Int64, 254) | bin i counts 2^(i-126) <= abs(x) < 2^(i-125) |

@@ -30,5 +30,5 @@ class Project:
 
 
 def load_project(path: str) -> Project:
-    """Import the project that `path` names. ConfigError if there is none."""
+    """Import the project that `path` names. ConfigError if it cannot be imported."""
     return import_named(path, Project, "project")

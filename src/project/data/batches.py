@@ -118,7 +118,7 @@ class Batches(ABC):
 class EvaluationBatches(Batches):
     """Every image once, in order, unchanged; the last batch may be smaller.
 
-    Of several ranks, each takes its interleaved share, so numbers of batches may differ by one.
+    Each rank takes its interleaved share, so their numbers of batches may differ by one.
     Each `iter()` is a whole pass from the first image: there is no state to keep.
     """
 

@@ -82,7 +82,7 @@ class ImageFolders(LightningDataModule):
         return self._loader("train")
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """Return the validation split; an empty list if there is none."""
+        """Return the validation split; an empty list if its folder is missing."""
         return self._loader("validation") if self.has_validation else []
 
     def test_dataloader(self) -> DataLoader[Any]:

@@ -27,7 +27,7 @@ Fan = Literal["fan_in", "fan_out"]
 def default(net: nn.Module, activation: ActivationFactory) -> None:
     """Leave PyTorch's own: weights and biases uniform in +-1/sqrt(fan_in).
 
-    That is a weight variance of 1/(3 fan_in), a gain of 0.577 for whatever activation.
+    That is a weight variance of 1/(3 fan_in), a gain of 0.577 for every activation.
     """
 
 

@@ -70,7 +70,7 @@ def a_record(folder: Path, scale: float, seed: int) -> None:
         entries = [Entry(name, i, len(tensors[i])) for i, name in enumerate(TENSORS)]
         writer.append(step, "gradient", entries, vars(measure(tensors)))
         layers = [Entry(name, i, 40) for i, name in enumerate(LAYERS)]
-        # Exactly 0 in the first layer late on; what is no number, earlier, in the second.
+        # Exactly 0 in the first layer at step 25; NaN in the second layer at step 20.
         rms = [0.0 if step == 25 else scale * 1e-6, math.nan if step == 20 else scale * 1e-3, 0.02]
         rms = [value * (1 + step / 7) for value in rms]
         writer.append(step, "pre_activation_gradient", layers, {"rms": rms})

@@ -19,7 +19,7 @@ Rows: TypeAlias = NDArray[np.uint8]
 
 FILE = "cifar10.npy"
 SHAPE = (60_000, 3_073)
-# Of all rows. The six files of the binary edition, one after the other, have this digest; their
+# The digest of all rows: of the six files of the binary edition, one after the other. Their
 # own md5 sums, and the digest of the training images alone, are in the tests.
 SHA256 = "013ba16d14ecc4829da62bf2af648ca30f600491ecb3e7f329c827db0dd17522"
 
@@ -42,7 +42,7 @@ def verify(rows: Rows, source: str) -> Rows:
 def read(root: Path) -> Rows:
     """Map the file of an earlier `write` into memory, verified.
 
-    Raises FileNotFoundError where there is none, and DataError for one that is damaged.
+    Raises FileNotFoundError if the file is missing, and DataError if it is damaged.
     """
     path = root / FILE
     try:

@@ -40,11 +40,12 @@ def evaluate(
     path = folder / CHECKPOINTS / f"{which}.ckpt"
     if not path.exists():
         raise ConfigError(f"{path}: there is no such checkpoint; is {folder} the folder of a run?")
-    config = project.config.load(folder / CONFIG)
+    config = project.config.load(folder / CONFIG).without_weights()
     weights = read_checkpoint(path)["state_dict"]
     with restored_process():
         torch.set_num_threads(config.threads or torch.get_num_threads())
-        task, data = project.build(config)
+        data = project.build_data(config)
+        task = project.build_task(config, data)
         task.load_state_dict(weights)
         return figures(config, task, data, validation=True, test=True)
 

@@ -78,9 +78,8 @@ def build_task(config: Config, data: Any) -> Any:
 
 def _known(data: Any) -> dict[str, Any]:
     """Return what the data knows, by its attributes; None for the others."""
-    return {
-        name: getattr(data, name, None) for name in ("num_classes", "in_channels", "class_counts")
-    }
+    names = ("num_classes", "in_channels", "class_counts", "classes")
+    return {name: getattr(data, name, None) for name in names}
 
 
 def build_trainer(

@@ -197,6 +197,8 @@ def test_cifar100_is_torchvisions_and_no_way_to_it_is_one_line(
     assert [len(split.labels) for split in splits] == [45_000, 5000, 10_000]
     assert splits.train.images[7, 0, 1, 2] == 9
     assert torch.bincount(splits.validation.labels).tolist() == [50] * 100
+    assert len(set(data.classes)) == 100
+    assert list(data.classes) == sorted(data.classes)  # as the archive numbers them
 
     def away(*_: object, **__: object) -> None:
         raise OSError("no route\nto it")

@@ -76,6 +76,22 @@ def build_task(config: Config, data: Any) -> Any:
     return task
 
 
+def few_steps(config: Config) -> Config:
+    """Return a configuration of three steps in this process, for the dry step."""
+    here = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+    short = {
+        "trainer": config.trainer.model_copy(update=here),
+        "steps": 3,
+        "accumulate": min(config.accumulate, 2),
+        "log_every": 1,
+        "validate_every": 1,
+        "limit_batches": None,
+        "compile": False,
+        "profiler": None,
+    }
+    return config.model_copy(update=short)
+
+
 def _known(data: Any) -> dict[str, Any]:
     """Return what the data knows, by its attributes; None for the others."""
     names = ("num_classes", "in_channels", "class_counts", "classes")

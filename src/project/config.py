@@ -45,6 +45,7 @@ class Config(RunConfig):
     test: bool
     limit_batches: Positive | None
     overfit: bool
+    dry_step: bool
     profiler: Literal["simple", "advanced"] | None
 
     freeze: list[str]

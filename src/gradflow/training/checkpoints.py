@@ -44,9 +44,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+class RunCheckpoint(ModelCheckpoint):
+    """A run's own: Lightning keeps its state apart from that of a user's ModelCheckpoint."""
+
+
 def checkpoint_callbacks(
     folder: Path, *, validates: bool, monitor: str, mode: str
-) -> list[ModelCheckpoint]:
+) -> list[RunCheckpoint]:
     """`last`, to resume from, and `best` by `monitor`, both after each validation.
 
     A run that does not validate has no `best`, and its `last` comes after each epoch. In both cases
@@ -54,8 +58,8 @@ def checkpoint_callbacks(
     repeats one.
     """
     common: dict[str, Any] = {"dirpath": str(folder / CHECKPOINTS), "enable_version_counter": False}
-    last = ModelCheckpoint(filename="last", save_on_train_epoch_end=not validates, **common)
+    last = RunCheckpoint(filename="last", save_on_train_epoch_end=not validates, **common)
     if not validates:
         return [last]
-    best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, **common)
+    best = RunCheckpoint(filename="best", monitor=monitor, mode=mode, **common)
     return [best, last]  # in this order, so that `last` knows how good the best is

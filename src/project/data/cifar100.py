@@ -12,7 +12,6 @@ from torchvision import datasets
 from gradflow.errors import DataError
 from project.data.images import ImageData, Images
 
-
 # In the order of the labels.
 _CLASSES = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly

@@ -47,10 +47,11 @@ class ImageFolders(LightningDataModule):
         check_integer("batch_size", batch_size, 1, 1_000_000)
         check_integer("workers", workers, 0, 1024)
         self.root = Path(root).expanduser()
+        self.size = list(size)
         self.in_channels = in_channels
         self.batch_size = batch_size
         self.workers = workers
-        same = input_transforms(size=size, in_channels=in_channels, mean=[0.5], std=[0.5])
+        same = input_transforms(size, in_channels, mean=[0.5], std=[0.5])
         varied = [v2.RandomCrop(list(size), padding=pad)] if pad else []
         varied += [v2.RandomHorizontalFlip()] if flip else []
         self._transform = v2.Compose(same)
@@ -84,6 +85,13 @@ class ImageFolders(LightningDataModule):
         """Return the image of a file as a net's input, as in an evaluation: (C, height, width)."""
         found: Tensor = self._transform(default_loader(path))
         return found
+
+    def made_up_batch(self) -> list[Tensor]:
+        """Return a batch of two images of noise, for the dry step."""
+        return [
+            torch.randn(2, self.in_channels, *self.size),
+            torch.tensor([0, self.num_classes - 1]),
+        ]
 
     @property
     def has_validation(self) -> bool:

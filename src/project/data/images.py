@@ -49,6 +49,7 @@ class ImageData(LightningDataModule, ABC):
 
     num_classes: int = 10
     in_channels: int = 3
+    size: tuple[int, int] = (32, 32)  # height and width
     classes: Sequence[str] | None = None  # their names
     # One process may run many jobs on the same data: it is read once.
     _loaded: ClassVar[dict[Hashable, tuple[Splits, Statistics]]] = {}
@@ -112,9 +113,8 @@ class ImageData(LightningDataModule, ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `read` needs of the images, so that a checkpoint can do without them."""
-        splits, (mean, std) = self._load()
-        size = list(splits.test.images.shape[2:])
-        return {"mean": mean.tolist(), "std": std.tolist(), "size": size}
+        mean, std = self._load()[1]
+        return {"mean": mean.tolist(), "std": std.tolist()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it from there, as a run's checkpoint has it."""
@@ -123,9 +123,17 @@ class ImageData(LightningDataModule, ABC):
     def read(self, path: Path) -> Tensor:
         """Return the image of a file, resized and normalized as in an evaluation: (C, H, W)."""
         self._state = self._state or self.state_dict()
-        transform = v2.Compose(input_transforms(**self._state, in_channels=self.in_channels))
+        transform = v2.Compose(input_transforms(self.size, self.in_channels, **self._state))
         found: Tensor = transform(default_loader(path))
         return found
+
+    def made_up_batch(self) -> Images:
+        """Return a batch of two images of noise, for the dry step."""
+        images = torch.randn(2, self.in_channels, *self.size)
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return Images(
+            images.contiguous(memory_format=layout), torch.tensor([0, self.num_classes - 1])
+        )
 
     def prepare_data(self) -> None:
         """Fetch the data, in one process of each machine, if it is not there yet. DataError."""
@@ -196,7 +204,7 @@ class ImageData(LightningDataModule, ABC):
 
 
 def input_transforms(
-    *, size: Sequence[int], in_channels: int, mean: Sequence[float], std: Sequence[float]
+    size: Sequence[int], in_channels: int, *, mean: Sequence[float], std: Sequence[float]
 ) -> list[nn.Module]:
     """Return torchvision's transforms from a PIL image to a net's input, float32 (C, *size)."""
     return [

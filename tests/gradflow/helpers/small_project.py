@@ -126,6 +126,31 @@ def build_task(config: SmallConfig, data: Points) -> Fit:
     return Fit(net, config.lr)
 
 
+def build_trainer(
+    config: SmallConfig, folder: Path, name: str, *, validates: bool, optimizers: int = 1
+) -> L.Trainer:
+    """Build the trainer of a run in `folder`."""
+    return L.Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=config.trainer.devices,
+        max_steps=config.steps,
+        val_check_interval=config.validate_every if validates else None,
+        check_val_every_n_epoch=None,
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+        logger=MetricsFile(folder),
+        callbacks=[
+            *(instantiate(node, key=f"callbacks.{key}") for key, node in config.callbacks.items()),
+            instantiate(config.monitor, key="monitor"),
+            *standard_callbacks(config, folder, name, validates=validates, look_every=1),
+        ],
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
 def train(config: SmallConfig, folder: Path, name: str = "run") -> dict[str, float]:
     """Run `config` in `folder`."""
     with open_run(config, folder, name) as run:
@@ -133,30 +158,7 @@ def train(config: SmallConfig, folder: Path, name: str = "run") -> dict[str, flo
             return run.metrics
         data = Points(config)
         task = build_task(config, data)
-        trainer = L.Trainer(
-            accelerator=config.trainer.accelerator,
-            devices=config.trainer.devices,
-            max_steps=config.steps,
-            val_check_interval=config.validate_every if config.validation else None,
-            check_val_every_n_epoch=None,
-            log_every_n_steps=1,
-            num_sanity_val_steps=0,
-            default_root_dir=run.folder,
-            logger=MetricsFile(run.folder),
-            callbacks=[
-                *(
-                    instantiate(node, key=f"callbacks.{key}")
-                    for key, node in config.callbacks.items()
-                ),
-                instantiate(config.monitor, key="monitor"),
-                *standard_callbacks(
-                    config, run.folder, name, validates=config.validation, look_every=1
-                ),
-            ],
-            plugins=[AtomicCheckpointIO()],
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        trainer = build_trainer(config, run.folder, name, validates=config.validation)
         run.start(trainer)
         trainer.fit(task, datamodule=data, ckpt_path=run.checkpoint, weights_only=True)
         return run.finish(trainer, task, data, validation=config.validation, test=config.test)

@@ -1,4 +1,4 @@
-"""What the documents say holds: commands are composed, parsed or looked up, and links lead somewhere.
+"""The documents hold: commands are composed, parsed or looked up, and links lead somewhere.
 
 Commands stand in fenced blocks without a language or with one of a shell, and in code spans. In a
 block with a line that begins with `$ `, only such lines are commands. No command is run.
@@ -67,7 +67,7 @@ class Command:
 
     @property
     def words(self) -> list[str]:
-        """The words as a shell splits them, without comments; words with an ellipsis are left out."""
+        """The words as a shell splits them, without comments and words with an ellipsis."""
         text = re.sub(r"<[^<>]+>", self._example, self.text)
         return [word for word in shlex.split(text, comments=True) if "…" not in word]
 
@@ -143,19 +143,19 @@ def python(command: Command, scratch: Path) -> None:
 def parsed(script: Path, words: list[str]) -> argparse.Namespace:
     """Return what a script's parser makes of the words; nothing after the parser is run."""
 
-    class Parsed(Exception):
+    class ParsedError(Exception):
         pass
 
     read = argparse.ArgumentParser.parse_args
 
     def stop(self: argparse.ArgumentParser, args: Any = None, namespace: Any = None) -> NoReturn:
-        raise Parsed(read(self, args, namespace))
+        raise ParsedError(read(self, args, namespace))
 
     main = runpy.run_path(str(script))["main"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, "parse_args", stop)
         patch.setattr(sys, "argv", [str(script), *words])
-        with pytest.raises(Parsed) as done:
+        with pytest.raises(ParsedError) as done:
             main()
     arguments = done.value.args[0]
     assert isinstance(arguments, argparse.Namespace)
@@ -290,7 +290,7 @@ def extras() -> dict[str, list[str]]:
 
 
 def install(command: Command, scratch: Path) -> None:
-    """Look extras up in pyproject.toml; a folder must be a project, and a name one of the extras'."""
+    """Look extras up in pyproject.toml; a folder must be a project, and a name an extra's."""
     words = command.words[command.words.index("install") + 1 :]
     for word in [word for word in words if not word.startswith("-")]:
         path, _, chosen = word.removesuffix("]").partition("[")

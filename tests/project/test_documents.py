@@ -103,7 +103,7 @@ def commands(page: Path) -> Iterator[Command]:
         if language not in SHELLS:
             continue
         prompted = any(line.startswith("$ ") for line in lines)
-        for i, line in enumerate(lines):
+        for i, line in enumerate(continued(lines)):
             if (prompted and not line.startswith("$ ")) or re.fullmatch(r"\s*(#.*)?", line):
                 continue
             below = "".join(
@@ -115,6 +115,15 @@ def commands(page: Path) -> Iterator[Command]:
         text = " ".join(span[1].split())
         if re.match(rf"(?:{'|'.join(KINDS)}) ", text):
             yield Command(page, rest.count("\n", 0, span.start()) + 1, text)
+
+
+def continued(lines: Sequence[str]) -> list[str]:
+    """Join each line that ends with a backslash and those below it; the latter become empty."""
+    joined = list(lines)
+    for i in reversed(range(len(joined) - 1)):
+        if joined[i].endswith("\\"):
+            joined[i : i + 2] = [f"{joined[i][:-1]} {joined[i + 1].strip()}", ""]
+    return joined
 
 
 def is_of_the_lab(words: Sequence[str]) -> bool:

@@ -47,6 +47,8 @@ class Config(RunConfig):
     overfit: bool
     profiler: Literal["simple", "advanced"] | None
 
+    freeze: list[str]
+
     model: Node
     activation: Node
     norm: Node

@@ -106,20 +106,12 @@ class Batches(ABC):
     @abstractmethod
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
-    @abstractmethod
-    def state_dict(self) -> dict[str, int]:
-        """Say where the iteration is, in plain integers."""
-
-    @abstractmethod
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on from where `state` says."""
-
 
 class EvaluationBatches(Batches):
     """Every image once, in order, unchanged; the last batch may be smaller.
 
     Each rank takes its interleaved share, so their numbers of batches may differ by one.
-    Each `iter()` is a whole pass from the first image: there is no state to keep.
+    Each `iter()` is a whole pass from the first image, so there is no state to keep.
     """
 
     def __init__(
@@ -149,15 +141,6 @@ class EvaluationBatches(Batches):
         for start in range(0, len(self._labels), self.batch_size):
             chosen = slice(start, start + self.batch_size)
             yield self._normalize(self._images[chosen]), self._labels[chosen]
-
-    def state_dict(self) -> dict[str, int]:
-        """Return nothing: every pass is a whole one."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Accept the empty state, and no other: ValueError."""
-        if state:
-            raise ValueError(f"state={dict(state)}: must be empty, an evaluation has no state")
 
 
 class _Draws(NamedTuple):

@@ -5,12 +5,15 @@ cut (`batches.py`).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from lightning import LightningDataModule
-from torch import Tensor
+from torch import Tensor, nn
+from torchvision.datasets.folder import default_loader
+from torchvision.transforms import v2
 
 from gradflow.errors import ConfigError
 from project.data.batches import (
@@ -46,6 +49,7 @@ class ImageData(LightningDataModule, ABC):
 
     num_classes: int = 10
     in_channels: int = 3
+    classes: Sequence[str] | None = None  # their names
     # One process may run many jobs on the same data: it is read once.
     _loaded: ClassVar[dict[Hashable, tuple[Splits, Statistics]]] = {}
 
@@ -86,6 +90,7 @@ class ImageData(LightningDataModule, ABC):
         self.flip = flip
         self.seed = seed
         self.channels_last = channels_last
+        self._state: dict[str, Any] = {}
 
     @property
     def has_validation(self) -> bool:
@@ -104,6 +109,23 @@ class ImageData(LightningDataModule, ABC):
                 f"{images // world_size // group}, with {images} training images, "
                 f"accumulate={group} and {world_size} process(es)"
             )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `read` needs of the images, so that a checkpoint can do without them."""
+        splits, (mean, std) = self._load()
+        size = list(splits.test.images.shape[2:])
+        return {"mean": mean.tolist(), "std": std.tolist(), "size": size}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it from there, as a run's checkpoint has it."""
+        self._state = state_dict
+
+    def read(self, path: Path) -> Tensor:
+        """Return the image of a file, resized and normalized as in an evaluation: (C, H, W)."""
+        self._state = self._state or self.state_dict()
+        transform = v2.Compose(input_transforms(**self._state, in_channels=self.in_channels))
+        found: Tensor = transform(default_loader(path))
+        return found
 
     def prepare_data(self) -> None:
         """Fetch the data, in one process of each machine, if it is not there yet. DataError."""
@@ -171,6 +193,19 @@ class ImageData(LightningDataModule, ABC):
     @abstractmethod
     def _read(self) -> tuple[Images, Images]:
         """Return the images to train and validate on, and those to test on."""
+
+
+def input_transforms(
+    *, size: Sequence[int], in_channels: int, mean: Sequence[float], std: Sequence[float]
+) -> list[nn.Module]:
+    """Return torchvision's transforms from a PIL image to a net's input, float32 (C, *size)."""
+    return [
+        v2.ToImage(),
+        v2.Grayscale() if in_channels == 1 else v2.RGB(),
+        v2.Resize(list(size), antialias=True),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(mean, std),
+    ]
 
 
 def check_integer(name: str, value: int, low: int, high: int) -> None:

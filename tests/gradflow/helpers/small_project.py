@@ -119,11 +119,11 @@ class Fit(L.LightningModule):
         self.log(f"{split}/distance", error.abs().mean(), batch_size=len(batch))
 
 
-def build(config: SmallConfig) -> tuple[Fit, Points]:
-    """Build the net's module and the data."""
+def build_task(config: SmallConfig, data: Points) -> Fit:
+    """Build the net's module."""
     activation = instantiate(config.activation, key="activation")
     net = nn.Sequential(nn.Linear(FEATURES, 8), activation, nn.Linear(8, 1))
-    return Fit(net, config.lr), Points(config)
+    return Fit(net, config.lr)
 
 
 def train(config: SmallConfig, folder: Path, name: str = "run") -> dict[str, float]:
@@ -131,7 +131,8 @@ def train(config: SmallConfig, folder: Path, name: str = "run") -> dict[str, flo
     with open_run(config, folder, name) as run:
         if run.is_finished:
             return run.metrics
-        task, data = build(config)
+        data = Points(config)
+        task = build_task(config, data)
         trainer = L.Trainer(
             accelerator=config.trainer.accelerator,
             devices=config.trainer.devices,
@@ -161,7 +162,7 @@ def train(config: SmallConfig, folder: Path, name: str = "run") -> dict[str, flo
         return run.finish(trainer, task, data, validation=config.validation, test=config.test)
 
 
-PROJECT = Project(config=SmallConfig, build=build, train=train)
+PROJECT = Project(config=SmallConfig, build_data=Points, build_task=build_task, train=train)
 
 
 def fit(folder: Path, *overrides: str) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """The gain that fits an activation: sigma_w, where a weight's variance is sigma_w^2 / fan.
 
-Knows activations and one Gaussian integral; what is done with a gain is `initializers.py`'s.
+Knows activations and one Gaussian integral, and nothing of nets or initializers.
 """
 
 import copy

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import importlib
 import importlib.util
 import re
 import runpy
@@ -29,6 +28,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from gradflow.errors import ConfigError
 from gradflow.launch.compose import compose
+from gradflow.training.project import load_project
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONF = REPOSITORY / "conf"
@@ -190,9 +190,10 @@ def train(words: list[str], command: Command, scratch: Path) -> None:
     if places := ",".join(f"file://{folder}" for folder in folders if any(folder.iterdir())):
         words.append(f"hydra.searchpath=[{places}]")
     if command.below:
-        build = importlib.import_module(f"{PACKAGE.name}.build").build
         with pytest.raises(ConfigError) as refused:
-            build(compose(words, CONF))
+            config = compose(words, CONF)
+            project = load_project(config.project)
+            project.build_task(config, project.build_data(config))
         assert f"error: {refused.value}" == command.below
         return
     seen: set[str] = set()

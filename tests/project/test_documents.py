@@ -191,9 +191,7 @@ def train(words: list[str], command: Command, scratch: Path) -> None:
         words.append(f"hydra.searchpath=[{places}]")
     if command.below:
         with pytest.raises(ConfigError) as refused:
-            config = compose(words, CONF)
-            project = load_project(config.project)
-            project.build_task(config, project.build_data(config))
+            build(words)
         assert f"error: {refused.value}" == command.below
         return
     seen: set[str] = set()
@@ -201,6 +199,13 @@ def train(words: list[str], command: Command, scratch: Path) -> None:
         if not seen.issuperset(job):
             composed(tuple(job))
             seen.update(job)
+
+
+def build(words: list[str]) -> None:
+    """Build all that a run builds before it reads or downloads data."""
+    config = compose(words, CONF)
+    project = load_project(config.project)
+    project.build_task(config, project.build_data(config))
 
 
 @functools.cache

@@ -17,7 +17,9 @@ def fit(folder: Path, *words: str) -> dict[str, float]:
     return train(compose([*SMALL, *words], REPOSITORY / "conf"), folder)
 
 
-PRUNING = "{_target_: lightning.pytorch.callbacks.ModelPruning, pruning_fn: l1_unstructured, amount: 0.3}"
+PRUNING = (
+    "{_target_: lightning.pytorch.callbacks.ModelPruning, pruning_fn: l1_unstructured, amount: 0.3}"
+)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,9 @@ def test_pruning_works_with_the_other_memory_layout(tmp_path: Path) -> None:
     fit(tmp_path, f"+callbacks.prune={PRUNING}", "channels_last=false")
 
 
-@pytest.mark.parametrize("words", [[], ["accumulate=3"], ["activation=rrelu", "norm=none", "lr=0.01"]])
+@pytest.mark.parametrize(
+    "words", [[], ["accumulate=3"], ["activation=rrelu", "norm=none", "lr=0.01"]]
+)
 def test_it_changes_no_number_of_the_run(tmp_path: Path, words: list[str]) -> None:
     fit(tmp_path / "with", *words)
     fit(tmp_path / "without", *words, "dry_step=false")

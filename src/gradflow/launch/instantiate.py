@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Union, Unpack, get_args, get_origin
 
 import hydra.utils
 from hydra.errors import InstantiationException
@@ -119,9 +120,28 @@ def _parameters(node: Mapping[str, Any], key: str) -> Mapping[str, inspect.Param
     except Exception as error:
         raise ConfigError(f"{key}._target_={node['_target_']}: cannot be imported") from error
     try:
-        return inspect.signature(target).parameters
+        return parameters_of(target)
     except (TypeError, ValueError):
         return {}
+
+
+def parameters_of(target: Any) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a callable, by name.
+
+    A constructor that ends in `**name: Unpack[…]`, a typed dictionary, hands those arguments on: it
+    has the parameters of its base class too.
+    """
+    own = dict(inspect.signature(target).parameters)
+    last = list(own.values())[-1] if own else None
+    if isinstance(target, type) and last is not None and _is_unpacked(last.annotation):
+        del own[last.name]
+        return parameters_of(target.__mro__[1]) | own
+    return own
+
+
+def _is_unpacked(annotation: Any) -> bool:
+    # Under `from __future__ import annotations`, it is the text.
+    return get_origin(annotation) is Unpack or bool(re.match(r"(\w+\.)?Unpack\[", str(annotation)))
 
 
 def _refused(node: Mapping[str, Any], key: str, error: Exception) -> ConfigError:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from filelock import FileLock
 from torchvision import datasets
 
 from gradflow.errors import DataError
-from project.data.images import ImageData, Images
+from project.data.images import Batching, ImageData, Images
 
 # In the order of the labels.
 _CLASSES = """
@@ -35,23 +36,11 @@ class CIFAR100(ImageData):
         self,
         *,
         root: str | Path = "data",
-        batch_size: int = 128,
         validation: int = 5000,
-        pad: int = 4,
-        flip: bool = True,
-        seed: int = 0,
-        channels_last: bool = False,
+        **batching: Unpack[Batching],
     ) -> None:
         """Take the folder where the archive is kept; the rest as in ImageData."""
-        super().__init__(
-            train_images=50_000,
-            batch_size=batch_size,
-            validation=validation,
-            pad=pad,
-            flip=flip,
-            seed=seed,
-            channels_last=channels_last,
-        )
+        super().__init__(validation=validation, train_images=50_000, **batching)
         self.root = Path(root).expanduser()
 
     def _identity(self) -> Hashable:

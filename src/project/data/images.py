@@ -7,7 +7,7 @@ cut (`batches.py`).
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypedDict
 
 import torch
 from lightning import LightningDataModule
@@ -39,6 +39,16 @@ class Splits(NamedTuple):
     test: Images
 
 
+class Batching(TypedDict, total=False):
+    """What a data set of this kind hands on to `ImageData`, which tells what it means."""
+
+    batch_size: int
+    pad: int
+    flip: bool
+    seed: int
+    channels_last: bool
+
+
 class ImageData(LightningDataModule, ABC):
     """A data set as a config describes it. Building one is cheap and touches no disk.
 
@@ -58,12 +68,12 @@ class ImageData(LightningDataModule, ABC):
         self,
         *,
         train_images: int,
-        batch_size: int,
         validation: int,
-        pad: int,
-        flip: bool,
-        seed: int,
-        channels_last: bool,
+        batch_size: int = 128,
+        pad: int = 4,
+        flip: bool = True,
+        seed: int = 0,
+        channels_last: bool = False,
     ) -> None:
         """Check the arguments; ValueError names the first that is out of range.
 

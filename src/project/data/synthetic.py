@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Hashable
+from typing import Unpack
 
 import torch
 
-from project.data.images import ImageData, Images, check_integer
+from project.data.images import Batching, ImageData, Images, check_integer
 
 
 class Synthetic(ImageData):
@@ -23,27 +24,15 @@ class Synthetic(ImageData):
         *,
         train_images: int = 2500,
         test_images: int = 500,
-        batch_size: int = 128,
         validation: int = 500,
-        pad: int = 4,
-        flip: bool = True,
-        seed: int = 0,
-        channels_last: bool = False,
+        **batching: Unpack[Batching],
     ) -> None:
         """Take the numbers of images, each a multiple of 10; the rest as in ImageData."""
         for name, value in (("train_images", train_images), ("test_images", test_images)):
             check_integer(name, value, 20, 1_000_000)
             if value % self.num_classes:
                 raise ValueError(f"{name}={value}: must be a multiple of {self.num_classes}")
-        super().__init__(
-            train_images=train_images,
-            batch_size=batch_size,
-            validation=validation,
-            pad=pad,
-            flip=flip,
-            seed=seed,
-            channels_last=channels_last,
-        )
+        super().__init__(train_images=train_images, validation=validation, **batching)
         self.train_images = train_images
         self.test_images = test_images
 

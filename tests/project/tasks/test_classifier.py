@@ -94,7 +94,9 @@ def test_a_divergence_after_the_last_full_window_is_seen(tmp_path: Path) -> None
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.functional, "cross_entropy", nan_at_the_tenth_step)
-        fit(tmp_path, "steps=10", "log_every=4", "data.validation=0", "test=false")
+        fit(
+            tmp_path, "steps=10", "log_every=4", "data.validation=0", "test=false", "dry_step=false"
+        )
     status = status_of(tmp_path)
     assert status.diverged_at == 10
     assert not math.isfinite(status.metrics["train/loss"])
@@ -136,7 +138,7 @@ def test_a_diverged_run_is_a_result(tmp_path: Path) -> None:
 
 def test_a_diverged_run_stays_so_when_it_is_resumed(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    words = ["lr=1e6", "norm=none", "steps=40"]
+    words = ["lr=1e6", "norm=none", "steps=40", "dry_step=false"]
     metrics = fit(whole, *words)
     with crash(Classifier, "test_step", 4):
         fit(cut, *words)

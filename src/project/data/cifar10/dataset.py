@@ -6,6 +6,7 @@ Knows the arguments and the arrays; how the bytes arrive is `prepare.py`'s.
 import math
 from collections.abc import Hashable, Sequence
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from project.data.cifar10 import sources
 from project.data.cifar10.pace import Limits
 from project.data.cifar10.prepare import prepare
 from project.data.cifar10.rows import Rows
-from project.data.images import ImageData, Images
+from project.data.images import Batching, ImageData, Images
 
 TRAIN_IMAGES = 50_000
 
@@ -32,12 +33,8 @@ class CIFAR10(ImageData):
         source: str | Sequence[str] = sources.NAMES,
         min_rate: float = 300.0,
         stall_timeout: float = 10.0,
-        batch_size: int = 128,
         validation: int = 5000,
-        pad: int = 4,
-        flip: bool = True,
-        seed: int = 0,
-        channels_last: bool = False,
+        **batching: Unpack[Batching],
     ) -> None:
         """Take where the data is kept and fetched from; the rest as in ImageData.
 
@@ -47,15 +44,7 @@ class CIFAR10(ImageData):
         tried; 0 for any. stall_timeout: seconds without a byte after which a source is left;
         the rate is taken over the same time. ValueError for anything out of range.
         """
-        super().__init__(
-            train_images=TRAIN_IMAGES,
-            batch_size=batch_size,
-            validation=validation,
-            pad=pad,
-            flip=flip,
-            seed=seed,
-            channels_last=channels_last,
-        )
+        super().__init__(validation=validation, train_images=TRAIN_IMAGES, **batching)
         self.root = Path(root).expanduser()
         self.source = [source] if isinstance(source, str) else list(source)
         allowed = ", ".join(sources.NAMES)

@@ -61,9 +61,9 @@ def main() -> None:
     runs = read_runs(folders)
     if not runs:
         raise ConfigError(f"{', '.join(arguments.runs)}: no run in there (no status.json)")
-    words, rows = configurations(where(runs, arguments.where))
+    keys, rows = configurations(where(runs, arguments.where))
     if arguments.sort:
-        rows = sort(words, rows, arguments.sort, descending=arguments.descending)
+        rows = sort(keys, rows, arguments.sort, descending=arguments.descending)
     elif arguments.descending:
         raise ConfigError("--descending: goes with --sort COLUMN")
     # Before anything is printed: what cannot be written is refused alone.
@@ -80,13 +80,13 @@ def main() -> None:
     if arguments.figures is not None:
         from gradflow.comparison.figures import write_figures
 
-        written, left_out = write_figures(words, rows, arguments.figures)
+        written, left_out = write_figures(keys, rows, arguments.figures)
         said += [f"figure: {path}" for path in written]
         said += [f"no figure {reason}" for reason in left_out]
     if arguments.format in _SILENT:
-        sys.stdout.write(FORMATS[arguments.format](words, rows))
+        sys.stdout.write(FORMATS[arguments.format](keys, rows))
     else:
-        print_table(words, rows, title=", ".join(arguments.runs))
+        print_table(keys, rows, title=", ".join(arguments.runs))
     for line in said:
         print(line, file=sys.stderr)
 

@@ -54,7 +54,7 @@ def _table(trial: Trial, run: Path) -> Table:
     for arm in trial.treated:
         was_run = arm.not_run is None
         table.add_row(
-            escape(arm.words),
+            escape(arm.override),
             arm.origin,
             str(len(arm.verdicts)),
             _counts(arm.verdicts) if was_run else f"not run: {escape(str(arm.not_run))}",

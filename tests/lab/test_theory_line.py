@@ -28,8 +28,8 @@ def runs(tmp_path: Path, conf: Path, *words: str) -> list[Run | None]:
 
 
 def test_a_line_is_the_probes_prediction_or_says_why_it_is_not(tmp_path: Path, conf: Path) -> None:
-    of = runs(tmp_path, conf, "remedy=none", "remedy=clip", "remedy=batch_norm")
-    none, clip, batch_norm, missing = lines([*of, None], seconds=60.0)
+    recorded = runs(tmp_path, conf, "remedy=none", "remedy=clip", "remedy=batch_norm")
+    none, clip, batch_norm, missing = lines([*recorded, None], seconds=60.0)
     config = compose(SMALL, conf)
     expected = predict(new_net(config), *first_batch(config))
     for line in (none, clip):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gradflow.comparison.configurations import headlines
-from gradflow.comparison.wandb_server import asked, runs_on_server
+from gradflow.comparison.wandb_server import one_line_errors, runs_on_server
 from gradflow.errors import ConfigError
 from gradflow.runs.read import Run, read_runs
 from gradflow.runs.settings import differing
@@ -168,7 +168,7 @@ def send(study: Study) -> str:
     The number of runs missing on the server is printed to standard error. ConfigError if all are
     missing, or without an account or a server.
     """
-    with asked(hint=_HINT):
+    with one_line_errors(hint=_HINT):
         entity, found = runs_on_server(study.project, study.entity, study.ids)
     missing = len(set(study.ids) - found)
     if missing:
@@ -177,7 +177,7 @@ def send(study: Study) -> str:
             raise ConfigError(f"{message}: {study.sync}")
         print(f"{message}; they will show after: {study.sync}", file=sys.stderr)
     report = make_report(study, entity)
-    with asked(hint=_HINT):
+    with one_line_errors(hint=_HINT):
         return str(report.save().url)
 
 

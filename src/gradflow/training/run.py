@@ -35,7 +35,7 @@ from gradflow.runs.files import CONFIG, LAST, STATUS, claimed
 from gradflow.runs.log_again import log_again
 from gradflow.runs.metrics import last_values
 from gradflow.runs.metrics_file import MetricsFile
-from gradflow.runs.settings import numbers
+from gradflow.runs.settings import result_settings
 from gradflow.runs.status import Status, now
 from gradflow.training.checkpoints import read_checkpoint
 from gradflow.training.distributed import is_first_process, leave_process_group
@@ -216,8 +216,8 @@ def _earlier(config: RunConfig, folder: Path) -> Status | None:
         if status is not None and status.state == "finished":
             raise ConfigError(f"{folder / CONFIG}: missing; remove the folder or choose another")
         return None
-    held = numbers(type(config).load(folder / CONFIG).model_dump())
-    for key, value in numbers(config.model_dump()).items():
+    held = result_settings(type(config).load(folder / CONFIG).model_dump())
+    for key, value in result_settings(config.model_dump()).items():
         if held.get(key) != value:
             raise ConfigError(
                 f"{folder}: holds a run with {key}={held.get(key)}, not {value}; "

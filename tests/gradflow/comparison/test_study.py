@@ -30,10 +30,10 @@ def test_a_study_ends_with_table_page_and_a_status_that_tells_of_failures(
     with pytest.raises(SystemExit) as end:
         StudyEnd().on_multirun_end(study)
     assert end.value.code == 1
-    said = capsys.readouterr().out
-    assert "study mine" in said
-    assert "E: why" in said
-    assert said.endswith(f"page: {tmp_path / 'compare.html'}\n")
+    output = capsys.readouterr().out
+    assert "study mine" in output
+    assert "E: why" in output
+    assert output.endswith(f"page: {tmp_path / 'compare.html'}\n")
     assert (tmp_path / "compare.html").read_text().startswith("<!doctype html>")
 
 
@@ -69,6 +69,6 @@ def test_an_overlay_that_is_none_is_refused_before_the_first_job(
     with pytest.raises(SystemExit) as end:
         StudyEnd().on_multirun_start(study)
     assert end.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: comparison.overlays=os.system: must be a ")
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.startswith("error: comparison.overlays=os.system: must be a ")
+    assert output.count("\n") == 1

@@ -108,10 +108,10 @@ def test_each_figure_is_that_of_its_rows() -> None:
 
 def test_steps_are_held_against_weights_whatever_their_names_are() -> None:
     norms = {"name": ["a.weight", "b.weight", "kernel"], "norm": [1.0, 10.0, 100.0]}
-    of = {"weight": norms | {"dimensions": [4, 1, 2]}, "update": norms | {"norm": [1.0] * 3}}
-    np.testing.assert_allclose(flow_of(0, of).update_to_weight, [0, -2])
-    del of["weight"]["dimensions"]
-    np.testing.assert_allclose(flow_of(0, of).update_to_weight, [0, -1])
+    rows = {"weight": norms | {"dimensions": [4, 1, 2]}, "update": norms | {"norm": [1.0] * 3}}
+    np.testing.assert_allclose(flow_of(0, rows).update_to_weight, [0, -2])
+    del rows["weight"]["dimensions"]
+    np.testing.assert_allclose(flow_of(0, rows).update_to_weight, [0, -1])
 
 
 def test_a_step_without_layers_loss_or_gradient_has_no_figures() -> None:

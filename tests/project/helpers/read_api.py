@@ -13,13 +13,13 @@ from wandb_server import ENTITY, StoredRun, WandbServer
 
 
 def answer(
-    server: WandbServer, url: str, asked: dict[str, Any], groups: Mapping[str, str | None]
+    server: WandbServer, url: str, request: dict[str, Any], groups: Mapping[str, str | None]
 ) -> Any:
     """The data that a query asks for; None if it is none of the read API's.
 
     `groups` are those of the runs, by id, which openwandb does not store.
     """
-    query, wanted = asked["query"], asked.get("variables") or {}
+    query, wanted = request["query"], request.get("variables") or {}
     if not any(word in query for word in ("RunFragment", "query RunFiles", "RunFullHistory")):
         return None
     project = wanted["project"]

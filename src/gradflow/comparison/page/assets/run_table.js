@@ -7,7 +7,7 @@ let COLUMNS = [];
 const columns = () => [
   {
     name: "label",
-    title: () => study.words.join(", "),
+    title: () => study.keys.join(", "),
     sortKey: (runs) => study.configurations[runs[0].configuration].label,
   },
   {

@@ -402,7 +402,7 @@ def test_runs_without_any_record_make_a_page_too(browser: Browser, tmp_path: Pat
     (folder / "metrics.csv").unlink()
     page = build_page(read_runs([tmp_path]), tmp_path / "page.html", "bare")
     opened = Opened(browser, page)
-    assert "nothing selected has this" in opened.page.locator("#profile-gradient").inner_text()
+    assert "no data in the selected runs" in opened.page.locator("#profile-gradient").inner_text()
     opened.close()
 
 

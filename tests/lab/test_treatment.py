@@ -312,7 +312,7 @@ def test_a_run_that_cannot_be_treated_says_so_in_one_line(
     [
         ({"seeds": 0}, "seeds=0: must be at least 1"),
         ({"steps": 0}, "steps=0: must be at least 1"),
-        ({"drawn": -1}, "random=-1: must be at least 0"),
+        ({"random_count": -1}, "random=-1: must be at least 0"),
     ],
 )
 def test_numbers_out_of_range_are_refused(wrong: dict[str, Any], message: str) -> None:

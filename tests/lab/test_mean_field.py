@@ -191,9 +191,9 @@ def test_where_two_ends_are_possible_the_start_decides() -> None:
 def test_a_slope_is_in_decades_of_rms_a_layer() -> None:
     theory = MeanField(weight_variance=1.0, bias_variance=0.0, fixed_point=0.0, chi_1=0.01)
     assert theory.slope == pytest.approx(-1)
-    assert "vanish by 1 decades a layer" in str(theory)
+    assert "vanish by 1 decades per layer" in str(theory)
     nothing = MeanField(weight_variance=1.0, bias_variance=0.0, fixed_point=0.0, chi_1=0.0)
-    assert str(nothing).endswith("gradients are exactly 0 a layer further")
+    assert str(nothing).endswith("gradients are exactly 0 after one layer")
     critical = MeanField(weight_variance=2.0, bias_variance=0.0, fixed_point=None, chi_1=1.0)
     assert critical.depth_scale == critical.trainable_depth == math.inf
 

@@ -116,7 +116,7 @@ def test_the_table_says_in_words_what_is_exactly_0(capsys: pytest.CaptureFixture
         assert printed.count(" exactly 0 │") == 2
         if found.prediction is not None:
             errors = np.abs(gradient - found.prediction.gradient)[2:]
-            assert f"dL/dz {errors.max():.2f} (2 left out: 0 or no number)" in printed
+            assert f"dL/dz {errors.max():.2f} (2 left out: 0 or non-finite)" in printed
         else:
             assert "a layer in theory, exactly 0 in some layer as measured" in printed
 

@@ -76,4 +76,4 @@ def test_data_that_is_not_there_is_not_fetched(
     (line,) = lines(
         runs(tmp_path, conf, f"data=cifar10 data.root={tmp_path}/nowhere"), seconds=60.0
     )
-    assert line.reason == f"{tmp_path}/nowhere/cifar10.npy is not there"
+    assert line.reason == f"{tmp_path}/nowhere/cifar10.npy is missing"

@@ -285,7 +285,7 @@ def _damage(text: str) -> Callable[[Path], object]:
     [
         (_healthy, "run: its verdict is healthy: the loss is 1.2, chance 2.3; there is nothing"),
         (lambda run: (run / "verdict.json").unlink(), "run: has no verdict"),
-        (lambda run: (run / "status.json").unlink(), r"run: no run in there \(no status.json\)"),
+        (lambda run: (run / "status.json").unlink(), r"run: contains no run \(no status.json\)"),
         (
             lambda run: (run / ".hydra" / "overrides.yaml").unlink(),
             "run: has no .hydra/overrides.yaml",
@@ -318,7 +318,7 @@ def test_a_run_that_cannot_be_treated_says_so_in_one_line(
 def test_numbers_out_of_range_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         treat(sick_run(Path("run"), [], ["lr_scale=10"]), **wrong)
-    with pytest.raises(ConfigError, match="nowhere: is no folder of a run"):
+    with pytest.raises(ConfigError, match="nowhere: is not the folder of a run"):
         treat(Path("nowhere"))
 
 

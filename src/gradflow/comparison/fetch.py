@@ -94,7 +94,7 @@ def fetch_runs(text: str, into: Path) -> list[Path]:
             runs = list(api.runs(project, filters=wanted, lazy=False))
         folders = [_fetch(run, into / address.entity / address.project / run.id) for run in runs]
     if not folders:
-        raise ConfigError(f"{text}: no run in there")
+        raise ConfigError(f"{text}: contains no run")
     return folders
 
 

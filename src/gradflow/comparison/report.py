@@ -74,7 +74,7 @@ class Study:
 def read_study(folder: Path) -> Study:
     """Read a study's folder. ConfigError if it holds no study that was logged to W&B."""
     if not folder.is_dir():
-        raise ConfigError(f"{folder}: is no folder of a study")
+        raise ConfigError(f"{folder}: is not the folder of a study")
     # Another version's configuration may have other types; such runs are skipped.
     parts = ("study", "logger")
     runs = [
@@ -84,7 +84,7 @@ def read_study(folder: Path) -> Study:
     ]
     ids = [run.wandb_id for run in runs if run.wandb_id]
     if not runs:
-        raise ConfigError(f"{folder}: no run in there (no status.json)")
+        raise ConfigError(f"{folder}: contains no run (no status.json)")
     if not ids:
         raise ConfigError(f"{folder}: none of its runs was logged to W&B (logger=none)")
     groups = {(run.config.get("study") or {}).get("name") for run in runs}

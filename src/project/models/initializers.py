@@ -150,8 +150,8 @@ def gaussian(
     for name, module in net.named_modules():
         if bias_variance > 0 and isinstance(module, WeightLayer) and module.bias is None:
             raise ValueError(
-                f"init bias_variance={bias_variance} needs biases, and {name} has none (a "
-                "norm follows it); use norm=none or bias_variance=0"
+                f"init bias_variance={bias_variance} needs biases, and {name} has none, as "
+                "before a norm; use norm=none or bias_variance=0"
             )
     sigma_w = math.sqrt(weight_variance)
     _set_layers(

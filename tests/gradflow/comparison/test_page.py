@@ -253,7 +253,7 @@ def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "folder.html").mkdir()
     for path, says in (
         (tmp_path / "page.txt", "must end in .html"),
-        (tmp_path / "missing" / "page.html", "is no folder"),
+        (tmp_path / "missing" / "page.html", "is not a folder"),
         (tmp_path / "folder.html", "Is a directory"),
     ):
         with pytest.raises(ConfigError, match=says) as caught:

@@ -94,7 +94,7 @@ def test_a_run_without_its_record_is_what_w_and_b_knows_of_it(
     ("text", "message"),
     [
         (f"wandb:{ENTITY}/fetch/nothere", "Could not find run"),
-        (f"wandb:{ENTITY}/nothere", "no run in there"),
+        (f"wandb:{ENTITY}/nothere", "contains no run"),
         ("wandb:nobody", "names no run; allowed: wandb:ENTITY/PROJECT"),
     ],
 )

@@ -58,7 +58,7 @@ def build_page(
     if not runs:
         raise ConfigError(f"{path}: no run to show")
     if not path.parent.is_dir():  # checked before the work, not after it
-        raise ConfigError(f"{path}: {path.parent} is no folder")
+        raise ConfigError(f"{path}: {path.parent} is not a folder")
     data = pack(runs, beside=path.parent, title=title, overlays=overlays)
     try:
         write_text(path, _assemble(title, data))

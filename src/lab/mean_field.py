@@ -134,7 +134,7 @@ class MeanField:
     """The theory's limit for a deep net with one activation, sigma_w^2 and sigma_b^2.
 
     `fixed_point` is q*, the variance of z after many layers: 0 if the signal dies out, inf if it
-    grows without bound, None if every q stays as it is. `chi_1` is sigma_w^2 E[phi'(z)^2] at q* (its
+    is unbounded, None if every q stays as it is. `chi_1` is sigma_w^2 E[phi'(z)^2] at q* (its
     limit if q* is 0 or inf; for None it is the same for every q).
     """
 

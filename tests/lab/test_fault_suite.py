@@ -88,7 +88,7 @@ def row(base: str, label: str, accuracy: float) -> dict[str, str]:
     return {"name": f"{base}-{label}", "base": base, "label": label, "accuracy": str(accuracy)}
 
 
-def test_a_run_counts_only_if_it_and_its_counterfactual_bear_the_label_out() -> None:
+def test_a_run_counts_only_if_it_and_its_counterfactual_confirm_the_label() -> None:
     rows = [
         row("a", "healthy", 0.3),
         row("a", "dead", 0.1),
@@ -154,5 +154,5 @@ def test_the_other_tools_rules_have_their_published_thresholds(
     assert answers([step(), step(**changes), step(), step()], accuracy=0.1)[tool] == word
 
 
-def test_a_well_net_is_healthy_to_all_of_them() -> None:
+def test_a_healthy_net_is_healthy_for_all_tools() -> None:
     assert set(answers([step()] * 3, accuracy=0.1).values()) == {"healthy"}

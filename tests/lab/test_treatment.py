@@ -37,7 +37,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Trained:
-    """Stands in for train(): notes each configuration with its folder."""
+    """Replaces train(): notes each configuration with its folder."""
 
     def __init__(self) -> None:
         self.configs: list[tuple[Config, Path]] = []
@@ -56,7 +56,7 @@ class Trained:
         return {"train/accuracy": 0.5 if healthy else 0.1}
 
     def under(self, override: str) -> Config:
-        """The first configuration that was trained in the folder of these words."""
+        """Return the first configuration that was trained in the folder of `override`."""
         return next(c for c, folder in self.configs if folder.parent.name == override)
 
 
@@ -68,7 +68,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
 
 
 def sick_run(folder: Path, overrides: list[str], remedies: list[str]) -> Path:
-    """A run's folder with the words that were typed and a verdict with these remedies."""
+    """Write a run's folder with typed overrides and a verdict with these remedies."""
     a_folder(folder)
     type_in(folder, overrides)
     Verdict("vanishing", "it shows", 0.9, 99, None, tuple(remedies)).write(folder)
@@ -95,7 +95,7 @@ def test_every_treatment_has_the_seeds_and_steps_of_the_untreated_run(trained: T
 
 
 @pytest.mark.parametrize(("own", "requested", "steps"), [(50, None, 50), (50, 300, 300)])
-def test_steps_are_the_runs_own_unless_asked_for(
+def test_steps_default_to_the_runs_own(
     trained: Trained, own: int, requested: int | None, steps: int
 ) -> None:
     run = sick_run(Path("run"), [f"steps={own}"], ["optimizer=adam"])
@@ -119,7 +119,7 @@ def test_a_remedy_joins_those_the_run_had_and_wins_over_them(trained: Trained) -
     }
 
 
-def test_other_words_replace_those_of_the_same_key(trained: Trained) -> None:
+def test_an_override_replaces_one_of_the_same_key(trained: Trained) -> None:
     overrides = ["lr_scale=0.1", "optimizer=adamw"]
     run = sick_run(Path("run"), overrides, ["lr_scale=10", "optimizer=adam"])
     treat(run, seeds=1, random_count=0)
@@ -155,7 +155,7 @@ def test_what_changes_nothing_is_not_run_and_says_why(trained: Trained) -> None:
     assert trial.count("recommended") == (0, 1)
 
 
-def test_a_remedy_that_what_was_typed_forbids_does_not_stop_the_others(trained: Trained) -> None:
+def test_a_remedy_that_typed_overrides_forbid_does_not_stop_the_others(trained: Trained) -> None:
     run = sick_run(Path("run"), ["optimizer.nesterov=true"], ["optimizer=adam", "lr_scale=10"])
     refused, run_all_the_same = treat(run, seeds=1, random_count=0).treated
     assert "optimizer.nesterov" in str(refused.not_run)
@@ -189,7 +189,7 @@ def test_a_remedy_that_training_refuses_is_not_counted_and_another_one_is_drawn(
 def test_random_remedies_are_all_that_are_neither_recommended_nor_already_there(
     trained: Trained,
 ) -> None:
-    """The baseline is of what the verdict does not name; `kaiming` the pathology has already."""
+    """The verdict names two remedies, and the pathology already has `kaiming`."""
     run = sick_run(Path("run"), ["pathology=vanishing"], ["remedy=[relu,xavier]", "lr_scale=10"])
     trial = treat(run, seeds=1, random_count=100)
     files = {path.stem for path in (REPOSITORY / "conf" / "lab" / "remedy").glob("*.yaml")}
@@ -325,7 +325,7 @@ def test_numbers_out_of_range_are_refused(wrong: dict[str, Any], message: str) -
 def test_the_script_trains_each_treatment_once_and_tells_what_cured(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A learning rate of 0.3 diverges, and a tenth of it does not; nothing is stood in for."""
+    """With the real train(): a learning rate of 0.3 diverges, a tenth of it does not."""
     overrides = ["pathology=exploding", "lr=0.3", "data=synthetic", "data.train_images=300"]
     overrides += ["data.validation=100", "data.test_images=50", "data.batch_size=16", "data.pad=0"]
     overrides += ["data.flip=false", "model.depth=8", "model.width=4", "trainer=cpu", "threads=1"]

@@ -74,7 +74,7 @@ def test_the_spread_is_the_sample_standard_deviation() -> None:
         ([None], None, None, 0),
     ],
 )
-def test_what_is_no_number_makes_the_mean_none_and_what_is_missing_does_not(
+def test_nan_makes_the_mean_nan_and_a_missing_value_does_not(
     values: list[float | None], mean: float | None, sd: float | None, n: int
 ) -> None:
     runs = [
@@ -172,7 +172,7 @@ def test_a_failed_attempt_is_no_repeat_of_the_seed() -> None:
     assert [len(row.runs) for row in rows] == [2, 1]
 
 
-def test_classes_that_a_typed_target_sets_are_no_seeds_of_one_configuration() -> None:
+def test_runs_with_different_targets_are_different_configurations() -> None:
     runs = [
         a_run_with("relu", seed, config={"activation": {"_target_": f"torch.nn.{name}"}})
         for seed, name in enumerate(("SiLU", "Tanh"))

@@ -125,7 +125,7 @@ def test_the_smallest_and_the_largest_float64_keep_their_decades(tmp_path: Path)
     assert hundredths([5e-324, 1.7e308]).tolist() == [-32331, 30823]
 
 
-def test_seeds_of_one_configuration_stand_together_under_the_words_that_tell_them_apart(
+def test_seeds_of_one_configuration_are_grouped_under_the_keys_that_differ(
     tmp_path: Path,
 ) -> None:
     document, _ = packed(build(a_study(tmp_path)))
@@ -144,7 +144,7 @@ def test_counts_beyond_four_bytes_are_kept_exactly() -> None:
         assert read(document["it"], raw).tolist() == [0, largest]
 
 
-def test_nan_and_infinity_reach_the_browser_as_words_it_reads_as_numbers() -> None:
+def test_nan_and_infinity_reach_the_browser_as_texts_that_it_parses() -> None:
     document, _ = unpack(Arrays().compress({"values": [math.nan, math.inf, -math.inf, 1.5]}))
     assert document["values"] == ["NaN", "Infinity", "-Infinity", 1.5]
 
@@ -184,7 +184,7 @@ def test_links_lead_from_the_page_to_the_run(tmp_path: Path) -> None:
         ("gradients.parquet/part-0000000000.parquet", "PAR1 no more", "gradients.parquet cannot"),
     ],
 )
-def test_a_damaged_file_is_told_of_and_breaks_no_other_run(
+def test_a_damaged_file_is_reported_and_breaks_no_other_run(
     tmp_path: Path, file: str, text: str, says: str | None
 ) -> None:
     study = a_study(tmp_path, ("none",))
@@ -219,7 +219,7 @@ def test_records_from_before_a_column_was_added_are_read(tmp_path: Path) -> None
     assert run["histograms"]["gradient"]["bins"] > 0
 
 
-def test_a_long_curve_keeps_its_spikes_its_ends_and_its_stretch_of_nan(tmp_path: Path) -> None:
+def test_a_long_curve_keeps_its_spikes_its_ends_and_its_interval_of_nan(tmp_path: Path) -> None:
     n = 10_000
     values = np.sin(np.arange(n) / 500)
     values[1234], values[7654] = 50.0, -50.0
@@ -234,7 +234,7 @@ def test_a_long_curve_keeps_its_spikes_its_ends_and_its_stretch_of_nan(tmp_path:
     assert (curve.steps >= 9000).sum() > 10
 
 
-def test_more_records_than_a_page_holds_are_thinned_evenly_and_it_is_said(
+def test_more_records_than_a_page_holds_are_thinned_evenly_with_a_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gradflow.comparison.page.pack._CELLS", 1)
@@ -344,7 +344,7 @@ def test_what_is_no_overlay_is_refused_in_one_line(path: str) -> None:
         load_overlays([path])
 
 
-def test_histograms_of_weights_are_there_where_they_were_asked_for(tmp_path: Path) -> None:
+def test_histograms_of_weights_are_packed_if_recorded(tmp_path: Path) -> None:
     import torch
 
     from gradflow.gradients.histogram import measure

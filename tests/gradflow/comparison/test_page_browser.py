@@ -421,7 +421,7 @@ def test_a_hundred_runs_are_ready_and_move_while_one_waits(
     opened.close()
 
 
-def test_the_layers_names_are_told_where_the_pointer_is(page: Page) -> None:
+def test_the_tooltip_names_the_layer_at_the_pointer(page: Page) -> None:
     line = page.locator("#profile-gradient g.series path.marker").first.bounding_box()
     assert line is not None
     page.mouse.move(line["x"] + line["width"] / 2, line["y"] + line["height"] / 2)

@@ -24,7 +24,7 @@ def study(tmp_path: Path) -> DictConfig:
     )
 
 
-def test_a_study_ends_with_table_page_and_a_status_that_tells_of_failures(
+def test_a_study_ends_with_table_page_and_an_exit_status_for_failures(
     study: DictConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
@@ -38,7 +38,7 @@ def test_a_study_ends_with_table_page_and_a_status_that_tells_of_failures(
 
 
 @pytest.mark.parametrize("part", ["print_table", "build_page"])
-def test_what_cannot_be_shown_hides_no_failure(
+def test_a_broken_page_hides_no_failure(
     study: DictConfig,
     part: str,
     monkeypatch: pytest.MonkeyPatch,

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 
 def open_browser() -> Iterator[Browser]:
-    """Debian's Chromium, for as long as a fixture lasts."""
+    """Open Debian's Chromium for the lifetime of a fixture."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.fail("there is no chromium on the PATH: apt-get install chromium")
@@ -21,7 +21,7 @@ def open_browser() -> Iterator[Browser]:
 
 
 class Opened:
-    """A page that is open, and all that went wrong or left the file while it was."""
+    """An open page, with its console messages, errors and network requests."""
 
     def __init__(self, browser: Browser, path: Path, **options: Any) -> None:
         self.page: Page = browser.new_page(**options)

@@ -193,7 +193,7 @@ def test_seeds_of_one_configuration_are_one_curve_with_its_spread(tmp_path: Path
         assert (config["groupAgg"], config["groupArea"]) == ("mean", "stddev")
 
 
-def test_a_value_that_no_word_at_the_top_names_is_found_below_settings(tmp_path: Path) -> None:
+def test_a_dotted_key_is_found_below_settings(tmp_path: Path) -> None:
     for depth in (8, 20):
         for seed in (0, 1):
             run, model = f"{depth}-{seed}", {"depth": depth}
@@ -325,7 +325,7 @@ def test_a_report_of_runs_on_the_server_is_sent_and_its_address_returned(
     assert "not on the server" not in capsys.readouterr().err
 
 
-def test_runs_that_are_not_on_the_server_are_told_with_the_command_that_puts_them_there(
+def test_runs_missing_on_the_server_are_reported_with_the_sync_command(
     study: Path, server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.ids = server.ids[:1]
@@ -367,7 +367,7 @@ def test_without_a_key_one_line_says_how_to_get_one(study: Path, tmp_path: Path)
     assert done.stderr == "error: http://127.0.0.1:9: no API key; `wandb login` asks for one\n"
 
 
-def test_without_a_server_one_line_says_what_can_be_had(study: Path, tmp_path: Path) -> None:
+def test_without_a_server_one_line_names_what_still_works(study: Path, tmp_path: Path) -> None:
     server = "http://127.0.0.1:9"
     key = "local" + "0" * 40
     account = {"WANDB_BASE_URL": server, "WANDB_API_KEY": key, "WANDB_HTTP_TIMEOUT": "2"}

@@ -25,7 +25,7 @@ KEPT = {".cifar10.lock", rows.FILE}
 
 @pytest.fixture
 def server(tiny_world: tiny_cifar.Files, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """The tiny archive on a server, which every source but npm uses, well at first."""
+    """A server with the tiny archive for every source except npm, healthy at first."""
     with serving(tiny_world.archive.read_bytes()) as running:
         for name in sources.NAMES[:-1]:
             behave(monkeypatch, running, name, "good")
@@ -45,7 +45,7 @@ def behave(patch: pytest.MonkeyPatch, server: Server, name: str, behaviour: str)
 
 
 def check(splits: Splits, tiny: tiny_cifar.Files) -> None:
-    """Every image of `splits` is there, with its label."""
+    """Check that `splits` holds every image with its label."""
     expected = {row.tobytes() for row in tiny.rows}
     got = set()
     for split in splits:
@@ -271,7 +271,7 @@ def test_a_read_only_copy_is_used_without_writing_beside_it(
     assert names(root) == {sources.FOLDER}
 
 
-def test_whoever_reads_the_old_file_keeps_it_when_a_new_one_is_put_in_its_place(
+def test_a_reader_of_the_old_file_keeps_it_when_a_new_one_replaces_it(
     server: Server, tiny_world: tiny_cifar.Files, root: Path
 ) -> None:
     tiny_cifar.data(root, source="zenodo").load()

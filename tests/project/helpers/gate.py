@@ -19,7 +19,7 @@ HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "date", "serv
 
 
 class Gate:
-    """Passes requests on to `server`, each after `delay` seconds; answers `error` itself, if set.
+    """Pass requests on to `server`, each after `delay` seconds; answers `error` itself, if set.
 
     `when_history_comes`, if set, is called once: when the first history lines of a run have been
     passed on.
@@ -29,7 +29,9 @@ class Gate:
         self.delay = 0.0
         self.error: int | None = None
         self.when_history_comes: Callable[[], object] | None = None
-        self.upserted: dict[str, dict[str, Any]] = {}  # by run id, what upsertBucket said of it
+        self.upserted: dict[
+            str, dict[str, Any]
+        ] = {}  # by run id: the variables of its upsertBucket queries
         self.exit_codes: dict[str, int] = {}
         self._behind = server
         self._lock = threading.Lock()
@@ -61,7 +63,7 @@ class Gate:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
-        """Answer nothing any more; requests that are being delayed are dropped."""
+        """Stop answering; drop requests that are being delayed."""
         self._closing.set()
         self._server.shutdown()
         self._server.server_close()

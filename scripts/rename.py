@@ -38,7 +38,7 @@ def refusal(old: str | None, new: str) -> str | None:
     if new == old:
         return f"{new}: is already the project's name"
     if find_spec(new) is not None:
-        return f"{new}: is the name of an installed module"
+        return f"{new}: is the name of another module"
     try:
         changes = git("status", "--porcelain")
     except (subprocess.CalledProcessError, FileNotFoundError):

@@ -127,14 +127,17 @@ def test_a_fork_of_a_fork_can_be_renamed_again_once_committed(copy: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("My-Project", "must be lower-case"),
-        ("1st", "must be lower-case"),
-        ("", "must be lower-case"),
-        ("class", "no keyword"),
-        ("json", "is taken"),
-        ("torch", "is taken"),
-        ("train", "is taken"),  # scripts/train.py comes first on the path of every script
-        ("gradflow", "is taken"),
+        ("My-Project", "must start with a letter"),
+        ("1st", "must start with a letter"),
+        ("", "must start with a letter"),
+        ("class", "not be a keyword"),
+        ("json", "is the name of another module"),
+        ("torch", "is the name of another module"),
+        (
+            "train",
+            "is the name of another module",
+        ),  # scripts/train.py comes first on the path of every script
+        ("gradflow", "is the name of another module"),
         ("project", "already"),
     ],
 )

@@ -103,11 +103,11 @@ def _fetch(run: Run, folder: Path) -> Path:
     if local is not None and local.state == "finished":
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
-        record = Path(aside) / RECORD
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        record = Path(temporary) / RECORD
         for file in run.files():
             if file.name.startswith(f"{RECORD}/"):
-                file.download(root=aside, replace=True).close()
+                file.download(root=temporary, replace=True).close()
         if Status.read(record) is None:
             _rebuild(run, record)
         if folder.exists():

@@ -10,7 +10,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from gradflow.errors import ConfigError
-from gradflow.gradients.whole import written_whole
+from gradflow.gradients.atomic import atomic_write
 from gradflow.runs.files import CHECKPOINTS
 
 
@@ -28,7 +28,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         destination = Path(path)
         destination.parent.mkdir(parents=True, exist_ok=True)
         # Unlike torch's own error, that of an open file says that the disk is full.
-        with written_whole(destination) as aside, aside.open("wb") as file:
+        with atomic_write(destination) as temporary, temporary.open("wb") as file:
             torch.save(checkpoint, file)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from gradflow.comparison.page.overlays import Overlay
 from gradflow.comparison.page.pack import pack
 from gradflow.errors import ConfigError
-from gradflow.gradients.whole import write_text
+from gradflow.gradients.atomic import write_text
 from gradflow.runs.read import Run
 
 # In the order in which they build on each other; they share one scope.

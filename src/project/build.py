@@ -16,13 +16,8 @@ from gradflow.runs.metrics_file import MetricsFile
 from gradflow.training.callbacks import profiler, standard_callbacks
 from gradflow.training.checkpoints import AtomicCheckpointIO
 from gradflow.training.distributed import strategy
+from gradflow.training.fine_tuning import freeze, load_weights
 from project.config import Config
-
-
-def build(config: Config) -> tuple[L.LightningModule, L.LightningDataModule]:
-    """Build the task, with its net, and the data of a run."""
-    data = build_data(config)
-    return build_task(config, data), data
 
 
 def build_data(config: Config) -> Any:
@@ -49,6 +44,11 @@ def build_net(config: Config, data: Any) -> nn.Module:
         initialize(net, activation)
     except ValueError as error:
         raise ConfigError(f"init={config.axes.get('init', config.init)}: {error}") from error
+    if config.weights:
+        if config.chose("init") and not config.weights_except:
+            raise ConfigError(f"init={config.axes['init']}: has no effect with weights")
+        load_weights(net, Path(config.weights).expanduser(), config.weights_except)
+    freeze(net, config.freeze)
     if config.channels_last:
         net = net.to(memory_format=torch.channels_last)
     return net
@@ -76,11 +76,26 @@ def build_task(config: Config, data: Any) -> Any:
     return task
 
 
+def few_steps(config: Config) -> Config:
+    """Return a configuration of three steps in this process, for the dry step."""
+    here = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+    short = {
+        "trainer": config.trainer.model_copy(update=here),
+        "steps": 3,
+        "accumulate": min(config.accumulate, 2),
+        "log_every": 1,
+        "validate_every": 1,
+        "limit_batches": None,
+        "compile": False,
+        "profiler": None,
+    }
+    return config.model_copy(update=short)
+
+
 def _known(data: Any) -> dict[str, Any]:
     """Return what the data knows, by its attributes; None for the others."""
-    return {
-        name: getattr(data, name, None) for name in ("num_classes", "in_channels", "class_counts")
-    }
+    names = ("num_classes", "in_channels", "class_counts", "classes")
+    return {name: getattr(data, name, None) for name in names}
 
 
 def build_trainer(

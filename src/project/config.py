@@ -45,7 +45,10 @@ class Config(RunConfig):
     test: bool
     limit_batches: Positive | None
     overfit: bool
+    dry_step: bool
     profiler: Literal["simple", "advanced"] | None
+
+    freeze: list[str]
 
     model: Node
     activation: Node

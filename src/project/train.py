@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gradflow.training.distributed import is_first_process
+from gradflow.training.dry_step import dry_step
 from gradflow.training.evaluate import has_validation
 from gradflow.training.one_batch import OneBatch
 from gradflow.training.project import Project
 from gradflow.training.run import open_run
 from gradflow.training.steps import optimizer_count
-from project.build import build, build_trainer
+from project.build import build_data, build_task, build_trainer, few_steps
 from project.config import Config
 from project.data import ImageData
 
@@ -34,7 +36,10 @@ def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, fl
     with open_run(config, folder, name) as run:
         if run.is_finished:
             return run.metrics
-        task, data = build(config)
+        if config.dry_step and run.checkpoint is None and is_first_process():
+            dry_step(PROJECT, few_steps(config), build_trainer, test=config.test)
+        data = build_data(config)
+        task = build_task(config if run.checkpoint is None else config.without_weights(), data)
         if config.overfit:
             data = OneBatch(data, config.steps * config.accumulate)
         validates = has_validation(data)
@@ -48,4 +53,4 @@ def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, fl
         return run.finish(trainer, task, data, validation=validates, test=config.test)
 
 
-PROJECT = Project(config=Config, build=build, train=train)
+PROJECT = Project(config=Config, build_data=build_data, build_task=build_task, train=train)

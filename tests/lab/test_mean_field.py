@@ -11,6 +11,7 @@ from scipy.special import expit
 from scipy.stats import norm
 from torch import Tensor, nn
 
+from gradflow.gradients.gains import gain_for
 from lab.mean_field import (
     MeanField,
     Moments,
@@ -18,7 +19,6 @@ from lab.mean_field import (
     gaussian_moments,
     mean_field,
 )
-from project.models.gains import gain_for
 
 # phi and phi', written out.
 FUNCTIONS: dict[str, tuple[nn.Module, Callable[[float], float], Callable[[float], float]]] = {

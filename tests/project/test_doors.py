@@ -1,9 +1,11 @@
 """Any net, any data, any task: foreign ones train, resume, and are recorded and judged."""
 
 import math
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grey_images
 import numpy as np
@@ -20,15 +22,21 @@ from gradflow.gradients.record import read_gradients
 from gradflow.gradients.verdict import Verdict
 from gradflow.launch.compose import compose
 from gradflow.runs.read import read_run
-from project.build import build, build_data
+from gradflow.training.evaluate import evaluate
+from project.build import build_data, build_task
 from project.data import ImageFolders
 from project.tasks import Classifier
-from project.train import train
+from project.train import PROJECT, train
 
 EXAMPLES = REPOSITORY / "docs/examples"
 NET_AXES = ("model.depth=8", "model.width=4")  # which only the template's own nets have
 ANY = [word for word in SMALL if word not in NET_AXES]
 RUN = ["trainer=cpu", "logger=none", "threads=1", "steps=8", "validate_every=4", "log_every=4"]
+
+
+def build(*words: str) -> Any:
+    config = compose(words, REPOSITORY / "conf")
+    return build_task(config, build_data(config))
 
 
 def fit(folder: Path, *words: str) -> dict[str, float]:
@@ -65,7 +73,7 @@ def test_a_net_of_another_library_keeps_its_own_initial_weights_unless_an_init_i
 
     def first(*words: str) -> torch.Tensor:
         torch.manual_seed(3)
-        return build(compose(["model=resnet18", *words], REPOSITORY / "conf"))[0].net.conv1.weight
+        return build("model=resnet18", *words).net.conv1.weight
 
     torch.manual_seed(3)
     own = resnet18(num_classes=10).conv1.weight
@@ -83,7 +91,7 @@ def test_a_net_of_another_library_keeps_its_own_initial_weights_unless_an_init_i
 )
 def test_an_axis_that_was_chosen_and_has_no_effect_is_refused(words: list[str], axis: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        build(compose(["model=resnet18", *words], REPOSITORY / "conf"))
+        build("model=resnet18", *words)
     assert str(refused.value).startswith(f"{axis}")
     assert "\n" not in str(refused.value)
     if axis.startswith(("activation", "norm")):
@@ -117,9 +125,8 @@ def test_a_folder_says_its_classes_and_one_that_is_missing_is_one_line(
     assert images.min() >= -1
     assert images.max() <= 1
     assert labels.dtype == torch.int64
-    missing = compose([*grey, f"data.root={tmp_path / 'nowhere'}"], REPOSITORY / "conf")
     with pytest.raises(DataError, match=r"nowhere/train: no folder of images: ") as refused:
-        build(missing)
+        build(*grey, f"data.root={tmp_path / 'nowhere'}")
     assert "\n" not in str(refused.value)
 
 
@@ -190,6 +197,8 @@ def test_cifar100_is_torchvisions_and_no_way_to_it_is_one_line(
     assert [len(split.labels) for split in splits] == [45_000, 5000, 10_000]
     assert splits.train.images[7, 0, 1, 2] == 9
     assert torch.bincount(splits.validation.labels).tolist() == [50] * 100
+    assert len(set(data.classes)) == 100
+    assert list(data.classes) == sorted(data.classes)  # as the archive numbers them
 
     def away(*_: object, **__: object) -> None:
         raise OSError("no route\nto it")
@@ -198,6 +207,39 @@ def test_cifar100_is_torchvisions_and_no_way_to_it_is_one_line(
     monkeypatch.setattr(type(data), "_loaded", {})
     with pytest.raises(DataError, match=r"^CIFAR-100: cannot be fetched to .*: no route; put "):
         data.load()
+
+
+def test_a_run_is_fine_tuned_with_frozen_layers_and_continues_without_its_source(
+    tmp_path: Path,
+) -> None:
+    source, whole, cut = (tmp_path / name for name in ("source", "whole", "cut"))
+    fit(source, *SMALL)
+    words = [*SMALL, f"weights={source}", "weights_except=[head]", "freeze=[stem]", "lr=0.5"]
+    fit(whole, *words)
+    with crash(Classifier, "on_train_batch_end", 6):
+        fit(cut, *words)
+    before, after = checkpoint(source)["state_dict"], checkpoint(whole)["state_dict"]
+    shutil.rmtree(source)
+    fit(cut, *words)
+    assert_identical(checkpoint(cut)["state_dict"], after)
+    assert evaluate(PROJECT, cut) == evaluate(PROJECT, whole)
+    stem = [name for name in before if name.startswith("net.stem") and name.endswith("weight")]
+    assert stem
+    assert all(torch.equal(before[name], after[name]) for name in stem)
+    assert not torch.equal(before["net.head.weight"], after["net.head.weight"])
+
+
+def test_fine_tuning_begins_at_the_figures_where_the_other_run_ended(tmp_path: Path) -> None:
+    fit(tmp_path / "source", *SMALL)
+    task = build(*SMALL, f"weights={tmp_path / 'source'}")
+    trained = checkpoint(tmp_path / "source")["state_dict"]
+    own = {name: tensor for name, tensor in trained.items() if name.startswith("net.")}
+    assert_identical(own, {k: v for k, v in task.state_dict().items() if k.startswith("net.")})
+
+
+def test_an_init_that_saved_weights_would_overwrite_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^init=orthogonal: has no effect with weights$"):
+        build(*SMALL, "init=orthogonal", "weights=somewhere")
 
 
 @pytest.mark.parametrize("debug", ["fast", "overfit", "profile"])

@@ -56,7 +56,7 @@ from pathlib import Path
 from hydra.utils import get_object
 import {name}
 from gradflow.launch.compose import compose
-from {name}.build import build
+from {name}.build import build_data, build_task
 
 targets = set()
 for file in Path("conf").rglob("*.yaml"):
@@ -65,7 +65,8 @@ for file in Path("conf").rglob("*.yaml"):
         if key == "_target_" and value.startswith("{name}."):
             targets.add(value)
             get_object(value)
-print({name}.__file__, len(targets), build(compose())[0].net.head)
+config = compose()
+print({name}.__file__, len(targets), build_task(config, build_data(config)).net.head)
 """
 
 

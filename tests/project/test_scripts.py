@@ -12,7 +12,7 @@ import pytest
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
-@pytest.mark.parametrize("script", ["train", "evaluate", "compare"])
+@pytest.mark.parametrize("script", ["train", "evaluate", "compare", "predict"])
 def test_an_interrupt_while_libraries_are_imported_is_one_line(script: str, tmp_path: Path) -> None:
     """A module named like one that each script imports interrupts its own import."""
     (tmp_path / "yaml.py").write_text(

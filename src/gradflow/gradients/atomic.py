@@ -16,7 +16,7 @@ def atomic_write(path: Path, beside: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path to write to; afterwards, that file replaces `path` in one move.
 
     It is a hidden file beside `path`, or beside the path `beside`. If the block raises, `path`
-    stays as it was. A process killed in the block leaves the hidden file, which `remove_unfinished` deletes.
+    stays as it was. A process killed in the block leaves the file to `remove_unfinished`.
     """
     place = beside or path
     temporary = place.with_name(f".{place.name}.{os.getpid()}.unfinished")

@@ -102,6 +102,8 @@ class RunConfig(Closed):
     trainer: Trainer
     logger: Logger
     comparison: Comparison
+    weights: str | None = None
+    weights_except: list[str] = []
 
     # Axes that an override, a pathology or a remedy has chosen, rather than the defaults list.
     _chosen: frozenset[str] = PrivateAttr(frozenset())
@@ -115,6 +117,10 @@ class RunConfig(Closed):
     def chose(self, axis: str) -> bool:
         """Whether an axis was chosen, by hand or through another choice; unknown once saved."""
         return axis in self._chosen
+
+    def without_weights(self) -> Self:
+        """Return a copy that begins with no saved weights: a checkpoint will bring them."""
+        return self.model_copy(update={"weights": None, "weights_except": []})
 
     def save(self, path: Path) -> None:
         """Write the configuration, every value resolved, as YAML."""

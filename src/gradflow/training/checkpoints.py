@@ -44,9 +44,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+class RunCheckpoint(ModelCheckpoint):
+    """The run's own callback, whose state Lightning keeps apart from a user's ModelCheckpoint."""
+
+
 def checkpoint_callbacks(
     folder: Path, *, validates: bool, monitor: str, mode: str
-) -> list[ModelCheckpoint]:
+) -> list[RunCheckpoint]:
     """Return callbacks that save `last`, to resume from, and `best` by `monitor`.
 
     Both save after each validation. A run without validation has no `best` and saves `last` after
@@ -54,8 +58,8 @@ def checkpoint_callbacks(
     exactly once.
     """
     common: dict[str, Any] = {"dirpath": str(folder / CHECKPOINTS), "enable_version_counter": False}
-    last = ModelCheckpoint(filename="last", save_on_train_epoch_end=not validates, **common)
+    last = RunCheckpoint(filename="last", save_on_train_epoch_end=not validates, **common)
     if not validates:
         return [last]
-    best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, **common)
+    best = RunCheckpoint(filename="best", monitor=monitor, mode=mode, **common)
     return [best, last]  # in this order, so that `last` stores the best score

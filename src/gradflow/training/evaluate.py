@@ -8,17 +8,14 @@ of the weights that the checkpoint holds.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
-from gradflow.errors import ConfigError
 from gradflow.runs.config import RunConfig
-from gradflow.runs.files import CHECKPOINTS, CONFIG
-from gradflow.training.checkpoints import read_checkpoint
 from gradflow.training.process import restored_process
 from gradflow.training.project import Project
+from gradflow.training.trained import Checkpoint, trained
 
 
 def has_validation(data: LightningDataModule) -> bool:
@@ -27,25 +24,15 @@ def has_validation(data: LightningDataModule) -> bool:
     return bool(getattr(data, "has_validation", own))
 
 
-def evaluate(
-    project: Project, folder: Path, which: Literal["last", "best"] = "last"
-) -> dict[str, float]:
+def evaluate(project: Project, folder: Path, which: Checkpoint = "last") -> dict[str, float]:
     """Return what the task of a run logs on the validation and the test split.
 
-    With `last`, the weights at the run's end, the figures equal what the run recorded; `best` are
-    those with the best headline metric on the validation split. What is built is the project's
-    affair; nothing is imported that the run's folder names as its project. ConfigError if the
-    folder holds no such checkpoint, or a damaged one.
+    With the `last` checkpoint, the figures equal what the run recorded. ConfigError as in
+    `trained`.
     """
-    path = folder / CHECKPOINTS / f"{which}.ckpt"
-    if not path.exists():
-        raise ConfigError(f"{path}: there is no such checkpoint; is {folder} the folder of a run?")
-    config = project.config.load(folder / CONFIG)
-    weights = read_checkpoint(path)["state_dict"]
     with restored_process():
+        config, task, data = trained(project, folder, which)
         torch.set_num_threads(config.threads or torch.get_num_threads())
-        task, data = project.build(config)
-        task.load_state_dict(weights)
         return figures(config, task, data, validation=True, test=True)
 
 

@@ -20,12 +20,14 @@ from gradflow.runs.config import RunConfig, import_named
 class Project:
     """A project: the type of its configurations, and what is done with one.
 
-    `build` returns the task, with its net, and the data of a configuration, and touches no disk.
-    `train` runs a configuration in a folder, under a name, and returns the final metrics.
+    `build_data` returns a configuration's data, of which nothing is read yet. `build_task` returns
+    its task, with the net, for that data; it touches no disk but for `weights`. `train` runs it in
+    a folder, under a name, and returns the final metrics.
     """
 
     config: type[RunConfig]
-    build: Callable[[Any], tuple[LightningModule, LightningDataModule]]
+    build_data: Callable[[Any], LightningDataModule]
+    build_task: Callable[[Any, Any], LightningModule]
     train: Callable[[Any, Path, str], dict[str, float]]
 
 

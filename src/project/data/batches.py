@@ -106,20 +106,12 @@ class Batches(ABC):
     @abstractmethod
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
-    @abstractmethod
-    def state_dict(self) -> dict[str, int]:
-        """Return the position of the iteration, as integers."""
-
-    @abstractmethod
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue from the position `state`."""
-
 
 class EvaluationBatches(Batches):
     """Yield every image once, in order, without augmentation; the last batch may be smaller.
 
     Each rank takes its interleaved share, so ranks may differ by one batch. Each `iter()` is a
-    full pass from the first image, so the state is empty.
+    full pass from the first image, so there is no state.
     """
 
     def __init__(
@@ -149,15 +141,6 @@ class EvaluationBatches(Batches):
         for start in range(0, len(self._labels), self.batch_size):
             rows = slice(start, start + self.batch_size)
             yield self._normalize(self._images[rows]), self._labels[rows]
-
-    def state_dict(self) -> dict[str, int]:
-        """Return an empty state: every pass starts at the first image."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Accept an empty state. ValueError for any other."""
-        if state:
-            raise ValueError(f"state={dict(state)}: must be empty: an evaluation has no state")
 
 
 class _Draws(NamedTuple):

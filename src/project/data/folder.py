@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from lightning import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import default_loader
 from torchvision.transforms import v2
 
 from gradflow.errors import DataError
-from project.data.images import check_integer
+from project.data.images import check_integer, input_transforms
 
 
 class ImageFolders(LightningDataModule):
@@ -45,16 +47,15 @@ class ImageFolders(LightningDataModule):
         check_integer("batch_size", batch_size, 1, 1_000_000)
         check_integer("workers", workers, 0, 1024)
         self.root = Path(root).expanduser()
+        self.size = list(size)
         self.in_channels = in_channels
         self.batch_size = batch_size
         self.workers = workers
-        grey = [v2.Grayscale()] if in_channels == 1 else [v2.RGB()]
-        scaled = [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5], [0.5])]
-        resized = [v2.ToImage(), *grey, v2.Resize(list(size), antialias=True)]
+        same = input_transforms(size, in_channels, mean=[0.5], std=[0.5])
         varied = [v2.RandomCrop(list(size), padding=pad)] if pad else []
         varied += [v2.RandomHorizontalFlip()] if flip else []
-        self.transform = v2.Compose([*resized, *scaled])
-        self._training_transform = v2.Compose([*resized, *varied, *scaled])
+        self._transform = v2.Compose(same)
+        self._training_transform = v2.Compose([*same[:3], *varied, *same[3:]])  # still bytes
 
     @cached_property
     def classes(self) -> list[str]:
@@ -71,6 +72,26 @@ class ImageFolders(LightningDataModule):
     def class_counts(self) -> list[int]:
         """How many training images each class has."""
         return torch.bincount(torch.tensor(self._split("train").targets)).tolist()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what predicting needs of the images, so that a checkpoint can do without them."""
+        return {"classes": self.classes, "class_counts": self.class_counts}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it from there, as a run's checkpoint has it."""
+        self.classes, self.class_counts = state_dict["classes"], state_dict["class_counts"]
+
+    def read(self, path: Path) -> Tensor:
+        """Return the image of a file as a net's input, as in an evaluation: (C, height, width)."""
+        found: Tensor = self._transform(default_loader(path))
+        return found
+
+    def made_up_batch(self) -> list[Tensor]:
+        """Return a batch of two images of noise, for the dry step."""
+        return [
+            torch.randn(2, self.in_channels, *self.size),
+            torch.tensor([0, self.num_classes - 1]),
+        ]
 
     @property
     def has_validation(self) -> bool:
@@ -103,7 +124,7 @@ class ImageFolders(LightningDataModule):
         )
 
     def _split(self, split: str) -> ImageFolder:
-        transform = self._training_transform if split == "train" else self.transform
+        transform = self._training_transform if split == "train" else self._transform
         try:
             return ImageFolder(self.root / split, transform)
         except OSError as error:

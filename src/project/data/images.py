@@ -5,12 +5,15 @@ cut (`batches.py`).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from lightning import LightningDataModule
-from torch import Tensor
+from torch import Tensor, nn
+from torchvision.datasets.folder import default_loader
+from torchvision.transforms import v2
 
 from gradflow.errors import ConfigError
 from project.data.batches import (
@@ -46,6 +49,8 @@ class ImageData(LightningDataModule, ABC):
 
     num_classes: int = 10
     in_channels: int = 3
+    size: tuple[int, int] = (32, 32)  # height and width
+    classes: Sequence[str] | None = None  # their names
     # One process may run many jobs on the same data: it is read once.
     _loaded: ClassVar[dict[Hashable, tuple[Splits, Statistics]]] = {}
 
@@ -86,6 +91,7 @@ class ImageData(LightningDataModule, ABC):
         self.flip = flip
         self.seed = seed
         self.channels_last = channels_last
+        self._state: dict[str, Any] = {}
 
     @property
     def has_validation(self) -> bool:
@@ -104,6 +110,30 @@ class ImageData(LightningDataModule, ABC):
                 f"{images // world_size // group}, with {images} training images, "
                 f"accumulate={group} and {world_size} process(es)"
             )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `read` needs of the images, so that a checkpoint can do without them."""
+        mean, std = self._load()[1]
+        return {"mean": mean.tolist(), "std": std.tolist()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it from there, as a run's checkpoint has it."""
+        self._state = state_dict
+
+    def read(self, path: Path) -> Tensor:
+        """Return the image of a file, resized and normalized as in an evaluation: (C, H, W)."""
+        self._state = self._state or self.state_dict()
+        transform = v2.Compose(input_transforms(self.size, self.in_channels, **self._state))
+        found: Tensor = transform(default_loader(path))
+        return found
+
+    def made_up_batch(self) -> Images:
+        """Return a batch of two images of noise, for the dry step."""
+        images = torch.randn(2, self.in_channels, *self.size)
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return Images(
+            images.contiguous(memory_format=layout), torch.tensor([0, self.num_classes - 1])
+        )
 
     def prepare_data(self) -> None:
         """Fetch the data, in one process of each machine, if it is not there yet. DataError."""
@@ -171,6 +201,19 @@ class ImageData(LightningDataModule, ABC):
     @abstractmethod
     def _read(self) -> tuple[Images, Images]:
         """Return the images to train and validate on, and those to test on."""
+
+
+def input_transforms(
+    size: Sequence[int], in_channels: int, *, mean: Sequence[float], std: Sequence[float]
+) -> list[nn.Module]:
+    """Return torchvision's transforms from a PIL image to a net's input, float32 (C, *size)."""
+    return [
+        v2.ToImage(),
+        v2.Grayscale() if in_channels == 1 else v2.RGB(),
+        v2.Resize(list(size), antialias=True),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(mean, std),
+    ]
 
 
 def check_integer(name: str, value: int, low: int, high: int) -> None:

@@ -15,8 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from gradflow.gradients.gains import gain_for
 from project.models.blocks import ActivationFactory, BasicBlock
-from project.models.gains import gain_for
 
 WeightLayer = nn.Conv2d | nn.Linear
 Fan = Literal["fan_in", "fan_out"]

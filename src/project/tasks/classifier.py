@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,13 @@ class Classifier(Supervised):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy of a batch."""
         return F.cross_entropy(outputs, targets)
+
+    def predict_step(self, batch: Tensor, batch_idx: int) -> dict[str, Any]:
+        """Return, for inputs (B, ...), the most probable class and all probabilities."""
+        p = self.net(batch).float().softmax(dim=1)
+        names = self.classes or [str(k) for k in range(p.shape[1])]
+        top = {"label": [names[k] for k in p.argmax(1).tolist()], "probability": p.amax(1)}
+        return top | {f"p({name})": column for name, column in zip(names, p.unbind(1), strict=True)}
 
     def metrics(self) -> dict[str, Metric]:
         """Return the accuracy."""

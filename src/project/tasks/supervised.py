@@ -45,12 +45,14 @@ class Supervised(L.LightningModule, ABC):
         clip: Callable[[nn.Module], None],
         num_classes: int | None = None,
         class_counts: Sequence[int] | None = None,
+        classes: Sequence[str] | None = None,
         log_every: int = 20,
     ) -> None:
         super().__init__()
         self.net = net
         self.num_classes = num_classes
         self.class_counts = class_counts
+        self.classes = classes
         self._optimizer = optimizer
         self._scheduler = scheduler
         self._clip = clip
@@ -95,6 +97,10 @@ class Supervised(L.LightningModule, ABC):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add one batch to the means of the test split."""
         self._measure(batch, "test")
+
+    def predict_step(self, batch: Tensor, batch_idx: int) -> Any:
+        """Return the net's outputs for inputs (B, ...)."""
+        return self.net(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the means of the validation split."""

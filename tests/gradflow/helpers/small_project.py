@@ -119,11 +119,36 @@ class Fit(L.LightningModule):
         self.log(f"{split}/distance", error.abs().mean(), batch_size=len(batch))
 
 
-def build(config: SmallConfig) -> tuple[Fit, Points]:
-    """Build the net's module and the data."""
+def build_task(config: SmallConfig, data: Points) -> Fit:
+    """Build the net's module."""
     activation = instantiate(config.activation, key="activation")
     net = nn.Sequential(nn.Linear(FEATURES, 8), activation, nn.Linear(8, 1))
-    return Fit(net, config.lr), Points(config)
+    return Fit(net, config.lr)
+
+
+def build_trainer(
+    config: SmallConfig, folder: Path, name: str, *, validates: bool, optimizers: int = 1
+) -> L.Trainer:
+    """Build the trainer of a run in `folder`."""
+    return L.Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=config.trainer.devices,
+        max_steps=config.steps,
+        val_check_interval=config.validate_every if validates else None,
+        check_val_every_n_epoch=None,
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+        logger=MetricsFile(folder),
+        callbacks=[
+            *(instantiate(node, key=f"callbacks.{key}") for key, node in config.callbacks.items()),
+            instantiate(config.monitor, key="monitor"),
+            *standard_callbacks(config, folder, name, validates=validates, look_every=1),
+        ],
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
 
 
 def train(config: SmallConfig, folder: Path, name: str = "run") -> dict[str, float]:
@@ -131,37 +156,15 @@ def train(config: SmallConfig, folder: Path, name: str = "run") -> dict[str, flo
     with open_run(config, folder, name) as run:
         if run.is_finished:
             return run.metrics
-        task, data = build(config)
-        trainer = L.Trainer(
-            accelerator=config.trainer.accelerator,
-            devices=config.trainer.devices,
-            max_steps=config.steps,
-            val_check_interval=config.validate_every if config.validation else None,
-            check_val_every_n_epoch=None,
-            log_every_n_steps=1,
-            num_sanity_val_steps=0,
-            default_root_dir=run.folder,
-            logger=MetricsFile(run.folder),
-            callbacks=[
-                *(
-                    instantiate(node, key=f"callbacks.{key}")
-                    for key, node in config.callbacks.items()
-                ),
-                instantiate(config.monitor, key="monitor"),
-                *standard_callbacks(
-                    config, run.folder, name, validates=config.validation, look_every=1
-                ),
-            ],
-            plugins=[AtomicCheckpointIO()],
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        data = Points(config)
+        task = build_task(config, data)
+        trainer = build_trainer(config, run.folder, name, validates=config.validation)
         run.start(trainer)
         trainer.fit(task, datamodule=data, ckpt_path=run.checkpoint, weights_only=True)
         return run.finish(trainer, task, data, validation=config.validation, test=config.test)
 
 
-PROJECT = Project(config=SmallConfig, build=build, train=train)
+PROJECT = Project(config=SmallConfig, build_data=Points, build_task=build_task, train=train)
 
 
 def fit(folder: Path, *overrides: str) -> dict[str, float]:

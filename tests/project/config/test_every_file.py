@@ -8,7 +8,7 @@ import shipped
 import torch
 
 from gradflow.launch.compose import compose
-from project.build import build, build_trainer
+from project.build import build_data, build_task, build_trainer
 
 # What a choice cannot do without, where the defaults do not give it.
 NEEDS = {("init", "zero_residual"): ["model=resnet", "norm=batch"]}
@@ -27,7 +27,8 @@ def test_composes_alone_and_its_run_is_built(
     if group in config.axes:
         assert config.axes[group] == name
     torch.manual_seed(config.seed)
-    task, data = build(config)
+    data = build_data(config)
+    task = build_task(config, data)
     images = torch.zeros(2, data.in_channels, 32, 32)
     assert task.net.eval()(images).shape == (2, data.num_classes)
     # One device of the CPU: what a file asks for beyond it, this machine may not have.

@@ -11,8 +11,7 @@ import tiny_cifar
 
 from gradflow.errors import DataError
 from project.data.cifar10 import npm
-from project.data.cifar10.errors import TooSlowError
-from project.data.cifar10.pace import Limits
+from project.data.cifar10.pace import Limits, TooSlowError
 from project.data.cifar10.prepare import prepare
 
 PATIENT = Limits(min_rate=0, timeout=20)

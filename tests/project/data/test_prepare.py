@@ -16,8 +16,7 @@ from torchvision import datasets
 from gradflow.errors import DataError
 from project.data import Splits
 from project.data.cifar10 import npm, rows, sources
-from project.data.cifar10.errors import TooSlowError
-from project.data.cifar10.pace import Limits
+from project.data.cifar10.pace import Limits, TooSlowError
 from project.data.images import ImageData
 
 KEPT = {".cifar10.lock", rows.FILE}

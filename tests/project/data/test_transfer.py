@@ -13,8 +13,7 @@ from http_source import Server, serving
 
 from gradflow.errors import DataError
 from project.data.cifar10.download import download
-from project.data.cifar10.errors import TooSlowError
-from project.data.cifar10.pace import Limits, Pace
+from project.data.cifar10.pace import Limits, Pace, TooSlowError
 from project.data.cifar10.progress import progress
 
 CONTENT = bytes(range(256)) * 200  # 51 kB

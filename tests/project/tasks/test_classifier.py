@@ -13,7 +13,7 @@ from small_run import REPOSITORY, SMALL
 
 from gradflow.gradients.record import read_gradients
 from gradflow.launch.compose import compose
-from project.build import build
+from project.build import build_data, build_task
 from project.tasks.classifier import Classifier
 from project.train import train
 
@@ -155,7 +155,8 @@ def test_the_loss_of_a_split_is_a_mean_over_images_whatever_the_size_of_its_last
     config = compose([*SMALL, *words, "data.batch_size=16"], REPOSITORY / "conf")
     weights = checkpoint(tmp_path)["state_dict"]
     logged = status_of(tmp_path).metrics["test/loss"]
-    task, data = build(config)
+    data = build_data(config)
+    task = build_task(config, data)
     task.load_state_dict(weights)
     test = data.load().test
     batches = list(data.test_dataloader())

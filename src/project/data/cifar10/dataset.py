@@ -22,6 +22,9 @@ TRAIN_IMAGES = 50_000
 class CIFAR10(ImageData):
     """The real data, fetched when it is first needed, and verified whatever it came from."""
 
+    # In the order of the labels 0 to 9.
+    classes = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())  # noqa: SIM905
+
     def __init__(
         self,
         *,

@@ -5,7 +5,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gradflow.errors import DataError
-from project.data.cifar10.errors import TooSlowError
+
+
+class TooSlowError(DataError):
+    """A source delivers less than the configured rate; `rate` is in bytes per second."""
+
+    def __init__(self, rate: float, min_rate: float) -> None:
+        super().__init__(f"slow: {rate / 1000:.0f} kB/s, under min_rate={min_rate / 1000:g} kB/s")
+        self.rate = rate
 
 
 class Limits(NamedTuple):

@@ -18,8 +18,7 @@ from filelock import FileLock, Timeout
 from gradflow.errors import DataError
 from project.data.cifar10 import rows as rows_file
 from project.data.cifar10 import sources
-from project.data.cifar10.errors import TooSlowError
-from project.data.cifar10.pace import Limits
+from project.data.cifar10.pace import Limits, TooSlowError
 from project.data.cifar10.rows import Rows
 
 logger = logging.getLogger("project.data")

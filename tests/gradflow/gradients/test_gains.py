@@ -11,7 +11,7 @@ from scipy.special import erf, expit
 from scipy.stats import norm
 from torch import nn
 
-from project.models.gains import gain_for, gaussian_mean
+from gradflow.gradients.gains import gain_for, gaussian_mean
 
 # Klambauer et al. 2017, appendix.
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772

@@ -1,6 +1,6 @@
 """Compute an activation's gain sigma_w, for weights of variance sigma_w^2 / fan.
 
-Knows activations and one Gaussian integral; `initializers.py` applies the gain.
+Knows activations and one Gaussian integral, but neither nets nor initializers.
 """
 
 import copy

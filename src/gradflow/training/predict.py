@@ -1,0 +1,91 @@
+"""Predict from files with the net of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from gradflow.errors import ConfigError, DataError
+from gradflow.training.process import restored_process
+from gradflow.training.project import Project
+from gradflow.training.trained import Checkpoint, trained
+
+_BATCH = 64
+
+
+def predict(
+    project: Project, folder: Path, files: Sequence[Path], which: Checkpoint = "last"
+) -> dict[str, list[Any]]:
+    """Return a table, column by column: `file`, and what the task predicts for each file.
+
+    The data of the run reads a file with its `read(path)`, which returns one input as the net sees
+    it in an evaluation. The task's `predict_step` gets a batch of them, (B, ...). It returns its
+    columns, each with B values under a name, or one tensor (B,) or (B, K).
+
+    Raises:
+        ConfigError: if `folder` has no such checkpoint, or if its data cannot read single files.
+        DataError: if a file cannot be read.
+    """
+    if not files:
+        raise ConfigError("no files to predict from")
+    with restored_process():
+        config, task, data = trained(project, folder, which)
+        if not hasattr(data, "read"):
+            raise ConfigError(
+                f"{folder}: its data, {type(data).__name__}, has no read(path), "
+                "which returns the input of a file"
+            )
+        torch.set_num_threads(config.threads or torch.get_num_threads())
+        trainer = Trainer(
+            accelerator=config.trainer.accelerator,
+            devices=1,
+            precision=config.precision,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+        )
+        batches = trainer.predict(task, DataLoader(_Inputs(files, data), batch_size=_BATCH))
+    table: dict[str, list[Any]] = {"file": [str(path) for path in files]}
+    for batch in batches or []:
+        for name, values in _columns(batch).items():
+            table.setdefault(name, []).extend(values)
+    return table
+
+
+class _Inputs(Dataset[Tensor]):
+    def __init__(self, files: Sequence[Path], data: Any) -> None:
+        self._files, self._data = files, data
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> Tensor:
+        path = self._files[index]
+        try:
+            found: Tensor = self._data.read(path)
+        except (OSError, ValueError, SyntaxError) as error:  # Pillow's are of all three
+            why = getattr(error, "strerror", None)
+            if why is None:  # Pillow ends its message with the address of an object
+                why = f"cannot be read: {str(error).partition(' <')[0]}".splitlines()[0]
+            raise DataError(f"{path}: {why}") from error
+        return found
+
+
+def _columns(batch: Any) -> dict[str, list[Any]]:
+    if isinstance(batch, Mapping):
+        return {name: _plain(values) for name, values in batch.items()}
+    rows = batch.reshape(len(batch), -1)
+    if rows.shape[1] == 1:
+        return {"output": _plain(rows[:, 0])}
+    return {f"output_{k}": _plain(column) for k, column in enumerate(rows.unbind(1))}
+
+
+def _plain(values: Any) -> list[Any]:
+    return values.tolist() if isinstance(values, Tensor) else list(values)

@@ -1,0 +1,38 @@
+"""Build a run's task and data again, with the weights of one of its checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import LightningDataModule, LightningModule
+
+from gradflow.errors import ConfigError
+from gradflow.runs.files import CHECKPOINTS, CONFIG
+from gradflow.training.checkpoints import read_checkpoint
+from gradflow.training.project import Project
+
+Checkpoint = Literal["last", "best"]
+
+
+def trained(
+    project: Project, folder: Path, which: Checkpoint = "last"
+) -> tuple[Any, LightningModule, LightningDataModule]:
+    """Return the configuration, the task and the data of the run in `folder`.
+
+    `last` means the weights at the run's end, `best` those with the best headline metric on the
+    validation split. The data gets the state that it had saved. Only `project` is imported,
+    whatever the folder names. ConfigError if there is no such checkpoint, or a damaged one.
+    """
+    path = folder / CHECKPOINTS / f"{which}.ckpt"
+    if not path.exists():
+        raise ConfigError(f"{path}: there is no such checkpoint; is {folder} the folder of a run?")
+    config = project.config.load(folder / CONFIG).without_weights()
+    checkpoint = read_checkpoint(path)
+    data = project.build_data(config)
+    saved = checkpoint.get(type(data).__qualname__)  # Lightning's key for it
+    if saved is not None:
+        data.load_state_dict(saved)
+    task = project.build_task(config, data)
+    task.load_state_dict(checkpoint["state_dict"])
+    return config, task, data

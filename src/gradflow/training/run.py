@@ -87,13 +87,13 @@ class Run:
         self.config = config
         self.folder = folder
         self.name = name
-        self._first = is_first_process()
-        self._earlier = _earlier_status(config, folder) if self._first else Status.read(folder)
+        self._is_first = is_first_process()
+        self._earlier = _earlier_status(config, folder) if self._is_first else Status.read(folder)
         self.is_finished = self._earlier is not None and self._earlier.state == "finished"
         if self.is_finished:
             log.info("%s: already finished", name)
         # A further process starts after the first has written the status.
-        resumes = self._earlier is not None if self._first else self._resumed() > 0
+        resumes = self._earlier is not None if self._is_first else self._resumed() > 0
         self.checkpoint = folder / LAST if resumes and (folder / LAST).exists() else None
         if self.checkpoint is not None and not self.is_finished:
             read_checkpoint(self.checkpoint)  # fails on a damaged file before anything is built
@@ -114,7 +114,7 @@ class Run:
         Call it after everything is built, so that a failed build leaves no record. ConfigError if
         W&B needs an API key and has none.
         """
-        if not self._first:
+        if not self._is_first:
             return
         mode = self.config.logger.mode
         if mode == "online" and not wandb_run.sign_in():

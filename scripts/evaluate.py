@@ -7,7 +7,7 @@ from gradflow.launch import cli
 
 
 def main() -> None:
-    """Print validation and test figures of one run."""
+    """Print the validation and test metrics of one run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument("--checkpoint", choices=["last", "best"], default="last")

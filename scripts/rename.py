@@ -1,10 +1,9 @@
-"""Name the project for a fork: `python scripts/rename.py my_vision`, in a clean working tree.
+"""Rename the project for a fork: `python scripts/rename.py my_vision`, in a clean working tree.
 
-It moves src/project and tests/project, and replaces the name where it means the package: in
-imports, in the `_target_`s of conf/, in paths, as the name of the distribution and of the W&B
-project. The library, src/gradflow and tests/gradflow, is left as it is, so that newer versions
-of it can be taken. It commits nothing: `git diff HEAD` shows what it did, `git reset --hard` takes
-it back.
+The script moves src/project and tests/project. It replaces the package name in imports, in the
+`_target_`s of conf/ and in paths, and the names of the distribution and of the W&B project. It
+does not change the library, src/gradflow and tests/gradflow, so that newer versions can replace it.
+It commits nothing: `git diff HEAD` shows the changes, `git reset --hard` undoes them.
 """
 
 import argparse
@@ -15,62 +14,62 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-KEPT = ("src/gradflow/", "tests/gradflow/", "LICENSE", "CHANGELOG.md")  # not the fork's to change
+UNCHANGED = ("src/gradflow/", "tests/gradflow/", "LICENSE", "CHANGELOG.md")
 
 
-def git(*words: str) -> str:
-    """Return what git prints."""
-    return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout
+def git(*arguments: str) -> str:
+    """Run git, and return its output."""
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout
 
 
-def present_name() -> str | None:
-    """Return the package that conf/train.yaml names as the project, or None outside of the root."""
+def current_name() -> str | None:
+    """Return the project's package, as named in conf/train.yaml; None outside the root."""
     conf = Path("conf/train.yaml")
     found = re.search(r"^project: (\w+)\.", conf.read_text(), re.M) if conf.is_file() else None
     return found[1] if found and Path("src", found[1]).is_dir() else None
 
 
 def refusal(old: str | None, new: str) -> str | None:
-    """Say in one line why `new` cannot be the name here and now, or None."""
+    """Return why the project cannot be renamed to `new`, in one line; None if it can."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", new) or keyword.iskeyword(new):
-        return f"{new}: must be lower-case letters, digits and _, a letter first, and no keyword"
+        return f"{new}: must start with a letter, have only a-z, 0-9 and _, and not be a keyword"
     if old is None:
-        return "conf/train.yaml names no package of src/; run this in the repository's root"
+        return "conf/train.yaml names no package of src/; run this in the root of the repository"
     if new == old:
-        return f"{new}: is the project's name already"
+        return f"{new}: is already the project's name"
     if find_spec(new) is not None:
-        return f"{new}: is taken by a module of that name"
+        return f"{new}: is the name of another module"
     try:
         changes = git("status", "--porcelain")
     except (subprocess.CalledProcessError, FileNotFoundError):
-        return "git: this folder is no git repository, or git is missing; nothing could be undone"
+        return "git: is missing, or this folder is no git repository; renaming could not be undone"
     if changes:
-        return "the working tree has changes; commit them first, so that the renaming stands alone"
+        return "the working tree has changes; commit them first"
     return None
 
 
 def rename(old: str, new: str) -> list[Path]:
-    """Move the package and its tests, replace its name and return the files that changed."""
+    """Move the package and its tests, replace its name, and return the changed files."""
     modules = "|".join(sorted({path.stem for path in Path("src", old).iterdir()}))
     for top in ("src", "tests"):
         git("mv", f"{top}/{old}", f"{top}/{new}")
-    meant = re.compile(
-        rf"(?<=\bfrom ){old}\b|(?<=\bimport ){old}\b"  # import it
-        rf"|(?<![\w./-]){old}(?=\.(?:{modules})\b)"  # one of its modules, as in a _target_
-        rf"|(?<=\bsrc/){old}\b|(?<=\btests/){old}\b"  # its folders
+    uses = re.compile(
+        rf"(?<=\bfrom ){old}\b|(?<=\bimport ){old}\b"  # imports
+        rf"|(?<![\w./-]){old}(?=\.(?:{modules})\b)"  # modules, as in a _target_
+        rf"|(?<=\bsrc/){old}\b|(?<=\btests/){old}\b"  # folders
     )
     changed = []
     for path in map(Path, git("ls-files", "-z").split("\0")[:-1]):
-        if str(path).startswith(KEPT):
+        if str(path).startswith(UNCHANGED):
             continue
         try:
             text = path.read_bytes().decode()
         except UnicodeDecodeError:
-            continue  # a picture
-        renamed = meant.sub(new, text)
+            continue  # an image
+        renamed = uses.sub(new, text)
         if path == Path("pyproject.toml"):
             renamed = re.sub(r'(?m)^name = ".*"$', f'name = "{new.replace("_", "-")}"', renamed)
-            renamed = renamed.replace(f'"{old}"', f'"{new}"')  # whose coverage is taken
+            renamed = renamed.replace(f'"{old}"', f'"{new}"')  # coverage
         if path.parent == Path("conf/logger"):
             renamed = re.sub(r"(?m)^project: \S+", f"project: {new}", renamed)
         if renamed != text:
@@ -80,11 +79,11 @@ def rename(old: str, new: str) -> list[Path]:
 
 
 def main() -> None:
-    """Rename, or refuse in one line; say what changed and what comes next."""
+    """Rename the project and print what changed, or exit with an error in one line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", help="the project's new name, as Python imports it")
+    parser.add_argument("name", help="the new package name")
     new: str = parser.parse_args().name
-    old = present_name()
+    old = current_name()
     if (reason := refusal(old, new)) or old is None:
         sys.exit(f"error: {reason}")
     changed = rename(old, new)

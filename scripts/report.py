@@ -1,4 +1,4 @@
-"""Make a study's report on Weights & Biases: `python scripts/report.py multirun/demo`."""
+"""Create a study's report on Weights & Biases: `python scripts/report.py multirun/demo`."""
 
 import argparse
 import json
@@ -9,13 +9,13 @@ from gradflow.launch import cli
 
 
 def main() -> None:
-    """Send the report and print its address; or write what would be sent."""
+    """Send the report and print its address; with --definition, only write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", type=Path, help="the study's folder")
     parser.add_argument(
         "--definition",
         metavar="FILE",
-        help="only write what would be sent, as JSON (- to standard output); needs no account",
+        help="only write the report to FILE, as JSON (-: standard output); needs no account",
     )
     arguments = parser.parse_args()
 

@@ -1,11 +1,11 @@
-"""Train one run, or with -m a study of many.
+"""Train one run, or a study of many runs with -m.
 
 python scripts/train.py                                       one run
 python scripts/train.py model=resnet activation=gelu steps=5000
 python scripts/train.py -m norm=none,batch seed=0,1,2         a study: six runs and their table
 python scripts/train.py study=<name>                          a study from a file
-python scripts/train.py --cfg job                             what a command line composes to
-python scripts/train.py --help                                the axes: axis=choice, key=value
+python scripts/train.py --cfg job                             print the composed configuration
+python scripts/train.py --help                                list the axes and their choices
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ def job(config: DictConfig) -> None:
     """Run one job."""
 
     def run() -> None:
-        from gradflow.launch.job import run_job  # seconds of imports, which --help can do without
+        from gradflow.launch.job import run_job  # imported here, since --help does not need it
 
         run_job(config)
 
-    # Here as well as below, since Hydra prints a line of its own about what leaves this function.
+    # Also called here, since Hydra prints a line of its own if an exception leaves this function.
     cli.run(run)
 
 
 def main() -> None:
-    """Let Hydra compose, and call `job` for each job; or list the axes."""
+    """List the axes, or let Hydra compose and call `job` for each job."""
     if {"--help", "-h"} & set(sys.argv[1:]):
         from gradflow.launch.help import help_text
 

@@ -1,4 +1,4 @@
-"""Measure what the README claims: `python scripts/lab/benchmark.py data`, `... step` and so on."""
+"""Measure the performance that the README claims, e.g. `python scripts/lab/benchmark.py data`."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""Measure how often the verdict is right, on runs with a known cause of failure.
+"""Measure how often the verdict is right, on runs with a known fault.
 
-python scripts/lab/fault_suite.py         print the tables, from src/lab/faults/results.csv
-python scripts/lab/fault_suite.py --run   train all the runs again first
+python scripts/lab/fault_suite.py         print the tables of src/lab/faults/results.csv
+python scripts/lab/fault_suite.py --run   train all runs again first
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument(
         "--records",
         type=Path,
-        help="keep the runs in this folder; runs finished there are only judged again",
+        help="keep the runs in this folder; runs finished there are only diagnosed again",
     )
     arguments = parser.parse_args()
 

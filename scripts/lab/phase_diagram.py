@@ -1,4 +1,4 @@
-"""Draw where the gradients of a plain net vanish or explode, by theory and by measurement.
+"""Draw where gradients of a plain net vanish or explode, in theory and as measured.
 
 python scripts/lab/phase_diagram.py activation=tanh
 """
@@ -12,29 +12,29 @@ from gradflow.launch.compose import compose
 
 
 def main() -> None:
-    """Draw the phase diagram of the activation that the overrides name."""
+    """Draw the phase diagram of the activation in the overrides."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("overrides", nargs="*", help="overrides, as for scripts/train.py")
-    for name, meant, values in (
+    for name, symbol, values in (
         ("--weight-variances", "sigma_w^2", [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]),
         ("--bias-variances", "sigma_b^2", [0.0, 0.1, 0.2, 0.3]),
     ):
         parser.add_argument(
-            name, nargs="+", type=float, default=values, help=f"{meant} of the nets to measure"
+            name, nargs="+", type=float, default=values, help=f"{symbol} of the nets to measure"
         )
     parser.add_argument(
         "--figure",
         type=Path,
         default=Path("outputs/phase_diagram.png"),
-        help="where to draw it: .png, .svg or .pdf (default: outputs/phase_diagram.png)",
+        help="output file: .png, .svg or .pdf (default: outputs/phase_diagram.png)",
     )
     arguments = parser.parse_args()
     figure: Path = arguments.figure
     if figure.suffix not in (".png", ".svg", ".pdf"):
         raise ConfigError(f"--figure={figure}: must end in .png, .svg or .pdf")
-    # Circular padding, since the theory has no borders with zero padding.
+    # The theory has no borders, hence circular padding.
     plain = ("model=plain_cnn", "model.padding=circular", "model.stem_stride=2", "norm=none")
     config = compose([*plain, "data.batch_size=64", *arguments.overrides])
 
@@ -45,7 +45,7 @@ def main() -> None:
     for point in points:
         print(
             f"sigma_w^2 {point.weight_variance:g}, sigma_b^2 {point.bias_variance:g}: "
-            f"{point.slope:+.3f} decades a layer"
+            f"{point.slope:+.3f} decades per layer"
         )
     title = f"{config.axes['activation']}, {config.model['depth']} layers"
     try:

@@ -1,4 +1,4 @@
-"""Measure a net's gradients at initialization, and compare them with theory; nothing is trained.
+"""Measure a net's gradients at initialization, without training, and compare them with theory.
 
 python scripts/lab/probe.py pathology=vanishing
 python scripts/lab/probe.py model=plain_cnn norm=none init=gaussian init.weight_variance=2
@@ -13,7 +13,7 @@ from gradflow.launch.compose import compose
 
 
 def main() -> None:
-    """Print and draw the profile of the net that the overrides name."""
+    """Print and draw the profile of the net in the overrides."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -22,7 +22,7 @@ def main() -> None:
         "--figure",
         type=Path,
         default=Path("outputs/probe.png"),
-        help="where to draw it: .png, .svg or .pdf (default: outputs/probe.png)",
+        help="output file: .png, .svg or .pdf (default: outputs/probe.png)",
     )
     arguments = parser.parse_args()
     figure: Path = arguments.figure

@@ -1,4 +1,4 @@
-"""Try the remedies that a sick run's verdict recommends, beside as many drawn at random.
+"""Train a sick run with the remedies that its verdict recommends, and with random ones.
 
 python scripts/lab/treat.py outputs/<run> --seeds 2 --steps 200
 """
@@ -20,14 +20,16 @@ from lab.treatment import LONGEST, Trial, treat
 
 
 def main() -> None:
-    """Train the treatments of one run, and print a table and the result in one sentence."""
+    """Train the treatments of one run; print a table and a summary in one sentence."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path, help="the folder of a run whose verdict has remedies")
-    parser.add_argument("--seeds", type=int, default=2, help="seeds of each treatment (default: 2)")
     parser.add_argument(
-        "--steps", type=int, help=f"steps of each training (default: the run's, at most {LONGEST})"
+        "run", type=Path, help="the folder of a run whose verdict recommends remedies"
+    )
+    parser.add_argument("--seeds", type=int, default=2, help="seeds per treatment (default: 2)")
+    parser.add_argument(
+        "--steps", type=int, help=f"steps per training (default: the run's, at most {LONGEST})"
     )
     parser.add_argument(
         "--random", type=int, metavar="K", help="random remedies (default: as many as recommended)"
@@ -54,7 +56,7 @@ def _table(trial: Trial, run: Path) -> Table:
     for arm in trial.treated:
         was_run = arm.not_run is None
         table.add_row(
-            escape(arm.words),
+            escape(arm.override),
             arm.origin,
             str(len(arm.verdicts)),
             _counts(arm.verdicts) if was_run else f"not run: {escape(str(arm.not_run))}",

@@ -54,7 +54,7 @@ def gaussian_moments(activation: nn.Module, q: Tensor) -> Tensor:
             # z * 1: an in-place activation must not change a leaf. forward() calls no hooks.
             value = phi.forward(z * 1)
             if value.shape != z.shape:
-                raise ValueError(f"an activation must be elementwise, which {activation} is not")
+                raise ValueError(f"an activation must be elementwise, but {activation} is not")
             (slope,) = torch.autograd.grad(value.sum(), z)
         value = value.detach()
         moments.append(torch.stack([value @ weights, value**2 @ weights, slope**2 @ weights]))
@@ -134,7 +134,7 @@ class MeanField:
     """The theory's limit for a deep net with one activation, sigma_w^2 and sigma_b^2.
 
     `fixed_point` is q*, the variance of z after many layers: 0 if the signal dies out, inf if it
-    grows without end, None if every q stays as it is. `chi_1` is sigma_w^2 E[phi'(z)^2] at q* (its
+    is unbounded, None if every q stays as it is. `chi_1` is sigma_w^2 E[phi'(z)^2] at q* (its
     limit if q* is 0 or inf; for None it is the same for every q).
     """
 
@@ -172,7 +172,7 @@ class MeanField:
         if q is None:
             fate = "every variance of z stays as it is"
         elif q == math.inf:
-            fate = "no finite fixed point: the variance of z grows without end"
+            fate = "no finite fixed point: the variance of z grows without bound"
         elif q == 0:
             fate = "the variance of z falls to 0"
         else:
@@ -180,10 +180,10 @@ class MeanField:
         if self.depth_scale == math.inf:
             gradient = "critical, gradients neither vanish nor explode"
         elif self.chi_1 == 0:
-            gradient = "gradients are exactly 0 a layer further"
+            gradient = "gradients are exactly 0 after one layer"
         else:
             word = "explode" if self.chi_1 > 1 else "vanish"
-            gradient = f"gradients {word} by {abs(self.slope):.3g} decades a layer"
+            gradient = f"gradients {word} by {abs(self.slope):.3g} decades per layer"
         return f"{fate}; chi_1 = {self.chi_1:.4g}: {gradient}"
 
 

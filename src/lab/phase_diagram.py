@@ -93,8 +93,6 @@ def draw_phase_diagram(
     axes.set_ylabel(r"bias variance $\sigma_b^2$")
     axes.set_title(title, loc="left", fontsize=10)
     bar = figure.colorbar(colours, ax=axes, extend="both")
-    bar.set_label("decades a layer, to the input:\n< 0 vanishes, > 0 explodes")
-    figure.text(
-        0.01, -0.03, "area: theory in the limit of depth; points: nets measured", fontsize=8
-    )
+    bar.set_label("decades per layer, to the input:\n< 0 vanishes, > 0 explodes")
+    figure.text(0.01, -0.03, "area: theory for infinite depth; points: measured nets", fontsize=8)
     figure.savefig(path, dpi=160, bbox_inches="tight")

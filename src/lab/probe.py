@@ -33,7 +33,7 @@ class Probe:
     verdict: Verdict  # from the layers alone: nothing has been learned yet
     prediction: Prediction | None
     mean_field: MeanField | None  # of a plain net's layers between the first and the last
-    batch_norm_slope: float | None  # decades a layer, for plain nets with batch norm
+    batch_norm_slope: float | None  # decades per layer, for plain nets with batch norm
     no_theory: str | None  # why there is no prediction
 
 

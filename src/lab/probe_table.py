@@ -53,7 +53,7 @@ def print_probe(probe: Probe, console: Console | None = None) -> None:
         slope = flow.decades_per_layer
         no_rate = "exactly 0 in some layer" if math.isinf(slope) else "non-finite"
         say(
-            f"batch norm in a plain net: dL/dz grows by {probe.batch_norm_slope:.3f} decades a "
+            f"batch norm in a plain net: dL/dz grows by {probe.batch_norm_slope:.3f} decades per "
             f"layer in theory, {f'by {slope:.3f}' if math.isfinite(slope) else no_rate} as measured"
         )
     say(f"gradient {strip(flow.gradient.tolist())} {probe.verdict}")
@@ -76,4 +76,4 @@ def _largest(measured: Sequence[float], predicted: Sequence[float]) -> str:
     finite = [error for error in errors if math.isfinite(error)]
     largest = f"{max(finite):.2f}" if finite else "-"
     left_out = len(errors) - len(finite)
-    return f"{largest} ({left_out} left out: 0 or no number)" if left_out else largest
+    return f"{largest} ({left_out} left out: 0 or non-finite)" if left_out else largest

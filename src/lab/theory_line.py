@@ -34,7 +34,7 @@ def lines(runs: Sequence[Run | None], seconds: float) -> list[Line]:
     found = []
     for run in runs:
         if run is None:
-            found.append(Line(reason="no record of step 0, or no configuration"))
+            found.append(Line(reason="no record at step 0, or no configuration"))
         elif time.monotonic() >= end:
             found.append(Line(reason="left out to save time"))
         else:
@@ -90,7 +90,7 @@ def _missing_data(config: Config) -> str | None:
 
     data = build_data(config)
     if isinstance(data, CIFAR10) and not (data.root / FILE).is_file():
-        return f"{data.root / FILE} is not there"
+        return f"{data.root / FILE} is missing"
     return None
 
 

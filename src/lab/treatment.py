@@ -4,7 +4,7 @@ The untreated run is trained again, and every remedy with the same seeds and ste
 recommends the remedies, and conf/lab/remedy defines them. This file knows none of them, and prints
 nothing.
 
-The trainings lie in treatments/<the run's path>/<words>/<steps and seed>. They are runs like any
+The trainings lie in treatments/<the run's path>/<override>/<steps and seed>. They are runs like any
 other, so read_runs would find them if they lay below the run's folder or its study's.
 """
 
@@ -45,7 +45,7 @@ Origin = Literal["untreated", "recommended", "random"]
 class Arm:
     """One treatment over all seeds. If it was not run, the tuples are empty."""
 
-    words: str  # the override, as typed; "" for the untreated run
+    override: str  # the override, as typed; "" for the untreated run
     origin: Origin
     verdicts: tuple[str, ...]  # one for each seed
     accuracies: tuple[float, ...]  # last train accuracy, 0 to 1, one for each seed; NaN if missing
@@ -85,16 +85,15 @@ class Trial:
 
 
 def treat(
-    folder: Path, seeds: int = 2, steps: int | None = None, drawn: int | None = None
+    folder: Path, seeds: int = 2, steps: int | None = None, random_count: int | None = None
 ) -> Trial:
     """Train the sick run in `folder` untreated, with each recommended remedy, and with random ones.
 
-    `seeds` is the number of seeds: the run's own and those after it. `steps` defaults to the run's
-    steps, but at most LONGEST. `drawn` is the number of random remedies. It defaults to the number
-    of recommended ones that were run, and is lower if conf/lab/remedy has no more. The run's seed
-    draws them from the remedies that no recommendation names and that change something; `none` is
-    never drawn. Finished trainings are not repeated. conf/ and treatments/ lie in the working
-    directory, as for `compose`.
+    `seeds` counts the run's own seed and those after it. `steps` defaults to the run's steps, but
+    at most LONGEST. `random_count` defaults to the number of recommended remedies that were run; it
+    is lower if conf/lab/remedy has no more. The run's seed draws them from the remedies that change
+    something and that no recommendation names. Finished trainings are not repeated. conf/ and
+    treatments/ lie in the working directory, as for `compose`.
 
     Raises:
         ConfigError: if the run cannot be treated, a number is out of range, or the run learns
@@ -102,33 +101,37 @@ def treat(
         RunBusyError: if another process is computing one of the trainings.
         DataError: if the data cannot be loaded.
     """
-    for option, number, least in (("seeds", seeds, 1), ("steps", steps, 1), ("random", drawn, 0)):
+    for option, number, least in (
+        ("seeds", seeds, 1),
+        ("steps", steps, 1),
+        ("random", random_count, 0),
+    ):
         if number is not None and number < least:
             raise ConfigError(f"{option}={number}: must be at least {least}")
     verdict = _verdict_of(folder)
-    sick = _SickRun(_typed_overrides(folder), steps, _place(folder))
+    sick = _SickRun(_typed_overrides(folder), steps, _trainings_folder(folder))
     trial_seeds = range(sick.seed, sick.seed + seeds)
 
     untreated = sick.run("", "untreated", trial_seeds)
     if untreated.cured:
         raise ConfigError(
             f"{folder}: untreated, {untreated.learns} of {seeds} seeds learn in {sick.steps} "
-            "steps, so nothing is left to cure; choose other steps or more seeds"
+            "steps, so there is nothing to cure; choose other steps or more seeds"
         )
     treated: list[Arm] = []
     tried: dict[str, dict[str, Any]] = {}  # configuration of each remedy that is run
-    for words in verdict.remedies:
-        reason = sick.why_not(words, tried)
+    for override in verdict.remedies:
+        reason = sick.skip_reason(override, tried)
         if reason is None:
-            treated.append(sick.run(words, "recommended", trial_seeds))
+            treated.append(sick.run(override, "recommended", trial_seeds))
         else:
-            treated.append(Arm(words, "recommended", (), (), reason))
-    wanted = sum(arm.not_run is None for arm in treated) if drawn is None else drawn
-    for words in _shuffled(verdict.remedies, sick.seed):
+            treated.append(Arm(override, "recommended", (), (), reason))
+    wanted = sum(arm.not_run is None for arm in treated) if random_count is None else random_count
+    for override in _shuffled(verdict.remedies, sick.seed):
         if wanted == 0:
             break
-        if sick.why_not(words, tried) is None:
-            arm = sick.run(words, "random", trial_seeds)
+        if sick.skip_reason(override, tried) is None:
+            arm = sick.run(override, "random", trial_seeds)
             if arm.not_run is None:
                 treated.append(arm)
                 wanted -= 1
@@ -138,9 +141,9 @@ def treat(
 def _verdict_of(folder: Path) -> Verdict:
     """Return the verdict of the run in `folder`, if it has one with remedies."""
     if not folder.is_dir():
-        raise ConfigError(f"{folder}: is no folder of a run")
+        raise ConfigError(f"{folder}: is not the folder of a run")
     if not (folder / STATUS).exists():
-        raise ConfigError(f"{folder}: no run in there (no {STATUS}); name one run's own folder")
+        raise ConfigError(f"{folder}: contains no run (no {STATUS}); name one run's own folder")
     verdict = read_run(folder).verdict
     if verdict is None:
         raise ConfigError(
@@ -155,20 +158,20 @@ def _typed_overrides(folder: Path) -> list[str]:
     """Return the overrides of the run in `folder`."""
     path = folder / OVERRIDES
     try:
-        words = yaml.safe_load(path.read_text())
+        overrides = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise ConfigError(
             f"{folder}: has no {OVERRIDES} with its overrides; only runs of scripts/train.py "
             "can be treated"
         ) from None
     except (OSError, ValueError, yaml.YAMLError):
-        words = None
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        overrides = None
+    if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
         raise ConfigError(f"{path}: is damaged; it must be a list of overrides")
-    return words
+    return overrides
 
 
-def _place(folder: Path) -> Path:
+def _trainings_folder(folder: Path) -> Path:
     """Mirror the run's path below treatments/, so that no two runs share a folder."""
     path, here = folder.resolve(), Path.cwd()
     inside = path.relative_to(here) if path.is_relative_to(here) else path.relative_to(path.anchor)
@@ -177,102 +180,105 @@ def _place(folder: Path) -> Path:
 
 def _shuffled(recommended: Sequence[str], seed: int) -> list[str]:
     """Return the remedies that no recommendation names, shuffled with `seed`."""
-    named = {name for words in recommended for name in _remedies(words)}
+    named = {name for override in recommended for name in _remedies(override)}
     files = {path.stem for path in _REMEDIES.glob("*.yaml")}
     names = sorted(files - named - {"none"})
     random.Random(seed).shuffle(names)
     return [f"remedy={name}" for name in names]
 
 
-def _remedies(words: str) -> list[str]:
+def _remedies(override: str) -> list[str]:
     """Return the remedies that an override names; an empty list if it has another key."""
-    override = OverridesParser.create().parse_override(words)
-    if override.key_or_group != "remedy":
+    parsed = OverridesParser.create().parse_override(override)
+    if parsed.key_or_group != "remedy":
         return []
-    value = override.value()
+    value = parsed.value()
     return [str(name) for name in value] if isinstance(value, list) else [str(value)]
 
 
 class _SickRun:
     """Compose and train the run from its typed overrides, with a remedy's override added."""
 
-    def __init__(self, typed: list[str], steps: int | None, place: Path) -> None:
-        self._place = place
-        untouched = compose(typed)
-        self.seed = untouched.seed
-        self.steps = steps or min(untouched.steps, LONGEST)
+    def __init__(self, typed_overrides: list[str], steps: int | None, folder: Path) -> None:
+        self._folder = folder
+        config = compose(typed_overrides)
+        self.seed = config.seed
+        self.steps = steps or min(config.steps, LONGEST)
         self._composed: dict[tuple[str, ...], Config] = {}
-        self._own_remedies = list(untouched.remedy)
-        self._pathology = f"pathology=[{','.join(untouched.pathology)}]"
-        self._typed = [word for word in typed if not _is_replaced(_key(word))]
+        self._own_remedies = list(config.remedy)
+        self._pathology = f"pathology=[{','.join(config.pathology)}]"
+        self._typed_overrides = [o for o in typed_overrides if not _is_replaced(_key(o))]
 
-    def compose(self, words: str, seed: int | None = None, without: str | None = None) -> Config:
-        """Compose the run with the override `words` added, or unchanged if it is ""."""
-        remedies = _remedies(words) if words else []
+    def compose(self, override: str, seed: int | None = None, without: str | None = None) -> Config:
+        """Compose the run with `override` added, or unchanged if it is ""."""
+        remedies = _remedies(override) if override else []
         # The last of two remedies for one axis wins, so a new one comes after the run's own.
         remedies = [name for name in self._own_remedies if name not in remedies] + remedies
-        overrides = [word for word in self._typed if word != without]
+        overrides = [o for o in self._typed_overrides if o != without]
         # A case means a pathology and a remedy. With another remedy it no longer applies.
         overrides += [self._pathology, f"remedy=[{','.join(remedies)}]", "logger=none"]
         overrides += ["test=false", f"steps={self.steps}"]
         overrides.append(f"seed={self.seed if seed is None else seed}")
-        if words and not _remedies(words):
-            overrides.append(words)
+        if override and not _remedies(override):
+            overrides.append(override)
         key = tuple(overrides)
         if key not in self._composed:  # composing takes some tenths of a second
             self._composed[key] = compose(overrides)
         return self._composed[key]
 
-    def why_not(self, words: str, tried: dict[str, dict[str, Any]]) -> str | None:
-        """Return why `words` need not be run; otherwise add them to `tried` and return None."""
+    def skip_reason(self, override: str, tried: dict[str, dict[str, Any]]) -> str | None:
+        """Return why `override` need not be run; otherwise add it to `tried` and return None."""
         try:
-            treated = self._numbers(words)
+            treated = self._compared_settings(override)
         except ConfigError as error:
             return str(error)
-        if treated == self._numbers(""):
-            stronger = [word for word in self._typed if self._is_overruled(words, word)]
+        if treated == self._compared_settings(""):
+            stronger = [o for o in self._typed_overrides if self._is_overruled(override, o)]
             return f"overruled by {', '.join(stronger)}" if stronger else "changes nothing here"
-        for other, numbers in tried.items():
-            if treated == numbers:
+        for other, settings in tried.items():
+            if treated == settings:
                 return f"the same as {other} here"
-        tried[words] = treated
+        tried[override] = treated
         return None
 
-    def run(self, words: str, origin: Origin, seeds: Sequence[int]) -> Arm:
+    def run(self, override: str, origin: Origin, seeds: Sequence[int]) -> Arm:
         """Train with each seed. If a remedy cannot be configured, the arm holds the reason."""
         verdicts, accuracies = [], []
         for seed in seeds:
-            config = self.compose(words, seed)
-            place = self._place / folder_name(words or "untreated")
-            place /= f"steps={config.steps},seed={seed}"
+            config = self.compose(override, seed)
+            folder = self._folder / folder_name(override or "untreated")
+            folder /= f"steps={config.steps},seed={seed}"
             try:
-                metrics = train(config, place, f"{words or 'untreated'},seed={seed}")
+                metrics = train(config, folder, f"{override or 'untreated'},seed={seed}")
             except ConfigError as error:
                 if origin == "untreated":
                     raise
-                return Arm(words, origin, (), (), str(error))
-            verdicts.append(_verdict_label(Verdict.read(place)))
+                return Arm(override, origin, (), (), str(error))
+            verdicts.append(_verdict_label(Verdict.read(folder)))
             accuracies.append(metrics.get("train/accuracy", math.nan))
-        return Arm(words, origin, tuple(verdicts), tuple(accuracies))
+        return Arm(override, origin, tuple(verdicts), tuple(accuracies))
 
-    def _numbers(self, words: str, without: str | None = None) -> dict[str, Any]:
-        return self.compose(words, without=without).model_dump(exclude=_IGNORED_KEYS)
+    def _compared_settings(self, override: str, without: str | None = None) -> dict[str, Any]:
+        return self.compose(override, without=without).model_dump(exclude=_IGNORED_KEYS)
 
-    def _is_overruled(self, words: str, by: str) -> bool:
-        """Return whether `words` would change something without the typed override `by`.
+    def _is_overruled(self, override: str, by: str) -> bool:
+        """Return whether `override` would change something without the typed override `by`.
 
         A typed override that sets the same as the remedy does not overrule it.
         """
         try:
-            treated = self._numbers(words, without=by)
-            return treated not in (self._numbers("", without=by), self._numbers(words))
+            treated = self._compared_settings(override, without=by)
+            return treated not in (
+                self._compared_settings("", without=by),
+                self._compared_settings(override),
+            )
         except ConfigError:  # other overrides need this one
             return False
 
 
-def _key(word: str) -> str:
+def _key(override: str) -> str:
     try:
-        return str(OverridesParser.create().parse_override(word).key_or_group)
+        return str(OverridesParser.create().parse_override(override).key_or_group)
     except OverrideParseException as error:
         raise ConfigError(one_line(error)) from error
 

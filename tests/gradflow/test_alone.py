@@ -87,8 +87,8 @@ def test_the_monitor_works_in_a_project_that_has_the_library_alone(
     pinned = [f"{name}=={version(name)}" for name in NEEDED]
     run(tool, "pip", "install", "-q", "--python", python, source, *pinned, cwd=tmp_path)
     (tmp_path / "own.py").write_text(PROGRAM)
-    said = run(python, tmp_path / "own.py", cwd=tmp_path)
-    assert said.splitlines()[-1].startswith("vanishing: dL/dz shrinks by ")
+    output = run(python, tmp_path / "own.py", cwd=tmp_path)
+    assert output.splitlines()[-1].startswith("vanishing: dL/dz shrinks by ")
 
 
 def test_a_wheel_holds_the_pages_assets_and_neither_project_nor_laboratory(

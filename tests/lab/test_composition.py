@@ -106,8 +106,8 @@ def test_a_case_selects_its_pathology_and_its_remedy(composer: Composer) -> None
 def test_pathologies_and_remedies_say_their_own_name() -> None:
     for group in ("pathology", "remedy"):
         for name in shipped.names(group):
-            said = list(shipped.read(group, name).get(group, {}))
-            assert said == ([] if name == "none" else [name]), f"{group}={name}"
+            remedies = list(shipped.read(group, name).get(group, {}))
+            assert remedies == ([] if name == "none" else [name]), f"{group}={name}"
 
 
 def test_a_swapped_net_keeps_its_size(pairs: Pairs) -> None:

@@ -36,7 +36,7 @@ def test_the_results_are_those_of_the_grid() -> None:
 def test_no_run_of_the_held_out_part_has_a_seed_of_the_tuning_part() -> None:
     seeds: dict[str, set[str]] = {"tuning": set(), "held_out": set()}
     for case in CASES:
-        seed = next(word for word in case.words if word.startswith("seed="))
+        seed = next(word for word in case.overrides if word.startswith("seed="))
         seeds[case.part].add(seed)
     assert not seeds["tuning"] & seeds["held_out"]
 
@@ -68,23 +68,27 @@ def test_runs_have_names_of_their_own_and_every_fault_its_healthy_net() -> None:
 
 
 def test_a_fault_differs_from_its_healthy_net_by_what_was_done_to_it_alone() -> None:
-    words = {case.base: case.words for case in CASES if case.label == "healthy"}
+    overrides = {case.base: case.overrides for case in CASES if case.label == "healthy"}
     for case in CASES:
-        assert case.words[: len(words[case.base])] == words[case.base]
-        assert case.label == "healthy" or case.bias is not None or case.words != words[case.base]
+        assert case.overrides[: len(overrides[case.base])] == overrides[case.base]
+        assert (
+            case.label == "healthy"
+            or case.bias is not None
+            or case.overrides != overrides[case.base]
+        )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES[::7], ids=lambda case: case.name)
 def test_runs_compose(case: Any) -> None:
-    compose(case.words)
+    compose(case.overrides)
 
 
 def row(base: str, label: str, accuracy: float) -> dict[str, str]:
     return {"name": f"{base}-{label}", "base": base, "label": label, "accuracy": str(accuracy)}
 
 
-def test_a_run_counts_only_if_it_and_its_counterfactual_bear_the_label_out() -> None:
+def test_a_run_counts_only_if_it_and_its_counterfactual_confirm_the_label() -> None:
     rows = [
         row("a", "healthy", 0.3),
         row("a", "dead", 0.1),
@@ -97,8 +101,8 @@ def test_a_run_counts_only_if_it_and_its_counterfactual_bear_the_label_out() -> 
 
 def test_balanced_accuracy_is_the_mean_recall_of_the_classes() -> None:
     truth = ["a"] * 8 + ["b"] * 2
-    said = ["a"] * 8 + ["a", "b"]
-    assert balanced_accuracy(truth, said) == pytest.approx((1 + 0.5) / 2)
+    verdicts = ["a"] * 8 + ["a", "b"]
+    assert balanced_accuracy(truth, verdicts) == pytest.approx((1 + 0.5) / 2)
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 5), (3, 3), (7, 20), (195, 200)])
@@ -150,5 +154,5 @@ def test_the_other_tools_rules_have_their_published_thresholds(
     assert answers([step(), step(**changes), step(), step()], accuracy=0.1)[tool] == word
 
 
-def test_a_well_net_is_healthy_to_all_of_them() -> None:
+def test_a_healthy_net_is_healthy_for_all_tools() -> None:
     assert set(answers([step()] * 3, accuracy=0.1).values()) == {"healthy"}

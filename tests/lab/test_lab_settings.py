@@ -1,4 +1,4 @@
-"""Which words tell runs apart, where pathologies and remedies are among them."""
+"""Find the keys in which runs differ, with pathologies and remedies among them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,15 +13,15 @@ class Composed:
     """A run, as far as its settings go."""
 
     settings: dict[str, Any]
-    typed: tuple[str, ...] = field(default=())
+    overridden_keys: tuple[str, ...] = field(default=())
 
 
-def composed(*words: str, typed: Sequence[str] = ()) -> Composed:
-    config = compose(list(words)).model_dump()
-    return Composed(flatten(config, config["axes"]), tuple(typed))
+def composed(*overrides: str, overridden_keys: Sequence[str] = ()) -> Composed:
+    config = compose(list(overrides)).model_dump()
+    return Composed(flatten(config, config["axes"]), tuple(overridden_keys))
 
 
-def test_what_a_remedy_brings_along_is_no_further_word() -> None:
+def test_keys_that_a_remedy_sets_are_not_repeated() -> None:
     runs = [composed("pathology=vanishing", f"remedy={r}") for r in ("none", "relu", "resnet")]
     assert differing(runs) == ["remedy"]
 
@@ -30,6 +30,6 @@ def test_a_case_stands_for_its_pathology_and_remedy() -> None:
     assert differing([composed(f"case={c}") for c in ("vanishing", "vanishing_relu")]) == ["case"]
 
 
-def test_several_remedies_are_one_word() -> None:
+def test_several_remedies_are_one_value() -> None:
     settings = composed("pathology=vanishing", "remedy=[relu,batch_norm]").settings
     assert settings["remedy"] == "relu+batch_norm"

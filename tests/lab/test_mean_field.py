@@ -180,7 +180,7 @@ def test_the_fixed_point_is_where_the_map_ends_and_chi_1_is_taken_there(
 
 
 def test_where_two_ends_are_possible_the_start_decides() -> None:
-    """GELU is z / 2 for small z and ReLU for large ones: sigma_w^2 = 3 dies out or explodes."""
+    """GELU is z / 2 for small z and ReLU for large z, so sigma_w^2 = 3 dies out or explodes."""
     gelu = Moments(nn.GELU())
     dies, explodes = (mean_field(gelu, 3.0, 0.0, start=start) for start in (1e-3, 1e3))
     assert (dies.fixed_point, explodes.fixed_point) == (0, math.inf)
@@ -188,18 +188,18 @@ def test_where_two_ends_are_possible_the_start_decides() -> None:
     assert explodes.chi_1 == pytest.approx(3 / 2, rel=1e-4)
 
 
-def test_a_slope_is_in_decades_of_rms_a_layer() -> None:
+def test_a_slope_is_in_decades_of_rms_per_layer() -> None:
     theory = MeanField(weight_variance=1.0, bias_variance=0.0, fixed_point=0.0, chi_1=0.01)
     assert theory.slope == pytest.approx(-1)
-    assert "vanish by 1 decades a layer" in str(theory)
+    assert "vanish by 1 decades per layer" in str(theory)
     nothing = MeanField(weight_variance=1.0, bias_variance=0.0, fixed_point=0.0, chi_1=0.0)
-    assert str(nothing).endswith("gradients are exactly 0 a layer further")
+    assert str(nothing).endswith("gradients are exactly 0 after one layer")
     critical = MeanField(weight_variance=2.0, bias_variance=0.0, fixed_point=None, chi_1=1.0)
     assert critical.depth_scale == critical.trainable_depth == math.inf
 
 
 def test_batch_norm_makes_relu_gradients_grow_by_pi_over_pi_minus_1() -> None:
-    """Yang et al. 2019, of the squared gradient; and a factor before phi makes no difference."""
+    """Yang et al. 2019, for the squared gradient; a factor before phi makes no difference."""
     closed_form = 0.5 * math.log10(math.pi / (math.pi - 1))
     assert batch_norm_growth(nn.ReLU()) == pytest.approx(closed_form, rel=1e-9)
     assert 10**closed_form == pytest.approx(1.211, abs=5e-4)
@@ -233,7 +233,7 @@ def test_the_activation_itself_and_the_random_state_are_left_alone() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Moments(nn.GLU()), "must be elementwise, which GLU"),
+        (lambda: Moments(nn.GLU()), "must be elementwise, but GLU"),
         (lambda: mean_field(Moments(nn.ReLU()), 0.0, 0.0), "weight_variance must be .*, got 0.0$"),
         (lambda: mean_field(Moments(nn.ReLU()), math.nan, 0.0), "weight_variance must be .*nan$"),
         (lambda: mean_field(Moments(nn.ReLU()), 1.0, -1.0), "bias_variance must be .*, got -1.0$"),
@@ -241,7 +241,7 @@ def test_the_activation_itself_and_the_random_state_are_left_alone() -> None:
         (lambda: batch_norm_growth(nn.Threshold(100.0, 0.0)), "is constant for normal z"),
     ],
 )
-def test_what_has_no_mean_field_is_refused_in_one_line(
+def test_an_activation_without_a_mean_field_is_refused_in_one_line(
     call: Callable[[], object], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message) as refusal:

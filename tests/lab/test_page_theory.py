@@ -36,12 +36,14 @@ def test_a_study_that_was_trained_is_shown_with_its_theory_at_step_0_alone(
     assert page.evaluate("gradflow.steps") == [0, 4, 8, 11]
     theory = page.locator("#profile-gradient g.overlay")
     assert theory.count() == 1
-    of = attribute(theory, "configuration")
-    measured = page.locator(f"#profile-gradient g.series:not(.overlay)[data-configuration='{of}']")
+    configuration = attribute(theory, "configuration")
+    measured = page.locator(
+        f"#profile-gradient g.series:not(.overlay)[data-configuration='{configuration}']"
+    )
     predicted = [float(word) for word in attribute(theory, "values").split()]
-    shown = [float(word) for word in attribute(measured, "values").split()]
-    assert len(predicted) == len(shown) == 8
-    assert predicted == pytest.approx(shown, abs=1.0)  # a narrow net; the theory's own tests tell
+    values = [float(word) for word in attribute(measured, "values").split()]
+    assert len(predicted) == len(values) == 8
+    assert predicted == pytest.approx(values, abs=1.0)  # a narrow net; the theory's own tests tell
     assert "BatchNorm2d" in page.locator("#profile-gradient .note").inner_text()
     move(page, 1)
     assert theory.count() == 0

@@ -116,9 +116,9 @@ def test_the_table_says_in_words_what_is_exactly_0(capsys: pytest.CaptureFixture
         assert printed.count(" exactly 0 │") == 2
         if found.prediction is not None:
             errors = np.abs(gradient - found.prediction.gradient)[2:]
-            assert f"dL/dz {errors.max():.2f} (2 left out: 0 or no number)" in printed
+            assert f"dL/dz {errors.max():.2f} (2 left out: 0 or non-finite)" in printed
         else:
-            assert "a layer in theory, exactly 0 in some layer as measured" in printed
+            assert "per layer in theory, exactly 0 in some layer as measured" in printed
 
 
 def test_measured_points_lie_on_the_sides_of_criticality_that_theory_gives_them() -> None:

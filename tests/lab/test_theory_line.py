@@ -18,7 +18,7 @@ SMALL = ("model.depth=8", "model.width=4", "data=synthetic", "pathology=vanishin
 
 
 def runs(tmp_path: Path, conf: Path, *words: str) -> list[Run | None]:
-    """A run for each of `words`, as far as its configuration goes."""
+    """Write a run with its configuration for each of `words`."""
     found: list[Run | None] = []
     for place, word in enumerate(words):
         folder = a_page_run(tmp_path / str(place), "none", 0)
@@ -28,8 +28,8 @@ def runs(tmp_path: Path, conf: Path, *words: str) -> list[Run | None]:
 
 
 def test_a_line_is_the_probes_prediction_or_says_why_it_is_not(tmp_path: Path, conf: Path) -> None:
-    of = runs(tmp_path, conf, "remedy=none", "remedy=clip", "remedy=batch_norm")
-    none, clip, batch_norm, missing = lines([*of, None], seconds=60.0)
+    recorded = runs(tmp_path, conf, "remedy=none", "remedy=clip", "remedy=batch_norm")
+    none, clip, batch_norm, missing = lines([*recorded, None], seconds=60.0)
     config = compose(SMALL, conf)
     expected = predict(new_net(config), *first_batch(config))
     for line in (none, clip):
@@ -40,7 +40,7 @@ def test_a_line_is_the_probes_prediction_or_says_why_it_is_not(tmp_path: Path, c
     assert "no record" in str(missing.reason)
 
 
-def test_what_there_is_no_time_for_is_left_out(tmp_path: Path, conf: Path) -> None:
+def test_lines_beyond_the_time_limit_are_left_out(tmp_path: Path, conf: Path) -> None:
     (line,) = lines(runs(tmp_path, conf, ""), seconds=0.0)
     assert line.reason == "left out to save time"
 
@@ -66,7 +66,7 @@ def test_nets_of_two_seeds_have_lines_of_their_own_and_those_that_begin_alike_on
     assert len(predicted) == 2
 
 
-def test_data_that_is_not_there_is_not_fetched(
+def test_missing_data_is_not_downloaded(
     tmp_path: Path, conf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fetched(*_: Any) -> None:
@@ -76,4 +76,4 @@ def test_data_that_is_not_there_is_not_fetched(
     (line,) = lines(
         runs(tmp_path, conf, f"data=cifar10 data.root={tmp_path}/nowhere"), seconds=60.0
     )
-    assert line.reason == f"{tmp_path}/nowhere/cifar10.npy is not there"
+    assert line.reason == f"{tmp_path}/nowhere/cifar10.npy is missing"

@@ -37,7 +37,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Trained:
-    """Stands in for train(): notes each configuration with its folder."""
+    """Replaces train(): notes each configuration with its folder."""
 
     def __init__(self) -> None:
         self.configs: list[tuple[Config, Path]] = []
@@ -55,9 +55,9 @@ class Trained:
         Verdict(kind, "it shows", self.confidence, 99, None, ()).write(folder)
         return {"train/accuracy": 0.5 if healthy else 0.1}
 
-    def under(self, words: str) -> Config:
-        """The first configuration that was trained in the folder of these words."""
-        return next(c for c, folder in self.configs if folder.parent.name == words)
+    def under(self, override: str) -> Config:
+        """Return the first configuration that was trained in the folder of `override`."""
+        return next(c for c, folder in self.configs if folder.parent.name == override)
 
 
 @pytest.fixture
@@ -67,22 +67,22 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     return stand_in
 
 
-def sick_run(folder: Path, typed: list[str], remedies: list[str]) -> Path:
-    """A run's folder with the words that were typed and a verdict with these remedies."""
+def sick_run(folder: Path, overrides: list[str], remedies: list[str]) -> Path:
+    """Write a run's folder with typed overrides and a verdict with these remedies."""
     a_folder(folder)
-    type_in(folder, typed)
+    type_in(folder, overrides)
     Verdict("vanishing", "it shows", 0.9, 99, None, tuple(remedies)).write(folder)
     return folder
 
 
-def type_in(folder: Path, typed: Any) -> None:
+def type_in(folder: Path, overrides: Any) -> None:
     (folder / ".hydra").mkdir()
-    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(typed))
+    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(overrides))
 
 
 def test_every_treatment_has_the_seeds_and_steps_of_the_untreated_run(trained: Trained) -> None:
-    typed = ["pathology=vanishing", "seed=3", "steps=5000", "logger.mode=offline", "test=true"]
-    run = sick_run(Path("run"), typed, ["remedy=[relu,kaiming]"])
+    overrides = ["pathology=vanishing", "seed=3", "steps=5000", "logger.mode=offline", "test=true"]
+    run = sick_run(Path("run"), overrides, ["remedy=[relu,kaiming]"])
     trial = treat(run, seeds=2)
     given: dict[str, list[tuple[int, int]]] = {}
     for config, folder in trained.configs:
@@ -94,19 +94,19 @@ def test_every_treatment_has_the_seeds_and_steps_of_the_untreated_run(trained: T
     assert (trial.seeds, trial.steps) == ((3, 4), 200)
 
 
-@pytest.mark.parametrize(("own", "asked", "steps"), [(50, None, 50), (50, 300, 300)])
-def test_steps_are_the_runs_own_unless_asked_for(
-    trained: Trained, own: int, asked: int | None, steps: int
+@pytest.mark.parametrize(("own", "requested", "steps"), [(50, None, 50), (50, 300, 300)])
+def test_steps_default_to_the_runs_own(
+    trained: Trained, own: int, requested: int | None, steps: int
 ) -> None:
     run = sick_run(Path("run"), [f"steps={own}"], ["optimizer=adam"])
-    assert treat(run, seeds=1, steps=asked, drawn=0).steps == steps
+    assert treat(run, seeds=1, steps=requested, random_count=0).steps == steps
     assert {config.steps for config, _ in trained.configs} == {steps}
 
 
 def test_a_remedy_joins_those_the_run_had_and_wins_over_them(trained: Trained) -> None:
-    typed = ["pathology=vanishing", "remedy=[xavier,clip]"]
-    run = sick_run(Path("run"), typed, ["remedy=[relu,kaiming]"])
-    treat(run, seeds=1, drawn=0)
+    overrides = ["pathology=vanishing", "remedy=[xavier,clip]"]
+    run = sick_run(Path("run"), overrides, ["remedy=[relu,kaiming]"])
+    treat(run, seeds=1, random_count=0)
     assert list(trained.under("untreated").remedy) == ["xavier", "clip"]
     treated = trained.under("remedy=[relu,kaiming]")
     assert list(treated.remedy) == ["xavier", "clip", "relu", "kaiming"]
@@ -119,10 +119,10 @@ def test_a_remedy_joins_those_the_run_had_and_wins_over_them(trained: Trained) -
     }
 
 
-def test_other_words_replace_those_of_the_same_key(trained: Trained) -> None:
-    typed = ["lr_scale=0.1", "optimizer=adamw"]
-    run = sick_run(Path("run"), typed, ["lr_scale=10", "optimizer=adam"])
-    treat(run, seeds=1, drawn=0)
+def test_an_override_replaces_one_of_the_same_key(trained: Trained) -> None:
+    overrides = ["lr_scale=0.1", "optimizer=adamw"]
+    run = sick_run(Path("run"), overrides, ["lr_scale=10", "optimizer=adam"])
+    treat(run, seeds=1, random_count=0)
     assert trained.under("lr_scale=10").lr_scale == 10
     assert trained.under("lr_scale=10").axes["optimizer"] == "adamw"
     assert trained.under("optimizer=adam").axes["optimizer"] == "adam"
@@ -132,9 +132,9 @@ def test_other_words_replace_those_of_the_same_key(trained: Trained) -> None:
 def test_a_case_stands_for_its_pathology_and_remedy_and_a_study_for_its_values(
     trained: Trained,
 ) -> None:
-    typed = ["study=demo", "case=exploding_clip"]
-    run = sick_run(Path("run"), typed, ["remedy=lower_lr"])
-    treat(run, seeds=1, drawn=0)
+    overrides = ["study=demo", "case=exploding_clip"]
+    run = sick_run(Path("run"), overrides, ["remedy=lower_lr"])
+    treat(run, seeds=1, random_count=0)
     treated = trained.under("remedy=lower_lr")
     assert treated.axes["pathology"] == "exploding"
     assert (list(treated.remedy), treated.case, treated.study) == (["clip", "lower_lr"], None, None)
@@ -142,9 +142,9 @@ def test_a_case_stands_for_its_pathology_and_remedy_and_a_study_for_its_values(
 
 
 def test_what_changes_nothing_is_not_run_and_says_why(trained: Trained) -> None:
-    typed = ["pathology=vanishing", "activation=sigmoid", "norm=batch", "model.depth=8"]
+    overrides = ["pathology=vanishing", "activation=sigmoid", "norm=batch", "model.depth=8"]
     remedies = ["remedy=relu", "remedy=batch_norm", "remedy=[relu,xavier]", "remedy=xavier"]
-    trial = treat(sick_run(Path("run"), typed, remedies), seeds=1, drawn=0)
+    trial = treat(sick_run(Path("run"), overrides, remedies), seeds=1, random_count=0)
     assert [arm.not_run for arm in trial.treated] == [
         "overruled by activation=sigmoid",
         "changes nothing here",
@@ -155,9 +155,9 @@ def test_what_changes_nothing_is_not_run_and_says_why(trained: Trained) -> None:
     assert trial.count("recommended") == (0, 1)
 
 
-def test_a_remedy_that_what_was_typed_forbids_does_not_stop_the_others(trained: Trained) -> None:
+def test_a_remedy_that_typed_overrides_forbid_does_not_stop_the_others(trained: Trained) -> None:
     run = sick_run(Path("run"), ["optimizer.nesterov=true"], ["optimizer=adam", "lr_scale=10"])
-    refused, run_all_the_same = treat(run, seeds=1, drawn=0).treated
+    refused, run_all_the_same = treat(run, seeds=1, random_count=0).treated
     assert "optimizer.nesterov" in str(refused.not_run)
     assert run_all_the_same.not_run is None
 
@@ -166,8 +166,8 @@ def test_a_remedy_that_training_refuses_is_not_counted_and_another_one_is_drawn(
     trained: Trained,
 ) -> None:
     trained.refuses = lambda config: config.lr_scale == 10
-    typed, remedies = ["pathology=vanishing"], ["lr_scale=10"]
-    trial = treat(sick_run(Path("run"), typed, remedies), seeds=1, drawn=0)
+    overrides, remedies = ["pathology=vanishing"], ["lr_scale=10"]
+    trial = treat(sick_run(Path("run"), overrides, remedies), seeds=1, random_count=0)
     assert trial.treated == (Arm("lr_scale=10", "recommended", (), (), "cannot be built"),)
     refused: list[str] = []
 
@@ -177,23 +177,23 @@ def test_a_remedy_that_training_refuses_is_not_counted_and_another_one_is_drawn(
         return list(config.remedy) == refused != []
 
     trained.refuses = first_drawn
-    trial = treat(sick_run(Path("another"), typed, remedies), seeds=1)
+    trial = treat(sick_run(Path("another"), overrides, remedies), seeds=1)
     assert len(refused) == 1
     assert trial.count("random") == (0, 1)
-    assert trial.treated[1].words != f"remedy={refused[0]}"
+    assert trial.treated[1].override != f"remedy={refused[0]}"
     trained.refuses = lambda config: True
     with pytest.raises(ConfigError, match="cannot be built"):
-        treat(sick_run(Path("third"), typed, remedies))
+        treat(sick_run(Path("third"), overrides, remedies))
 
 
 def test_random_remedies_are_all_that_are_neither_recommended_nor_already_there(
     trained: Trained,
 ) -> None:
-    """The baseline is of what the verdict does not name; `kaiming` the pathology has already."""
+    """The verdict names two remedies, and the pathology already has `kaiming`."""
     run = sick_run(Path("run"), ["pathology=vanishing"], ["remedy=[relu,xavier]", "lr_scale=10"])
-    trial = treat(run, seeds=1, drawn=100)
+    trial = treat(run, seeds=1, random_count=100)
     files = {path.stem for path in (REPOSITORY / "conf" / "lab" / "remedy").glob("*.yaml")}
-    drawn = [arm.words for arm in trial.treated if arm.origin == "random"]
+    drawn = [arm.override for arm in trial.treated if arm.origin == "random"]
     assert sorted(drawn) == sorted(
         f"remedy={name}" for name in files - {"none", "relu", "xavier", "kaiming"}
     )
@@ -202,11 +202,11 @@ def test_random_remedies_are_all_that_are_neither_recommended_nor_already_there(
 def test_as_many_are_drawn_as_recommended_ones_are_run_by_the_runs_seed(trained: Trained) -> None:
     drawn = {}
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        typed = ["pathology=vanishing", f"seed={seed}"]
+        overrides = ["pathology=vanishing", f"seed={seed}"]
         remedies = ["remedy=relu", "remedy=kaiming", "lr_scale=10"]  # one changes nothing
-        trial = treat(sick_run(Path(name), typed, remedies), seeds=1)
-        drawn[name] = [arm.words for arm in trial.treated if arm.origin == "random"]
-    assert [len(words) for words in drawn.values()] == [2, 2, 2]
+        trial = treat(sick_run(Path(name), overrides, remedies), seeds=1)
+        drawn[name] = [arm.override for arm in trial.treated if arm.origin == "random"]
+    assert [len(remedies) for remedies in drawn.values()] == [2, 2, 2]
     assert drawn["a"] == drawn["b"] != drawn["c"]
 
 
@@ -214,7 +214,7 @@ def test_the_sentence_counts_what_is_cured_of_what_was_run(trained: Trained) -> 
     trained.learns = lambda config: config.axes["norm"] == "batch"
     remedies = ["remedy=relu", "remedy=batch_norm", "remedy=[resnet,batch_norm]"]
     run = sick_run(Path("run"), ["pathology=vanishing"], remedies)
-    trial = treat(run, seeds=1, drawn=1)
+    trial = treat(run, seeds=1, random_count=1)
     assert [arm.cured for arm in trial.treated] == [False, True, True, False]
     assert trial.treated[1].accuracies == (0.5,)
     assert trial.untreated.accuracies == (0.1,)
@@ -242,7 +242,7 @@ def test_a_net_too_young_to_have_learned_is_not_cured(trained: Trained) -> None:
     """Below some records a healthy verdict says no more than that nothing is amiss."""
     trained.learns = lambda config: config.lr_scale == 10
     trained.confidence = 0.5
-    trial = treat(sick_run(Path("run"), [], ["lr_scale=10"]), seeds=2, drawn=0)
+    trial = treat(sick_run(Path("run"), [], ["lr_scale=10"]), seeds=2, random_count=0)
     assert trial.treated[0].verdicts == ("healthy so far", "healthy so far")
     assert trial.count("recommended") == (0, 1)
 
@@ -254,7 +254,7 @@ def test_treatments_lie_apart_from_the_run_and_from_other_runs_of_its_name(
     second = sick_run(Path("multirun/b/run"), ["seed=2"], ["lr_scale=10"])
     before = sorted(Path("multirun").rglob("*"))
     for run in (first, second.resolve()):
-        treat(run, seeds=1, drawn=0)
+        treat(run, seeds=1, random_count=0)
     assert sorted(Path("multirun").rglob("*")) == before
     folders = [folder for _, folder in trained.configs]
     assert len(set(folders)) == 4
@@ -281,11 +281,11 @@ def _damage(text: str) -> Callable[[Path], object]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (_healthy, "run: its verdict is healthy: the loss is 1.2, chance 2.3; there is nothing"),
         (lambda run: (run / "verdict.json").unlink(), "run: has no verdict"),
-        (lambda run: (run / "status.json").unlink(), r"run: no run in there \(no status.json\)"),
+        (lambda run: (run / "status.json").unlink(), r"run: contains no run \(no status.json\)"),
         (
             lambda run: (run / ".hydra" / "overrides.yaml").unlink(),
             "run: has no .hydra/overrides.yaml",
@@ -297,48 +297,48 @@ def _damage(text: str) -> Callable[[Path], object]:
     ],
 )
 def test_a_run_that_cannot_be_treated_says_so_in_one_line(
-    trained: Trained, spoil: Callable[[Path], object], said: str
+    trained: Trained, spoil: Callable[[Path], object], message: str
 ) -> None:
     run = sick_run(Path("run"), [], ["lr_scale=10"])
     spoil(run)
-    with pytest.raises(ConfigError, match=said) as refused:
+    with pytest.raises(ConfigError, match=message) as refused:
         treat(run)
     assert "\n" not in str(refused.value)
     assert not trained.configs
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"seeds": 0}, "seeds=0: must be at least 1"),
         ({"steps": 0}, "steps=0: must be at least 1"),
-        ({"drawn": -1}, "random=-1: must be at least 0"),
+        ({"random_count": -1}, "random=-1: must be at least 0"),
     ],
 )
-def test_numbers_out_of_range_are_refused(wrong: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_numbers_out_of_range_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         treat(sick_run(Path("run"), [], ["lr_scale=10"]), **wrong)
-    with pytest.raises(ConfigError, match="nowhere: is no folder of a run"):
+    with pytest.raises(ConfigError, match="nowhere: is not the folder of a run"):
         treat(Path("nowhere"))
 
 
 def test_the_script_trains_each_treatment_once_and_tells_what_cured(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A learning rate of 0.3 diverges, and a tenth of it does not; nothing is stood in for."""
-    typed = ["pathology=exploding", "lr=0.3", "data=synthetic", "data.train_images=300"]
-    typed += ["data.validation=100", "data.test_images=50", "data.batch_size=16", "data.pad=0"]
-    typed += ["data.flip=false", "model.depth=8", "model.width=4", "trainer=cpu", "threads=1"]
-    typed += ["monitor.every_n_steps=5", "steps=40", "logger=none", "test=false"]
+    """With the real train(): a learning rate of 0.3 diverges, a tenth of it does not."""
+    overrides = ["pathology=exploding", "lr=0.3", "data=synthetic", "data.train_images=300"]
+    overrides += ["data.validation=100", "data.test_images=50", "data.batch_size=16", "data.pad=0"]
+    overrides += ["data.flip=false", "model.depth=8", "model.width=4", "trainer=cpu", "threads=1"]
+    overrides += ["monitor.every_n_steps=5", "steps=40", "logger=none", "test=false"]
     run = Path("outputs/run")
-    train(compose(typed), run)
-    type_in(run, typed)
+    train(compose(overrides), run)
+    type_in(run, overrides)
     verdict = Verdict.read(run)
     assert verdict is not None
     assert "remedy=lower_lr" in verdict.remedies
     Verdict(verdict.kind, "it shows", 1.0, 39, None, ("remedy=lower_lr",)).write(run)
-    for words in (["--seeds", "1", "--random", "0"],) * 2:
-        monkeypatch.setattr(sys, "argv", ["treat.py", str(run), *words])
+    for arguments in (["--seeds", "1", "--random", "0"],) * 2:
+        monkeypatch.setattr(sys, "argv", ["treat.py", str(run), *arguments])
         runpy.run_path(str(REPOSITORY / "scripts" / "lab" / "treat.py"), run_name="__main__")
         printed = capsys.readouterr().out
         (row,) = [line for line in printed.splitlines() if "remedy=lower_lr" in line]
@@ -356,6 +356,6 @@ def test_the_result_is_plain_data() -> None:
     untreated = Arm("", "untreated", ("frozen",), (0.1,))
     cured = Arm("remedy=relu", "recommended", ("healthy",), (0.4,))
     void = Arm("remedy=selu", "recommended", (), (), "changes nothing here")
-    drawn = Arm("remedy=clip", "random", ("frozen",), (0.1,))
-    trial = Trial(verdict, 100, (0,), untreated, (cured, void, drawn))
+    at_random = Arm("remedy=clip", "random", ("frozen",), (0.1,))
+    trial = Trial(verdict, 100, (0,), untreated, (cured, void, at_random))
     assert (trial.count("recommended"), trial.count("random")) == ((1, 1), (0, 1))

@@ -18,9 +18,9 @@ REPOSITORY = Path(__file__).parents[2]
 PARTS = ("src", "conf", "scripts", "tests", "pyproject.toml", "README.md", "Makefile", "LICENSE")
 
 
-def git(folder: Path, *words: str) -> str:
+def git(folder: Path, *arguments: str) -> str:
     who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-    command = ["git", *who, *words]
+    command = ["git", *who, *arguments]
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
@@ -39,8 +39,8 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *words]
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
     environment = os.environ | {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -120,7 +120,7 @@ def test_a_fork_of_a_fork_can_be_renamed_again_once_committed(copy: Path) -> Non
     assert "commit them first" in rename(copy, "zz_again").stderr
     git(copy, "add", ".")
     git(copy, "commit", "-qm", "b")
-    assert "is the project's name already" in rename(copy, "zz_fork").stderr
+    assert "is already the project's name" in rename(copy, "zz_fork").stderr
     assert rename(copy, "zz_again").returncode == 0
     assert "src/zz_again/train.py" in git(copy, "ls-files", "src").split()
 
@@ -128,14 +128,17 @@ def test_a_fork_of_a_fork_can_be_renamed_again_once_committed(copy: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("My-Project", "must be lower-case"),
-        ("1st", "must be lower-case"),
-        ("", "must be lower-case"),
-        ("class", "no keyword"),
-        ("json", "is taken"),
-        ("torch", "is taken"),
-        ("train", "is taken"),  # scripts/train.py comes first on the path of every script
-        ("gradflow", "is taken"),
+        ("My-Project", "must start with a letter"),
+        ("1st", "must start with a letter"),
+        ("", "must start with a letter"),
+        ("class", "not be a keyword"),
+        ("json", "is the name of another module"),
+        ("torch", "is the name of another module"),
+        (
+            "train",
+            "is the name of another module",
+        ),  # scripts/train.py comes first on the path of every script
+        ("gradflow", "is the name of another module"),
         ("project", "already"),
     ],
 )

@@ -27,32 +27,32 @@ _OUTCOMES: dict[str, Callable[[Run], str]] = {
 }
 
 
-def where(runs: Sequence[Run], words: Sequence[str]) -> list[Run]:
-    """Return the runs that match all of `words`: `key=value`, or `key=one,another` for either.
+def where(runs: Sequence[Run], overrides: Sequence[str]) -> list[Run]:
+    """Return the runs that match all of `overrides`: `key=value`, or `key=one,another` for either.
 
     A key is a setting, `verdict`, `state` or `study`.
 
     Raises:
-        ConfigError: if a word cannot be parsed, no run has its key, or no run is left.
+        ConfigError: if an override cannot be parsed, no run has its key, or no run is left.
     """
-    for word in words:
-        key, wanted = _parse(word)
-        _check_key(runs, word, key)
+    for override in overrides:
+        key, wanted = _parse(override)
+        _check_key(runs, override, key)
         runs = [run for run in runs if _value(run, key) in wanted]
         if not runs:
-            raise ConfigError(f"--where {word}: no run is left")
+            raise ConfigError(f"--where {override}: no run is left")
     return list(runs)
 
 
 def sort(
-    words: Sequence[str], rows: Sequence[Configuration], by: str, *, descending: bool = False
+    keys: Sequence[str], rows: Sequence[Configuration], by: str, *, descending: bool = False
 ) -> list[Configuration]:
-    """Return the rows sorted by a column's mean, or by one of `words`, the keys that differ.
+    """Return the rows sorted by a column's mean, or by one of `keys`, the keys that differ.
 
     Rows without a value come last in either direction. ConfigError if there is no such column.
     """
     figures = {column.name: column for column in columns([run for row in rows for run in row.runs])}
-    places = {key: i for i, key in enumerate(words)}
+    places = {key: i for i, key in enumerate(keys)}
     metrics = {name for row in rows for run in row.runs for name in run.metrics}
     if by in places:
         keyed = [(_order(row.values[places[by]]), row) for row in rows]
@@ -62,10 +62,10 @@ def sort(
     elif by == "n":
         keyed = [((float(len(row.runs)), ""), row) for row in rows]
     elif by in ("verdict", "state"):
-        keyed = [((0.0, row.shows if by == "verdict" else row.states), row) for row in rows]
+        keyed = [((0.0, row.outcomes if by == "verdict" else row.states), row) for row in rows]
     else:
         allowed = ", ".join(
-            [*words, *figures, *sorted(metrics - set(figures)), "n", "verdict", "state"]
+            [*keys, *figures, *sorted(metrics - set(figures)), "n", "verdict", "state"]
         )
         raise ConfigError(f"--sort {by}: there is no such column; allowed: {allowed}")
     missing = [row for key, row in keyed if math.isnan(key[0])]
@@ -74,16 +74,16 @@ def sort(
     return [row for _, row in present] + missing
 
 
-def _parse(word: str) -> tuple[str, set[str]]:
-    refusal = f"--where {word}: cannot be read; allowed: key=value, key=one,another"
+def _parse(expression: str) -> tuple[str, set[str]]:
+    message = f"--where {expression}: cannot be read; allowed: key=value, key=one,another"
     try:
-        override = OverridesParser.create().parse_override(word)
+        override = OverridesParser.create().parse_override(expression)
         sweeps = override.is_sweep_override()
         values = list(override.sweep_iterator()) if sweeps else [override.value()]
     except HydraException as error:
-        raise ConfigError(refusal) from error
+        raise ConfigError(message) from error
     if override.is_delete() or override.is_add() or override.package is not None:
-        raise ConfigError(refusal)
+        raise ConfigError(message)
     return str(override.key_or_group), {_plain(value) for value in values}
 
 
@@ -103,19 +103,19 @@ def _value(run: Run, key: str) -> str:
     return _canonical(text(found))
 
 
-def _canonical(word: str) -> str:
+def _canonical(value: str) -> str:
     """Return one text for equal values, such as 0.1, .1 and 1e-1."""
     try:
-        return repr(float(word))
+        return repr(float(value))
     except ValueError:
-        return {"null": "-", "True": "true", "False": "false"}.get(word, word)
+        return {"null": "-", "True": "true", "False": "false"}.get(value, value)
 
 
-def _check_key(runs: Sequence[Run], word: str, key: str) -> None:
+def _check_key(runs: Sequence[Run], override: str, key: str) -> None:
     known = dict.fromkeys([*_OUTCOMES, *(name for run in runs for name in run.settings)])
     if key not in known:
         near = difflib.get_close_matches(key, known, n=5, cutoff=0.5) or list(known)
-        raise ConfigError(f"--where {word}: no run has that key; allowed: {', '.join(near)}")
+        raise ConfigError(f"--where {override}: no run has that key; allowed: {', '.join(near)}")
 
 
 def _order(value: str) -> tuple[float, str]:

@@ -21,7 +21,7 @@ class Column:
 
     name: str  # in files and on the command line
     title: str  # in a table
-    of: Callable[[Run], float | None]
+    value: Callable[[Run], float | None]
     form: str
     factor: float = 1.0
 
@@ -96,7 +96,7 @@ class Configuration:
     def figures(self, column: Column) -> Figures:
         """Return a column's values for the finished runs, or for all runs if none has finished."""
         finished = [run for run in self.runs if run.state == "finished"]
-        found = [column.of(run) for run in finished or self.runs]
+        found = [column.value(run) for run in finished or self.runs]
         return Figures(tuple(value for value in found if value is not None))
 
     @property
@@ -105,9 +105,9 @@ class Configuration:
         return ", ".join(self.values)
 
     @property
-    def shows(self) -> str:
+    def outcomes(self) -> str:
         """What the runs show, as text: the most frequent first."""
-        return _joined([what_it_shows(run) for run in self.runs])
+        return _joined([outcome(run) for run in self.runs])
 
     @property
     def states(self) -> str:
@@ -121,31 +121,31 @@ def configurations(runs: Sequence[Run]) -> tuple[list[str], list[Configuration]]
     The order is that of `runs`. If a configuration has finished twice with one seed, those runs are
     split by study, or else by folder: a repeat is not another seed.
     """
-    words = differing(runs)
-    rows = _rows(runs, words)
+    keys = differing(runs)
+    rows = _rows(runs, keys)
     if any(_has_repeats(row.runs) for row in rows):
         split = [_split_repeats(row) for row in rows]
         rows = [part for _, parts in split for part in parts]
-        words = [*words, "run" if any(word == "run" for word, _ in split) else "study"]
-    if not words:  # a single configuration
-        words = ["study" if len(runs) > 1 and all(run.config for run in runs) else "run"]
-        rows = _rows(runs, words)
-    return words, rows
+        keys = [*keys, "run" if any(key == "run" for key, _ in split) else "study"]
+    if not keys:  # a single configuration
+        keys = ["study" if len(runs) > 1 and all(run.config for run in runs) else "run"]
+        rows = _rows(runs, keys)
+    return keys, rows
 
 
-def value_of(run: Run, word: str) -> str:
+def value_of(run: Run, key: str) -> str:
     """Return a run's setting as text; `study` gives the study's name, `run` the folder."""
-    if word == "study":
+    if key == "study":
         study = run.config.get("study")  # another version may have written anything
         return str(
             study["name"] if isinstance(study, dict) and "name" in study else run.folder.parent
         )
-    if word == "run":
+    if key == "run":
         return str(run.folder)
-    return text(run.settings.get(word))
+    return text(run.settings.get(key))
 
 
-def what_it_shows(run: Run) -> str:
+def outcome(run: Run) -> str:
     """Return what a run shows: its verdict, and whether a remedy has cured its pathology."""
     if run.verdict is not None:
         result: str = run.verdict.kind
@@ -160,10 +160,10 @@ def what_it_shows(run: Run) -> str:
     return f"{result}: cured" if result == "healthy" else f"{result}: no cure here"
 
 
-def _rows(runs: Sequence[Run], words: Sequence[str]) -> list[Configuration]:
+def _rows(runs: Sequence[Run], keys: Sequence[str]) -> list[Configuration]:
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
-        values = tuple(value_of(run, word) for word in words)
+        values = tuple(value_of(run, key) for key in keys)
         if not run.config:  # only its folder is known
             values = (str(run.folder), *values[1:]) if values else ()
         groups.setdefault(values, []).append(run)
@@ -174,12 +174,12 @@ def _split_repeats(row: Configuration) -> tuple[str, list[Configuration]]:
     """Split a configuration with a repeated seed, by study or else by folder."""
     if not _has_repeats(row.runs):
         return "study", [Configuration((*row.values, "-"), row.runs)]
-    word = "study"
-    parts = _rows(row.runs, [word])
+    key = "study"
+    parts = _rows(row.runs, [key])
     if any(_has_repeats(part.runs) for part in parts):
-        word = "run"
-        parts = _rows(row.runs, [word])
-    return word, [Configuration((*row.values, *part.values), part.runs) for part in parts]
+        key = "run"
+        parts = _rows(row.runs, [key])
+    return key, [Configuration((*row.values, *part.values), part.runs) for part in parts]
 
 
 def _has_repeats(runs: Sequence[Run]) -> bool:
@@ -189,8 +189,8 @@ def _has_repeats(runs: Sequence[Run]) -> bool:
     return any(n > 1 for n in seeds.values())
 
 
-def _joined(words: Sequence[str]) -> str:
-    counts = Counter(words)
+def _joined(texts: Sequence[str]) -> str:
+    counts = Counter(texts)
     if len(counts) == 1:
-        return words[0]
-    return "; ".join(f"{n} of {len(words)}: {word}" for word, n in counts.most_common())
+        return texts[0]
+    return "; ".join(f"{n} of {len(texts)}: {text}" for text, n in counts.most_common())

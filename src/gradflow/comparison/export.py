@@ -10,19 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gradflow.comparison.configurations import Column, Configuration, columns, metric
-from gradflow.comparison.table import WORDS, cells
+from gradflow.comparison.table import TEXT_COLUMNS, cells
 
 
-def markdown(words: Sequence[str], rows: Sequence[Configuration]) -> str:
+def markdown(keys: Sequence[str], rows: Sequence[Configuration]) -> str:
     """Return the table of the terminal as a Markdown table."""
-    heads, lines = cells(words, rows)
+    heads, lines = cells(keys, rows)
     heads = [head.replace("\n", " ") for head in heads]
-    sides = [":---" if head in words or head in WORDS else "---:" for head in heads]
+    sides = [":---" if head in keys or head in TEXT_COLUMNS else "---:" for head in heads]
     escaped = [[_escaped(cell) for cell in line] for line in (heads, sides, *lines)]
     return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
 
 
-def as_csv(words: Sequence[str], rows: Sequence[Configuration]) -> str:
+def as_csv(keys: Sequence[str], rows: Sequence[Configuration]) -> str:
     """Return one line for each configuration: settings, n, verdicts, states, then the figures.
 
     Each figure has three columns, `<name>_mean`, `<name>_sd` and `<name>_n`, in its own unit: a
@@ -33,15 +33,15 @@ def as_csv(words: Sequence[str], rows: Sequence[Configuration]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     ends = [f"{column.name}_{end}" for column in columns for end in ("mean", "sd", "n")]
-    writer.writerow([*words, "n", "shows", "state", *ends])
+    writer.writerow([*keys, "n", "shows", "state", *ends])
     for row in rows:
         figures = [row.figures(column) for column in columns]
         numbers = [number for f in figures for number in (f.mean, f.sd, f.n)]
-        writer.writerow([*row.values, len(row.runs), row.shows, row.states, *numbers])
+        writer.writerow([*row.values, len(row.runs), row.outcomes, row.states, *numbers])
     return text.getvalue()
 
 
-def as_json(words: Sequence[str], rows: Sequence[Configuration]) -> str:
+def as_json(keys: Sequence[str], rows: Sequence[Configuration]) -> str:
     """Return a list of configurations, each with its figures' mean, sd and n, and with its runs.
 
     JSON has no non-finite numbers: they are written as the texts "inf", "-inf" and "nan".
@@ -49,7 +49,7 @@ def as_json(words: Sequence[str], rows: Sequence[Configuration]) -> str:
     columns = _columns(rows)
     listed = [
         {
-            "settings": dict(zip(words, row.values, strict=True)),
+            "settings": dict(zip(keys, row.values, strict=True)),
             "n": len(row.runs),
             "figures": {
                 column.name: {"mean": figures.mean, "sd": figures.sd, "n": figures.n}
@@ -69,7 +69,7 @@ def as_json(words: Sequence[str], rows: Sequence[Configuration]) -> str:
                     "figures": {
                         column.name: value
                         for column in columns
-                        if (value := column.of(run)) is not None
+                        if (value := column.value(run)) is not None
                     },
                 }
                 for run in row.runs

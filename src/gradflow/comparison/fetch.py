@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from gradflow.comparison.wandb_server import asked
+from gradflow.comparison.wandb_server import one_line_errors
 from gradflow.errors import ConfigError
 from gradflow.gradients.verdict import Verdict
 from gradflow.runs.files import CONFIG
@@ -55,7 +55,7 @@ class Address:
     run: str | None
 
     @classmethod
-    def of(cls, text: str) -> Address:
+    def parse(cls, text: str) -> Address:
         """Parse `text`.
 
         Raises:
@@ -80,10 +80,10 @@ def fetch_runs(text: str, into: Path) -> list[Path]:
     Raises:
         ConfigError: if there is no such run, or W&B does not answer.
     """
-    address = Address.of(text)
+    address = Address.parse(text)
     import wandb
 
-    with asked(text):
+    with one_line_errors(text):
         # Without the entity, W&B would look up the user's own, which is not needed.
         api = wandb.Api(overrides={"entity": address.entity}, timeout=_TIMEOUT)
         project = f"{address.entity}/{address.project}"
@@ -94,7 +94,7 @@ def fetch_runs(text: str, into: Path) -> list[Path]:
             runs = list(api.runs(project, filters=wanted, lazy=False))
         folders = [_fetch(run, into / address.entity / address.project / run.id) for run in runs]
     if not folders:
-        raise ConfigError(f"{text}: no run in there")
+        raise ConfigError(f"{text}: contains no run")
     return folders
 
 
@@ -103,11 +103,11 @@ def _fetch(run: Run, folder: Path) -> Path:
     if local is not None and local.state == "finished":
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
-        record = Path(aside) / RECORD
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        record = Path(temporary) / RECORD
         for file in run.files():
             if file.name.startswith(f"{RECORD}/"):
-                file.download(root=aside, replace=True).close()
+                file.download(root=temporary, replace=True).close()
         if Status.read(record) is None:
             _rebuild(run, record)
         if folder.exists():

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gradflow.comparison.configurations import headlines
-from gradflow.comparison.wandb_server import asked, runs_on_server
+from gradflow.comparison.wandb_server import one_line_errors, runs_on_server
 from gradflow.errors import ConfigError
 from gradflow.runs.read import Run, read_runs
 from gradflow.runs.settings import differing
@@ -74,7 +74,7 @@ class Study:
 def read_study(folder: Path) -> Study:
     """Read a study's folder. ConfigError if it holds no study that was logged to W&B."""
     if not folder.is_dir():
-        raise ConfigError(f"{folder}: is no folder of a study")
+        raise ConfigError(f"{folder}: is not the folder of a study")
     # Another version's configuration may have other types; such runs are skipped.
     parts = ("study", "logger")
     runs = [
@@ -84,7 +84,7 @@ def read_study(folder: Path) -> Study:
     ]
     ids = [run.wandb_id for run in runs if run.wandb_id]
     if not runs:
-        raise ConfigError(f"{folder}: no run in there (no status.json)")
+        raise ConfigError(f"{folder}: contains no run (no status.json)")
     if not ids:
         raise ConfigError(f"{folder}: none of its runs was logged to W&B (logger=none)")
     groups = {(run.config.get("study") or {}).get("name") for run in runs}
@@ -168,7 +168,7 @@ def send(study: Study) -> str:
     The number of runs missing on the server is printed to standard error. ConfigError if all are
     missing, or without an account or a server.
     """
-    with asked(hint=_HINT):
+    with one_line_errors(hint=_HINT):
         entity, found = runs_on_server(study.project, study.entity, study.ids)
     missing = len(set(study.ids) - found)
     if missing:
@@ -177,7 +177,7 @@ def send(study: Study) -> str:
             raise ConfigError(f"{message}: {study.sync}")
         print(f"{message}; they will show after: {study.sync}", file=sys.stderr)
     report = make_report(study, entity)
-    with asked(hint=_HINT):
+    with one_line_errors(hint=_HINT):
         return str(report.save().url)
 
 

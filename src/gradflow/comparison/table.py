@@ -14,11 +14,11 @@ from rich.table import Table
 
 from gradflow.comparison.configurations import DECADES, Column, Configuration, Figures, columns
 
-WORDS = ("what it shows", "state")  # heads of columns without numbers
+TEXT_COLUMNS = ("what it shows", "state")  # heads of columns without numbers
 
 
 def print_table(
-    words: Sequence[str],
+    keys: Sequence[str],
     rows: Sequence[Configuration],
     title: str,
     console: Console | None = None,
@@ -27,9 +27,9 @@ def print_table(
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     console = console or Console(width=None if known else 140)
     table = Table(title=escape(title), title_justify="left", header_style="bold", expand=False)
-    heads, body = cells(words, rows)
+    heads, body = cells(keys, rows)
     for head in heads:
-        left = head in words or head in WORDS
+        left = head in keys or head in TEXT_COLUMNS
         table.add_column(head, justify="left" if left else "right", overflow="fold")
     for line in body:
         table.add_row(*map(escape, line))
@@ -45,7 +45,7 @@ def print_table(
         console.print(", ".join(f"{n} {state}" for state, n in counts.items()))
 
 
-def cells(words: Sequence[str], rows: Sequence[Configuration]) -> tuple[list[str], list[list[str]]]:
+def cells(keys: Sequence[str], rows: Sequence[Configuration]) -> tuple[list[str], list[list[str]]]:
     """Return the heads and the cells of the table as text, without columns that say nothing.
 
     `n` is left out if no configuration has several runs, a figure if no run has it, and the state
@@ -55,14 +55,14 @@ def cells(words: Sequence[str], rows: Sequence[Configuration]) -> tuple[list[str
     unfinished = any(run.state != "finished" for row in rows for run in row.runs)
     possible = columns([run for row in rows for run in row.runs])
     filled = [column for column in possible if any(row.figures(column).n for row in rows)]
-    heads = [*words, *(["n"] if several else []), *(column.title for column in filled)]
+    heads = [*keys, *(["n"] if several else []), *(column.title for column in filled)]
     heads += ["what it shows", *(["state"] if unfinished else [])]
     lines = [
         [
             *row.values,
             *([str(len(row.runs))] if several else []),
             *(formatted(row.figures(column), column, len(row.runs)) for column in filled),
-            row.shows,
+            row.outcomes,
             *([row.states] if unfinished else []),
         ]
         for row in rows

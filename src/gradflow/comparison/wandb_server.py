@@ -9,7 +9,7 @@ from gradflow.errors import ConfigError
 
 
 @contextmanager
-def asked(subject: str = "", *, hint: str = "") -> Iterator[None]:
+def one_line_errors(subject: str = "", *, hint: str = "") -> Iterator[None]:
     """Turn errors of W&B's client into a ConfigError of one line, about `subject` or the server.
 
     The line ends with `hint`, such as what works without a server, unless the API key is missing.

@@ -1,6 +1,6 @@
-"""The gain that fits an activation: sigma_w, where a weight's variance is sigma_w^2 / fan.
+"""Compute an activation's gain sigma_w, for weights of variance sigma_w^2 / fan.
 
-Knows activations and one Gaussian integral, and nothing of nets or initializers.
+Knows activations and one Gaussian integral, but neither nets nor initializers.
 """
 
 import copy
@@ -10,35 +10,34 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-# Activations with a gain that the field has agreed on, looked up by exact class, so that a
-# subclass with another formula is computed from the definition instead.
+# Conventional gains, looked up by exact class: a subclass may have another formula, so its gain is
+# computed from the definition.
 CONVENTIONAL_GAINS: dict[type[nn.Module], float] = {
-    # As torch.nn.init.calculate_gain has it ("linear"); the definition gives 1 as well.
+    # As in torch.nn.init.calculate_gain ("linear"); the definition also gives 1.
     nn.Identity: 1.0,
-    # As torch.nn.init.calculate_gain has it. The definition would give 1.85.
+    # As in torch.nn.init.calculate_gain; the definition would give 1.85.
     nn.Sigmoid: 1.0,
-    # As torch.nn.init.calculate_gain has it, and before it Torch7. The definition would give 1.59.
+    # As in torch.nn.init.calculate_gain and Torch7; the definition would give 1.59.
     nn.Tanh: 5 / 3,
     # Klambauer et al. 2017 choose SELU's constants so that E[phi(z)^2] = 1.
     nn.SELU: 1.0,
 }
 
-HALF_RANGE = 12.0  # the normal density beyond is below 1e-31
+HALF_RANGE = 12.0  # beyond it, the normal density is below 1e-31
 NODES = 2**18  # midpoints; the error at a kink is of the order of the squared step, 1e-8 / 12
 
 
 def gain_for(activation: nn.Module) -> float:
-    """Give the gain with which E[z^2] stays the same from layer to layer.
+    """Return the gain that keeps E[z^2] the same from layer to layer.
 
-    For rectifiers, with a the slope on the negative side, sqrt(2 / (1 + E[a^2])): He et al. 2015
-    (https://arxiv.org/abs/1502.01852, eq. 15). ReLU has a = 0; PReLU its present, which is its
-    initial, slope; RReLU draws a uniformly in [lower, upper] while training, and training is what
-    an initialization is for. Sigmoid, tanh, SELU and the identity: `CONVENTIONAL_GAINS`. Every
-    other elementwise activation phi, ELU and GELU for instance: 1 / sqrt(E[phi(z)^2]) with
-    z ~ N(0, 1), by quadrature.
+    Rectifiers with a negative slope a: sqrt(2 / (1 + E[a^2])), He et al. 2015
+    (https://arxiv.org/abs/1502.01852, eq. 15). ReLU has a = 0, PReLU its current slope. RReLU draws
+    a uniformly from [lower, upper], as in training. Sigmoid, tanh, SELU and the identity:
+    `CONVENTIONAL_GAINS`. Any other elementwise activation phi, such as ELU and GELU:
+    1 / sqrt(E[phi(z)^2]) with z ~ N(0, 1), by quadrature.
 
     Raises:
-        ValueError: the activation is not elementwise, or E[phi(z)^2] is 0 or not finite.
+        ValueError: if the activation is not elementwise, or E[phi(z)^2] is 0 or not finite.
     """
     conventional = CONVENTIONAL_GAINS.get(type(activation))
     if conventional is not None:
@@ -46,7 +45,7 @@ def gain_for(activation: nn.Module) -> float:
     mean_squared_slope = _mean_squared_slope(activation)
     if mean_squared_slope is not None:
         return math.sqrt(2 / (1 + mean_squared_slope))
-    # On the CPU and in float64, wherever and whatever the activation's own parameters are.
+    # On the CPU in float64, whatever the device and type of the activation's parameters.
     phi = copy.deepcopy(activation).to(device="cpu", dtype=torch.float64)
     second_moment = gaussian_mean(lambda z: phi(z).square())
     if not 0 < second_moment < math.inf:
@@ -55,7 +54,7 @@ def gain_for(activation: nn.Module) -> float:
 
 
 def _mean_squared_slope(activation: nn.Module) -> float | None:
-    """E[a^2] of a rectifier z -> z if z > 0 else a z; None for anything else."""
+    """Return E[a^2] of a rectifier z -> z if z > 0 else a z; None for any other activation."""
     if type(activation) is nn.ReLU:
         return 0.0
     if type(activation) is nn.LeakyReLU:
@@ -70,16 +69,16 @@ def _mean_squared_slope(activation: nn.Module) -> float | None:
 
 @torch.no_grad()
 def gaussian_mean(function: Callable[[Tensor], Tensor]) -> float:
-    """Give E[function(z)] for z ~ N(0, 1), in float64, by the midpoint rule.
+    """Return E[function(z)] for z ~ N(0, 1), in float64, by the midpoint rule.
 
-    An even number of midpoints has no node at 0, where most activations have a kink, and where a
-    derivative that jumps, such as SELU's, would be read on one side only.
+    The number of midpoints is even, so that none is at 0. Most activations have a kink there, and
+    a derivative that jumps, such as SELU's, would be sampled on one side only.
 
     Args:
         function: elementwise, float64 (N,) -> (N,).
 
     Raises:
-        ValueError: the function changes the shape.
+        ValueError: if the function changes the shape.
     """
     step = 2 * HALF_RANGE / NODES
     z = (torch.arange(NODES, dtype=torch.float64, device="cpu") + 0.5) * step - HALF_RANGE

@@ -52,7 +52,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gradflow.gradients.whole import sweep, written_whole
+from gradflow.gradients.atomic import atomic_write, remove_unfinished
 
 FOLDER = "gradients.parquet"
 SCHEMA = pl.Schema(
@@ -112,7 +112,7 @@ class RecordWriter:
         self._folder = run_folder / FOLDER
         self._steps_per_part = steps_per_part
         self._buffer: list[Buffered] = []
-        sweep(run_folder)
+        remove_unfinished(run_folder)
         self._drop_from(first_step)
 
     def append(self, step: int, kind: str, entries: Sequence[Entry], columns: Columns) -> None:
@@ -142,8 +142,8 @@ class RecordWriter:
         """Yield the file to write; it becomes the part when it is complete."""
         self._folder.mkdir(parents=True, exist_ok=True)
         # Outside the folder, since readers refuse a folder with files of another kind.
-        with written_whole(part, beside=self._folder) as aside:
-            yield aside
+        with atomic_write(part, beside=self._folder) as temporary:
+            yield temporary
 
     def _drop_from(self, first_step: int) -> None:
         kept = []

@@ -22,9 +22,9 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from gradflow.gradients.atomic import write_text
 from gradflow.gradients.flow import Floats, Flow, read_flows
 from gradflow.gradients.record import first_non_finite
-from gradflow.gradients.whole import write_text
 
 FILE = "verdict.json"
 Kind = Literal[

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from gradflow.errors import ConfigError
 from gradflow.gradients.verdict import Verdict
 from gradflow.launch.compose import from_hydra, project_of
-from gradflow.launch.resolvers import swept_words
+from gradflow.launch.resolvers import swept_overrides
 from gradflow.runs.files import REFUSAL, STATUS, RunBusyError
 from gradflow.runs.status import Status, now, write_refusal
 
@@ -123,7 +123,7 @@ def run_name() -> str:
     """Name the running job by its overrides; in a multirun, by the swept overrides only."""
     hydra = HydraConfig.get()
     in_study = hydra.mode == RunMode.MULTIRUN
-    overrides = swept_words(hydra) if in_study else list(hydra.overrides.task)
+    overrides = swept_overrides(hydra) if in_study else list(hydra.overrides.task)
     overrides = [override for override in overrides if not override.startswith("study")]
     return ",".join(overrides) or "default"
 

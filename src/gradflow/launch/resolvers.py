@@ -34,7 +34,7 @@ def folder_name(overrides: str, swept: str = "") -> str:
     return kept.encode()[: _MOST_BYTES - 13].decode(errors="ignore") + "-" + _digest(overrides)
 
 
-def swept_words(hydra: HydraConf) -> list[str]:
+def swept_overrides(hydra: HydraConf) -> list[str]:
     """Return the overrides of a job that differ within its multirun.
 
     `hydra` is the job's node of that name. Hydra has already written the multirun's command line to
@@ -49,14 +49,16 @@ def swept_words(hydra: HydraConf) -> list[str]:
     overrides += [f"{key}={value}" for key, value in params.items()]
     parsed = OverridesParser.create().parse_overrides(overrides)
     swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
-    return [word for word in hydra.overrides.task if word.split("=")[0].lstrip("+") in swept]
+    return [
+        override for override in hydra.overrides.task if override.split("=")[0].lstrip("+") in swept
+    ]
 
 
 def _job_folder(overrides: str, *, _root_: DictConfig) -> str:
     # A widened study may sweep other overrides; a job then keeps the folder that it had.
     for known in Path(_root_.hydra.sweep.dir).glob(f"*-{_digest(overrides)}"):
         return known.name
-    return folder_name(overrides, ",".join(swept_words(_root_.hydra)))
+    return folder_name(overrides, ",".join(swept_overrides(_root_.hydra)))
 
 
 def _digest(overrides: str) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gradflow.gradients.atomic import remove_unfinished
 from gradflow.gradients.record import FOLDER
 from gradflow.gradients.verdict import FILE
-from gradflow.gradients.whole import sweep
 
 CONFIG = "config.yaml"  # every setting, resolved
 OVERRIDES = ".hydra/overrides.yaml"  # the job's overrides, as Hydra writes them
@@ -41,8 +41,8 @@ def claimed(folder: Path) -> Iterator[None]:
     except Timeout:
         raise RunBusyError(f"{folder}: another process is computing this run") from None
     try:
-        sweep(folder)
-        sweep(folder / CHECKPOINTS)
+        remove_unfinished(folder)
+        remove_unfinished(folder / CHECKPOINTS)
         yield
     finally:
         lock.release()

@@ -37,4 +37,4 @@ def read_rows(folder: Path) -> list[dict[str, str]]:
         rows = list(csv.DictReader(whole.splitlines()))
         return [row for row in rows if (row["step"] or "").isdecimal() and None not in row]
     except (UnicodeDecodeError, csv.Error, KeyError) as error:
-        raise ConfigError(f"{path}: is damaged; remove {folder} to train the run anew") from error
+        raise ConfigError(f"{path}: is damaged; remove {folder} to train the run again") from error

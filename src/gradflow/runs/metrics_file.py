@@ -15,7 +15,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from gradflow.gradients.whole import written_whole
+from gradflow.gradients.atomic import atomic_write
 from gradflow.runs.files import METRICS
 from gradflow.runs.metrics import read_rows
 
@@ -76,7 +76,7 @@ class MetricsFile(Logger):
             self._rewrite([row for row in read_rows(self.path.parent) if int(row["step"]) < step])
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
-        with written_whole(self.path) as aside, aside.open("w", newline="") as file:
+        with atomic_write(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(rows)

@@ -57,7 +57,7 @@ class Run:
     axes: dict[str, str]
     verdict: Verdict | None  # None if gradients were not watched or the run did not end
     config: dict[str, Any] = field(repr=False)
-    typed: tuple[str, ...] = field(default=(), repr=False)  # keys of the overrides
+    overridden_keys: tuple[str, ...] = field(default=(), repr=False)
     wandb_id: str | None = None
 
     @cached_property
@@ -142,8 +142,12 @@ def read_run(folder: Path) -> Run:
     config = config if _is_whole(config) else {}
     overrides = _yaml(folder / OVERRIDES)
     overrides = overrides if isinstance(overrides, list) else []
-    typed = tuple(str(override).lstrip("+~").partition("=")[0] for override in overrides)
-    known: dict[str, Any] = {"axes": config.get("axes", {}), "config": config, "typed": typed}
+    overridden_keys = tuple(str(override).lstrip("+~").partition("=")[0] for override in overrides)
+    known: dict[str, Any] = {
+        "axes": config.get("axes", {}),
+        "config": config,
+        "overridden_keys": overridden_keys,
+    }
     status = Status.read(folder)
     if status is None:
         state, error = _without_status(folder)

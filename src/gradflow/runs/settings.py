@@ -20,10 +20,10 @@ class HasSettings(Protocol):
     @property
     def settings(self) -> Mapping[str, Any]: ...  # noqa: D102
     @property
-    def typed(self) -> tuple[str, ...]: ...  # noqa: D102
+    def overridden_keys(self) -> tuple[str, ...]: ...  # noqa: D102
 
 
-def numbers(config: Mapping[str, Any]) -> dict[str, Any]:
+def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return every value that may change a number of the run, by dotted key.
 
     Leaves out where a run is logged, how it is compared, and the keys in its own
@@ -60,7 +60,7 @@ def flatten(config: Mapping[str, Any], axes: Mapping[str, str]) -> dict[str, Any
     """
     flat: dict[str, Any] = {key: config.get(key, axes.get(key)) for key in _FIRST}
     flat |= {axis: choice for axis, choice in axes.items() if axis not in _NOT_SETTINGS}
-    for key, value in numbers(config).items():
+    for key, value in result_settings(config).items():
         if key not in axes and key.partition(".")[0] not in _FIRST:
             flat[key] = value
     return flat | {key: axes[key] for key in _FIRST if key in axes}
@@ -74,7 +74,7 @@ def differing(runs: Sequence[HasSettings]) -> list[str]:
     which would repeat it. Runs without a known setting are ignored.
     """
     settings = [run.settings for run in runs if any(v is not None for v in run.settings.values())]
-    overridden = {key for run in runs for key in run.typed}
+    overridden = {key for run in runs for key in run.overridden_keys}
     keys = list(dict.fromkeys(key for flat in settings for key in flat))
     varying = [k for k in keys if k != "seed" and len({text(flat.get(k)) for flat in settings}) > 1]
     varying.sort(key=lambda key: key not in overridden)  # stable: otherwise the order stays

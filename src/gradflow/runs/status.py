@@ -17,7 +17,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args
 
-from gradflow.gradients.whole import write_text
+from gradflow.gradients.atomic import write_text
 from gradflow.runs.files import REFUSAL, STATUS
 from gradflow.version import __version__
 

@@ -1,1 +1,1 @@
-"""Training: the module, clipping, checkpoints, and the one function that runs a job."""
+"""Training: checkpoints, resume, clipping, progress, seeding, signals and DDP."""

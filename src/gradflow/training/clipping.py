@@ -1,7 +1,7 @@
-"""Gradient clipping: each class changes a net's gradients in place, between backward and step.
+"""Clip gradients: each class changes a net's gradients in place, between backward and step.
 
-It knows nets and gradients, and nothing of optimizers, precision or Lightning. Gradients must be
-complete by then: accumulated, and free of an AMP scale.
+Gradients must be accumulated and unscaled (AMP) before. This file knows nets and gradients, but
+neither optimizers, precision nor Lightning.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ class NoClip:
 
 @dataclass(frozen=True)
 class NormClip:
-    """Scale all gradients by one factor, so that their joint L2 norm is at most `max_norm`.
+    """Clip by global norm: scale all gradients by one factor, so that their L2 norm <= `max_norm`.
 
-    The ratios between layers stay as they are. Pascanu et al. 2013, "On the difficulty of training
-    recurrent neural networks", algorithm 1. Where the norm overflows float32 the factor is 0, and
-    the step changes nothing but momentum and weight decay; a NaN anywhere makes every gradient NaN.
+    The ratios between layers do not change. Pascanu et al. 2013, "On the difficulty of training
+    recurrent neural networks", algorithm 1. If the norm overflows float32, the factor is 0, and the
+    step applies only momentum and weight decay. A single NaN makes every gradient NaN.
 
     Raises:
         ValueError: if `max_norm` is not above 0.
@@ -42,10 +42,10 @@ class NormClip:
 
 @dataclass(frozen=True)
 class ValueClip:
-    """Bring every element of every gradient into [-clip_value, clip_value].
+    """Clip by value: clamp every gradient element to [-clip_value, clip_value].
 
-    Large elements lose more than small ones, so the direction of the step changes, and with it the
-    ratios between layers.
+    Large elements shrink more than small ones, so the direction of the step and the ratios between
+    layers change.
 
     Raises:
         ValueError: if `clip_value` is not above 0.
@@ -63,15 +63,15 @@ class ValueClip:
 
 @dataclass(frozen=True)
 class AdaptiveClip:
-    """Adaptive gradient clipping (AGC): each unit's gradient is bounded by the size of its weights.
+    """Adaptive gradient clipping (AGC): bound each unit's gradient norm by its weight norm.
 
-    For unit i, the weights W_i that lead into one output feature, the gradient G_i is scaled by
-    min(1, clip_factor · max(‖W_i‖, eps) / ‖G_i‖). Biases and norm parameters are vectors, each one
-    unit. Brock et al. 2021, "High-Performance Large-Scale Image Recognition Without Normalization",
-    equation 3; `eps` lets weights that start at 0 move at all.
+    A unit i has the weights W_i of one output feature. Its gradient G_i is scaled by
+    min(1, clip_factor · max(‖W_i‖, eps) / ‖G_i‖). Each bias or norm parameter is one unit. `eps` is
+    the smallest norm assumed for weights, so that zero weights can move. Brock et al. 2021,
+    "High-Performance Large-Scale Image Recognition Without Normalization", equation 3.
 
-    As there, the final linear layer is left alone: here the last `nn.Linear` in `net.modules()`,
-    with its bias, which is the classifier wherever modules are declared from input to output.
+    As in that paper, the final linear layer is not clipped: the last `nn.Linear` in
+    `net.modules()`, with its bias. It is the classifier if modules are declared in forward order.
 
     Raises:
         ValueError: if `clip_factor` or `eps` is not above 0.
@@ -94,12 +94,12 @@ class AdaptiveClip:
             if gradient is None or id(parameter) in final:
                 continue
             largest = self.clip_factor * _unit_norms(parameter).clamp(min=self.eps)
-            # Where the gradient is 0 the quotient is infinite, and the clamp makes it 1.
+            # A zero gradient makes the quotient infinite; the clamp turns it into 1.
             gradient.mul_((largest / _unit_norms(gradient)).clamp(max=1))
 
 
 def _unit_norms(tensor: Tensor) -> Tensor:
-    """L2 norm of each slice along dimension 0, in a shape that broadcasts; of all, for a vector."""
+    """Return the L2 norm of each slice along dimension 0, to broadcast; of a vector, one norm."""
     inner = tuple(range(1, tensor.ndim)) or None
     norms: Tensor = torch.linalg.vector_norm(tensor, dim=inner, keepdim=True)
     return norms

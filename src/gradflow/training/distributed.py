@@ -1,8 +1,8 @@
 """Data-parallel training under a multirun: each further process computes one run, not the sweep.
 
-Lightning's `ddp` starts the other processes with this process' own command line. Under `-m` that
-would launch the whole multirun again. Here they are given the run's folder instead, whose
-config.yaml says all there is to say.
+Lightning's `ddp` starts the other processes with the command line of the first. With `-m`, that
+would launch the whole multirun again. Here they get the run's folder instead, and read its
+config.yaml.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 _VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
-# Lightning's names for the strategy that starts the other processes with a command line, each with
-# whether it looks for parameters that a step has not used.
+# Lightning's names of the strategies that start processes by a command line, and their value of
+# `find_unused_parameters`.
 _DDP = {
     "ddp": False,
     "ddp_find_unused_parameters_false": False,
@@ -30,17 +30,17 @@ _DDP = {
 
 
 def strategy(name: str, folder: Path) -> str | Strategy:
-    """Return Lightning's strategy of that name; data-parallel ones have this file's launcher."""
+    """Return the Lightning strategy `name`; DDP strategies get this file's launcher."""
     return _RunDDP(folder, _DDP[name]) if name in _DDP else name
 
 
 def is_first_process() -> bool:
-    """Say whether this process is the one that writes a run's files."""
+    """Return whether this process has rank 0, which writes the run's files."""
     return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def leave_process_group() -> None:
-    """Undo what a distributed run set, so that the next job in this process starts afresh."""
+    """Destroy the process group and its environment variables, for the next job in this process."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     if "GRADFLOW_LAUNCHED_DDP" in os.environ:

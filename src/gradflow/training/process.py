@@ -1,4 +1,4 @@
-"""What a run sets for its whole process: threads and random numbers, memory, and fewer remarks."""
+"""Process-wide settings of a run: threads, random state, memory allocation and warnings."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from contextlib import contextmanager
 
 import torch
 
-# What Lightning says of a run that is meant as it is.
-_REMARKS = (
-    ".*does not have many workers.*",  # batches are cut in this process, on purpose
+# Lightning's warnings about what gradflow does on purpose.
+_WARNINGS = (
+    ".*does not have many workers.*",  # batches are made in this process
     ".*Checkpoint directory .* exists.*",
-    ".*lr_scheduler.step.*before.*optimizer.step.*",  # fp16's first steps are skipped
-    ".*resuming from a checkpoint.*",  # the batches continue where they were
+    ".*lr_scheduler.step.*before.*optimizer.step.*",  # AMP skips the first fp16 steps
+    ".*resuming from a checkpoint.*",  # the batches resume at their position
     ".*GPU available but not used.*",
-    ".*fp16 is not supported on CPU.*",  # refused here, not replaced
+    ".*fp16 is not supported on CPU.*",  # gradflow refuses it
     ".*but have no `val_dataloader`.*",  # data.validation=0
     ".*is smaller than the logging interval.*",  # steps are counted across epochs
     ".*Total length of `list` across ranks is zero.*",  # the same
@@ -30,7 +30,7 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 
 @contextmanager
 def restored_process() -> Iterator[None]:
-    """Leave torch's thread count and its CPU random state as the caller had them."""
+    """Restore torch's thread count and CPU random state after the block."""
     threads, random = torch.get_num_threads(), torch.get_rng_state()
     try:
         yield
@@ -40,10 +40,10 @@ def restored_process() -> Iterator[None]:
 
 
 def keep_freed_memory() -> None:
-    """Keep freed memory between steps, where the C library is glibc; elsewhere do nothing.
+    """Make glibc keep freed memory between steps; do nothing with another C library.
 
-    Every step allocates the same activations and frees them; glibc gives them back to the system
-    each time and asks for them anew, page by page. No number changes; on small nets, time does.
+    Every step allocates and frees the same activations. By default, glibc returns them to the
+    system and gets them back page by page. Results stay the same; small nets train faster.
     """
     if platform.libc_ver()[0] != "glibc":
         return
@@ -54,8 +54,8 @@ def keep_freed_memory() -> None:
 
 
 def quieten() -> None:
-    """Silence Lightning's remarks; its errors stay."""
+    """Silence Lightning's expected warnings and its messages below ERROR."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    for remark in _REMARKS:
-        warnings.filterwarnings("ignore", remark)
+    for warning in _WARNINGS:
+        warnings.filterwarnings("ignore", warning)

@@ -1,4 +1,4 @@
-"""How a run gets on: a bar and its gradients on a terminal, now and then a line elsewhere."""
+"""Show progress: a bar with the gradients on a terminal, otherwise a log line now and then."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gradflow.training.steps import steps_done
 
 log = logging.getLogger(__name__)
 
-_QUIET_SECONDS = 30.0  # between two lines where nobody watches: short jobs of a study write none
+_QUIET_SECONDS = 30.0  # between two log lines; short jobs of a study log none
 
 
 class _Bar(RichProgress):
@@ -29,18 +29,18 @@ class _Bar(RichProgress):
     below = ""
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """Yield the bar, then the line, cut where the terminal ends."""
+        """Yield the bar, then the line, cut to the terminal's width."""
         yield from super().get_renderables()
         if self.below:
             yield Text(f"  {self.below}", no_wrap=True, overflow="ellipsis")
 
 
 class Progress(Callback):
-    """A bar over `steps` optimizer steps, named `title`, with the epoch and the latest figures.
+    """Show a bar over `steps` optimizer steps, named `title`, with the epoch and latest metrics.
 
-    Under it, where gradients are watched, stand the latest gradient profile, from the first layer
-    to the last (see `strip.py`), and what it says so far. Without a terminal the same figures are
-    logged as plain lines, one every half minute.
+    Below it are the latest gradient profile, first layer to last (see `strip.py`), and the verdict
+    so far, if gradients are watched. Without a terminal, the same content is logged as one line
+    every 30 s.
     """
 
     def __init__(self, steps: int, title: str, headline: Headline) -> None:
@@ -48,12 +48,12 @@ class Progress(Callback):
         self._title = title
         self._headline = headline
         self._bar: _Bar | None = None
-        self._said = 0.0
+        self._logged_at = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the bar, on a terminal only."""
+        """Open the bar if there is a terminal."""
         console = Console(stderr=True)
-        self._said = time.monotonic()
+        self._logged_at = time.monotonic()
         if not (trainer.is_global_zero and console.is_terminal):
             return
         self._bar = _Bar(
@@ -76,17 +76,17 @@ class Progress(Callback):
         self._bar.start()
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **more: Any) -> None:
-        """Move the bar; the figures are those logged last."""
-        if self._bar is None and time.monotonic() - self._said < _QUIET_SECONDS:
+        """Advance the bar and update its metrics, or log a line if one is due."""
+        if self._bar is None and time.monotonic() - self._logged_at < _QUIET_SECONDS:
             return
         figures = self._figures(trainer.callback_metrics)
         gradients = _gradients(trainer)
         if self._bar is None:
-            self._said = time.monotonic()
+            self._logged_at = time.monotonic()
             if trainer.is_global_zero:
                 where = f"step {steps_done(trainer)}/{self._steps}"
-                said = (self._title, where, figures, gradients)
-                log.info("  ".join(part for part in said if part))
+                parts = (self._title, where, figures, gradients)
+                log.info("  ".join(part for part in parts if part))
             return
         self._bar.update(
             self._task,
@@ -97,13 +97,13 @@ class Progress(Callback):
         self._bar.below = gradients
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the bar away."""
+        """Close the bar."""
         self._close()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Take the bar away before a traceback is printed."""
+        """Close the bar before a traceback is printed."""
         self._close()
 
     def _figures(self, logged: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""A run's life around its training: its lock, what came of it, resume, W&B, and its end.
+"""Manage a run around its training: lock, resume, status, final metrics and W&B.
 
     with open_run(config, folder, name) as run:
         if run.is_finished:
@@ -8,9 +8,9 @@
         trainer.fit(task, data, ckpt_path=run.checkpoint, weights_only=True)
         return run.finish(trainer, task, data, validation=True, test=True)
 
-Whatever leaves the block is recorded: an exception as a failure, Ctrl-C and SIGTERM as an
-interruption. The further processes of a data-parallel run pass through the same lines; they hold no
-lock and write nothing.
+An exception in the block is recorded as a failure, Ctrl-C and SIGTERM as an interruption. The
+further processes of a data-parallel run execute the same lines, without the lock and without
+writing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from gradflow.runs.files import CONFIG, LAST, STATUS, claimed
 from gradflow.runs.log_again import log_again
 from gradflow.runs.metrics import last_values
 from gradflow.runs.metrics_file import MetricsFile
-from gradflow.runs.settings import numbers
+from gradflow.runs.settings import result_settings
 from gradflow.runs.status import Status, now
 from gradflow.training.checkpoints import read_checkpoint
 from gradflow.training.distributed import is_first_process, leave_process_group
@@ -50,10 +50,10 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def open_run(config: RunConfig, folder: Path | str, name: str = "run") -> Iterator[Run]:
-    """Claim `folder` for the run of `config`; record how the block ends.
+    """Lock `folder` for the run of `config`; record how the block ends.
 
-    In the block, random numbers follow from the configuration's seed and torch has its number of
-    threads; afterwards both are the caller's again.
+    In the block, torch has the seed and the number of threads of the configuration. Afterwards it
+    has the caller's random state and threads again.
 
     Raises:
         ConfigError: if the folder holds a run of another configuration, or a damaged record.
@@ -81,22 +81,22 @@ def open_run(config: RunConfig, folder: Path | str, name: str = "run") -> Iterat
 
 
 class Run:
-    """One run in one process. `checkpoint` is what it resumes from, None for its beginning."""
+    """One run in one process. `checkpoint` is the file to resume from, None to start at step 0."""
 
     def __init__(self, config: RunConfig, folder: Path, name: str) -> None:
         self.config = config
         self.folder = folder
         self.name = name
-        self._first = is_first_process()
-        self._before = _earlier(config, folder) if self._first else Status.read(folder)
-        self.is_finished = self._before is not None and self._before.state == "finished"
+        self._is_first = is_first_process()
+        self._earlier = _earlier_status(config, folder) if self._is_first else Status.read(folder)
+        self.is_finished = self._earlier is not None and self._earlier.state == "finished"
         if self.is_finished:
             log.info("%s: already finished", name)
-        # A further process starts after the first has written what it resumes from.
-        resumes = self._before is not None if self._first else self._resumed() > 0
+        # A further process starts after the first has written the status.
+        resumes = self._earlier is not None if self._is_first else self._resumed() > 0
         self.checkpoint = folder / LAST if resumes and (folder / LAST).exists() else None
         if self.checkpoint is not None and not self.is_finished:
-            read_checkpoint(self.checkpoint)  # a damaged one is named before anything is built
+            read_checkpoint(self.checkpoint)  # fails on a damaged file before anything is built
         self._status: Status | None = None
         self._trainer: L.Trainer | None = None
         self._started = 0.0
@@ -105,33 +105,33 @@ class Run:
     @property
     def metrics(self) -> dict[str, float]:
         """The final metrics of a finished run."""
-        assert self._before is not None
-        return self._before.metrics
+        assert self._earlier is not None
+        return self._earlier.metrics
 
     def start(self, trainer: L.Trainer) -> None:
-        """Write that the run is running, and add a W&B logger to the trainer's.
+        """Set the status to running, and add a W&B logger to the trainer.
 
-        Call it once everything is built, so that what cannot be built leaves no record. ConfigError
-        if W&B wants an API key and has none.
+        Call it after everything is built, so that a failed build leaves no record. ConfigError if
+        W&B needs an API key and has none.
         """
-        if not self._first:
+        if not self._is_first:
             return
         mode = self.config.logger.mode
         if mode == "online" and not wandb_run.sign_in():
             mode = "offline"
-        before = self._before
+        earlier = self._earlier
         self.config.save(self.folder / CONFIG)
-        status = Status("running", wandb_id=before.wandb_id if before else None)
+        status = Status("running", wandb_id=earlier.wandb_id if earlier else None)
         status.threads = torch.get_num_threads()
-        if before is not None and self.checkpoint is not None:
-            status.resumed, status.seconds = before.resumed + 1, before.seconds
+        if earlier is not None and self.checkpoint is not None:
+            status.resumed, status.seconds = earlier.resumed + 1, earlier.seconds
         status.write(self.folder)
         self._status, self._started, self._trainer = status, time.monotonic(), trainer
         loggers = trainer.loggers
         if mode != "none":
             self._wandb = wandb_run.start_run(mode, self.config, self.folder, self.name, status)
             trainer.loggers = [*loggers, WandbLogger(experiment=self._wandb)]
-        # Rows that are about to be repeated are dropped: all, where nothing can be resumed.
+        # Drop the rows that training will write again; without a checkpoint, all rows.
         step = steps_saved(read_checkpoint(self.checkpoint)) if self.checkpoint else 0
         for logger in loggers:
             if isinstance(logger, MetricsFile):
@@ -147,11 +147,10 @@ class Run:
         validation: bool,
         test: bool,
     ) -> dict[str, float]:
-        """Save the weights that training ended with, log their figures, and return all metrics.
+        """Save the final weights, evaluate them, and return all metrics.
 
-        The figures are made as `scripts/evaluate.py` makes them again. The validation split is left
-        out where its latest figures are of these very weights, unless each of several processes had
-        its own share of it: a mean over shares differs by rounding.
+        `scripts/evaluate.py` computes the same figures. Validation is skipped if the latest one
+        used these weights in a single process. A mean over several processes differs by rounding.
         """
         trainer.save_checkpoint(self.folder / LAST)
         known = trainer.world_size == 1 and any(
@@ -172,10 +171,10 @@ class Run:
         return self._status.metrics
 
     def fail(self, error: BaseException) -> None:
-        """Note why the block was left. Raise what the process is to end with, if it was stopped."""
+        """Record the error. After Ctrl-C or SIGTERM, raise the exception that ends the process."""
         if self._status is None or self._trainer is None:
             return
-        self._status.steps = steps_done(self._trainer)  # how far it came
+        self._status.steps = steps_done(self._trainer)  # even if it failed
         with suppress(ConfigError, OSError):
             self._status.metrics = last_values(self.folder)
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
@@ -183,20 +182,20 @@ class Run:
         if isinstance(error, SIGTERMException):
             self._status.error = "SIGTERM"
             raise SystemExit(128 + signal.SIGTERM) from error
-        if stopped:  # a SystemExit is what Lightning makes of a KeyboardInterrupt
+        if stopped:  # Lightning turns a KeyboardInterrupt into a SystemExit
             self._status.error = "Ctrl-C"
             raise KeyboardInterrupt from error
         first = f"{type(error).__name__}: {error}".splitlines()[0]
         self._status.error = first.removesuffix(": ")
 
     def close(self) -> None:
-        """Write the status and close W&B, each whatever the other raises."""
+        """Write the status and close W&B, even if one of them raises."""
         status = self._status
         if status is None:
             return
         status.seconds += time.monotonic() - self._started
         status.end = now()
-        with ExitStack() as ends:  # the last of them first
+        with ExitStack() as ends:  # run in reverse order
             if self._wandb is not None:
                 failed = status.state != "finished"
                 ends.callback(wandb_run.finish_run, self._wandb, failed=failed)
@@ -204,11 +203,11 @@ class Run:
             ends.callback(status.write, self.folder)
 
     def _resumed(self) -> int:
-        return 0 if self._before is None else self._before.resumed
+        return 0 if self._earlier is None else self._earlier.resumed
 
 
-def _earlier(config: RunConfig, folder: Path) -> Status | None:
-    """Return the status of the run that the folder holds, if it is this run."""
+def _earlier_status(config: RunConfig, folder: Path) -> Status | None:
+    """Return the status of the run in the folder. ConfigError if that is another run."""
     status = Status.read(folder)
     if status is None and (folder / STATUS).exists():
         raise ConfigError(f"{folder / STATUS}: unreadable; remove the folder or choose another")
@@ -216,11 +215,11 @@ def _earlier(config: RunConfig, folder: Path) -> Status | None:
         if status is not None and status.state == "finished":
             raise ConfigError(f"{folder / CONFIG}: missing; remove the folder or choose another")
         return None
-    held = numbers(type(config).load(folder / CONFIG).model_dump())
-    for key, value in numbers(config.model_dump()).items():
-        if held.get(key) != value:
+    recorded = result_settings(type(config).load(folder / CONFIG).model_dump())
+    for key, value in result_settings(config.model_dump()).items():
+        if recorded.get(key) != value:
             raise ConfigError(
-                f"{folder}: holds a run with {key}={held.get(key)}, not {value}; "
+                f"{folder}: holds a run with {key}={recorded.get(key)}, not {value}; "
                 "choose another study.name or hydra.run.dir, or remove the folder"
             )
     return status

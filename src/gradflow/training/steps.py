@@ -1,8 +1,8 @@
-"""Steps, not batches: every group of accumulated batches is whole.
+"""Count steps, and drop incomplete groups of accumulated batches.
 
-Lightning divides the last, incomplete group of an epoch by the full number of batches and steps all
-the same. Its gradient is too small, the steps no longer fall on multiples of `accumulate`, and
-whatever is due "every N steps" comes early.
+At the end of an epoch, Lightning steps even if the last group is incomplete, but divides its
+gradient by the full number of batches. So the gradient is too small, the steps no longer fall on
+multiples of `accumulate`, and anything due "every N steps" comes early.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gradflow.errors import ConfigError
 
 
 def optimizer_count(task: LightningModule) -> int:
-    """Return how many optimizers a step of `task` moves: Lightning's `global_step` adds them up."""
+    """Return the optimizers of a step of `task`; Lightning's `global_step` counts each of them."""
     if task.automatic_optimization:
         return 1
     built: Any = task.configure_optimizers()
@@ -25,27 +25,27 @@ def optimizer_count(task: LightningModule) -> int:
 
 
 def steps_done(trainer: Trainer) -> int:
-    """Return the steps of a trainer so far, each an update by all optimizers of its module."""
+    """Return the trainer's steps so far; a step is one update by all optimizers of its module."""
     module = trainer.lightning_module
     several = module is not None and not module.automatic_optimization
     return trainer.global_step // max(len(trainer.optimizers) if several else 1, 1)
 
 
 def steps_saved(checkpoint: Mapping[str, Any]) -> int:
-    """Return the steps after which a checkpoint was saved."""
+    """Return the number of steps at which a checkpoint was saved."""
     step: int = checkpoint["global_step"]
     return step // max(len(checkpoint.get("optimizer_states", ())), 1)
 
 
 class WholeGroups(Callback):
-    """End each epoch after its last whole group of accumulated batches.
+    """End each epoch after its last complete group of accumulated batches.
 
-    The batches that are left over are dropped, as DataLoader's `drop_last` drops a last, smaller
-    batch. So validation and checkpoints, which count steps or epochs, always fall between groups.
+    Left-over batches are dropped, as DataLoader's `drop_last` drops a smaller last batch. So
+    validation and checkpoints, which count steps or epochs, always fall between groups.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Limit the batches of an epoch, where the loader says how many it has."""
+        """Limit the batches of an epoch if the length of the loader is known."""
         group = trainer.accumulate_grad_batches
         data = getattr(trainer, "datamodule", None)
         if stage != "fit" or group == 1 or data is None:
@@ -67,15 +67,15 @@ class WholeGroups(Callback):
             trainer.limit_train_batches = batches // group * group
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note where a resumed run begins."""
+        """Note whether the run is resumed."""
         self._resumed = trainer.ckpt_path is not None
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Number a resumed run's rows as if nobody had interrupted it.
+        """Give a resumed run the same step numbers as an uninterrupted run.
 
-        Lightning counts one step too many where the checkpoint is that of an epoch's end.
+        Lightning counts one step too many after a checkpoint from the end of an epoch.
         """
         if self._resumed:
             self._resumed = False

@@ -1,7 +1,7 @@
-"""Which weights a figure belongs to, told by the weights themselves.
+"""Identify the weights that a validation result belongs to, by a digest of the weights.
 
-The number of the step does not tell: a callback may replace the weights when training ends, as
-stochastic weight averaging does, or only while the net is validated, as a moving average does.
+The step number is not enough. A callback may replace the weights at the end of training, as
+stochastic weight averaging does, or only during validation, as a moving average does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import nn
 
 
 class ValidatedWeights(Callback):
-    """Keeps the digest of the weights with which the latest validation was made."""
+    """Keep the digest of the weights that the latest validation used."""
 
     def __init__(self) -> None:
         self._digest: str | None = None
@@ -28,20 +28,20 @@ class ValidatedWeights(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Take the digest now: whatever exchanges weights for a validation has done so by then."""
+        """Compute the digest now: callbacks that swap weights for validation have done so."""
         if batch_idx == 0:
             self._digest = weights_digest(pl_module)
 
     def are_those_of(self, module: nn.Module) -> bool:
-        """Say whether `module` has the weights of the latest validation."""
+        """Return whether `module` has the weights of the latest validation."""
         return self._digest == weights_digest(module)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint holds."""
+        """Return the state for a checkpoint."""
         return {"digest": self._digest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the state from a checkpoint."""
         self._digest = state_dict["digest"]
 
 

@@ -48,7 +48,7 @@ class Case(NamedTuple):
     """A net, the steps of one turn, and the turns that make a round."""
 
     title: str
-    words: list[str]
+    overrides: list[str]
     turn: int
     turns: int
 
@@ -145,7 +145,7 @@ class Watched:
         config = compose(
             [
                 *("data=synthetic", "trainer=cpu", f"steps={steps}", "validate_every=1000000"),
-                *case.words,
+                *case.overrides,
                 *(monitor if self.by == "monitor" else ["monitor=none"]),
             ]
         )

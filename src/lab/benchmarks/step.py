@@ -90,9 +90,11 @@ def main(argv: Sequence[str]) -> None:
     rounds: int = parser.parse_args(argv).rounds
     torch.set_num_threads(1)
     quieten()
-    for title, (words, steps) in CASES.items():
+    for title, (overrides, steps) in CASES.items():
         common = ["data=synthetic", "clip=norm", "logger=none", "monitor=none", "trainer=cpu"]
-        config = compose([*common, *words, f"steps={steps + _WARM_UP}", "validate_every=1000000"])
+        config = compose(
+            [*common, *overrides, f"steps={steps + _WARM_UP}", "validate_every=1000000"]
+        )
         data = build_data(config)
         pairs = []
         for number in range(rounds):

@@ -36,10 +36,10 @@ POINTS: dict[str, list[tuple[float, float]]] = {
 Profile = tuple[list[float], list[float]]  # log10 RMS of z (without the logits), and of dL/dz
 
 
-def config_of(words: str, data: str, batch_size: int, seed: int) -> Config:
+def config_of(overrides: str, data: str, batch_size: int, seed: int) -> Config:
     """Compose a configuration from overrides, separated by blanks."""
     common = f"data={data} data.batch_size={batch_size} seed={seed}"
-    config: Config = compose([*common.split(), *words.split()])
+    config: Config = compose([*common.split(), *overrides.split()])
     return config
 
 
@@ -96,13 +96,13 @@ def without_norm(
     for depth in depths:
         for activation, points in POINTS.items():
             for weight_variance, bias_variance in points:
-                words = (
+                overrides = (
                     f"model={model} model.depth={depth} model.width={width} norm=none "
                     f"activation={activation} "
                     f"init=gaussian init.weight_variance={weight_variance} "
                     f"init.bias_variance={bias_variance}"
                 )
-                configs = [config_of(words, data, batch_size, seed) for seed in range(seeds)]
+                configs = [config_of(overrides, data, batch_size, seed) for seed in range(seeds)]
                 profiles, spans = zip(*(differences(config) for config in configs), strict=True)
                 slope = math.nan  # a ResNet's slope is not the same in every layer
                 if model == "plain_cnn":
@@ -127,13 +127,13 @@ def with_batch_norm(depth: int, width: int, seeds: int, data: str, batch_size: i
     )
     print(f"{'activation':13} predicted  measured")
     for activation in POINTS:
-        words = (
+        overrides = (
             f"model=plain_cnn model.depth={depth} model.width={width} model.padding=circular "
             f"norm=batch activation={activation} init=gaussian"
         )
         slopes = []
         for seed in range(seeds):
-            config = config_of(words, data, batch_size, seed)
+            config = config_of(overrides, data, batch_size, seed)
             flow = measure(*net_and_batch(config))
             layers = list(zip(flow.layers, flow.gradient.tolist(), strict=True))
             growth = [

@@ -17,7 +17,7 @@ _SHAPE = ("model.width=8", "model.stem_stride=2", "data.batch_size=64", f"steps=
 class Activation:
     """An activation with the initialization that lets a deep net without norm learn."""
 
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
     init: str
     bounded: bool = False  # phi' goes to 0 on both sides: units can saturate
     can_die: bool = False  # phi and phi' are 0 on one side
@@ -59,7 +59,7 @@ class Case:
     base: str  # the healthy net's name
     fault: str  # none, or the name of the fault
     label: str  # the kind of verdict that is right for it
-    words: tuple[str, ...]  # overrides
+    overrides: tuple[str, ...]
     bias: float | None = None  # set for every pre-activation after initialization
     random_sign: bool = False  # draw the sign of that bias for each unit
 
@@ -108,7 +108,7 @@ def _with_faults(
         f"model={model}",
         f"model.depth={depth}",
         *_SHAPE,
-        *a.words,
+        *a.overrides,
         f"norm={norm}",
         f"init={a.init}",
         f"clip={clip}",
@@ -116,8 +116,8 @@ def _with_faults(
         f"seed={seed}",
     )
 
-    def case(fault: str, label: str, *words: str, **surgery: float | bool) -> Case:
-        return Case(part, base, fault, label, (*healthy, *words), **surgery)  # type: ignore[arg-type]
+    def case(fault: str, label: str, *overrides: str, **surgery: float | bool) -> Case:
+        return Case(part, base, fault, label, (*healthy, *overrides), **surgery)  # type: ignore[arg-type]
 
     cases = [case("none", "healthy"), case("lr_too_low", "untrained", "lr_scale=1e-4")]
     if norm == "batch" and model == "plain_cnn" and a.kinked:

@@ -72,7 +72,7 @@ def _train(task: tuple[Case, Path]) -> str:
     case, folder = task
     quieten()
     torch.set_num_threads(1)
-    config = compose([*case.words, "logger=none", "threads=1"])
+    config = compose([*case.overrides, "logger=none", "threads=1"])
     seed_everything(config.seed, verbose=False)
     data = build_data(config)
     classifier = build_task(config, data)

@@ -1,6 +1,6 @@
-"""Data sets: LightningDataModules that say how many classes and channels they have.
+"""Data sets: LightningDataModules with their number of classes and channels as attributes.
 
-Images in memory with batches of our own, or files with an ordinary DataLoader.
+Images are in memory with the batches of `batches.py`, or in files read by a DataLoader.
 """
 
 from project.data.batches import Batches, EvaluationBatches, TrainingBatches

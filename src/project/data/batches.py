@@ -1,10 +1,10 @@
-"""Batches cut, cropped, flipped and normalized as a whole, on the device of the images.
+"""Crop, flip and normalize whole batches of images on the device that holds the images.
 
-Knows tensors and random sequences; not where the images come from, nor who trains on them.
-Shapes: N images of the split, B of a batch, C channels of H x W pixels, p pixels of padding.
+Knows tensors and random sequences, but neither the source of the images nor the training.
+Shapes: N images in the split, B in a batch, C channels of H x W pixels, p pixels of padding.
 
-All randomness comes from CPU generators seeded with (seed, epoch): the same batches on every
-device, and the global random state is neither read nor moved.
+All random numbers come from CPU generators seeded with (seed, epoch). So batches are the same on
+every device, and the global random state is neither read nor changed.
 """
 
 from abc import ABC, abstractmethod
@@ -18,20 +18,20 @@ from torch import Tensor
 
 
 class Statistics(NamedTuple):
-    """Mean and (population) standard deviation per channel, of values in [0, 1]; float64, (C,)."""
+    """Mean and population standard deviation per channel, for pixels in [0, 1]; float64 (C,)."""
 
     mean: Tensor
     std: Tensor
 
 
 def channel_statistics(images: Tensor) -> Statistics:
-    """Compute the exact statistics of uint8 images (N, C, H, W), whatever their number."""
+    """Compute the exact channel statistics of any number of uint8 images (N, C, H, W)."""
     total = torch.zeros(images.shape[1], dtype=torch.float64)
     squares = torch.zeros_like(total)
-    # A row's sum of squares is an integer. In float32 it is exact below 2^24, up to 258 pixels.
-    kind = torch.float32 if images.shape[3] <= 258 else torch.float64
-    for chunk in torch.split(images, 256):  # stays in the processor's cache
-        values = chunk.to(kind)
+    # A row's sum of squares is an integer, exact in float32 below 2^24: up to 258 pixels.
+    dtype = torch.float32 if images.shape[3] <= 258 else torch.float64
+    for chunk in torch.split(images, 256):  # fits into the CPU's cache
+        values = chunk.to(dtype)
         total += values.sum(3).double().sum((0, 2))
         squares += values.square_().sum(3).double().sum((0, 2))
     count = images.numel() / images.shape[1]
@@ -40,13 +40,13 @@ def channel_statistics(images: Tensor) -> Statistics:
 
 
 def crop(images: Tensor, top: Tensor, left: Tensor, pad: int) -> Tensor:
-    """Pad each image with `pad` black pixels and cut its own size out again, at (top, left).
+    """Pad each image with `pad` black pixels, and crop it to its old size at (top, left).
 
     images: (B, C, H, W); top, left: int64 (B,), each from 0 to 2 * pad. Returns (B, C, H, W).
 
-    In a padded image stored row by row, a crop of H rows is one contiguous stretch, with the ends
-    of the rows to be dropped. So one index_select copies whole stretches, several times as fast
-    as gathering bytes; one row more below keeps the last stretch inside its own image.
+    In a padded image stored row by row, a crop of H rows is one contiguous block, except that the
+    end of each row is cut off. So one index_select copies whole blocks, several times as fast as
+    gathering bytes. An extra row at the bottom keeps the last block inside its image.
     """
     count, channels, height, width = images.shape
     row = width + 2 * pad
@@ -54,16 +54,16 @@ def crop(images: Tensor, top: Tensor, left: Tensor, pad: int) -> Tensor:
     plane = padded.shape[2] * row
     first = torch.arange(0, count * channels * plane, plane, device=images.device)
     start = first.view(count, channels) + (top * row + left).unsqueeze(1)
-    stretches = padded.view(-1).unfold(0, height * row, 1).index_select(0, start.view(-1))
-    return stretches.view(count, channels, height, row)[..., :width]
+    blocks = padded.view(-1).unfold(0, height * row, 1).index_select(0, start.view(-1))
+    return blocks.view(count, channels, height, row)[..., :width]
 
 
-def flip(images: Tensor, chosen: Tensor) -> Tensor:
-    """Mirror those images left to right that `chosen`, bool (B,), names. uint8 (B, C, H, W)."""
+def flip(images: Tensor, selected: Tensor) -> Tensor:
+    """Mirror the `selected` images, bool (B,), left to right. images: uint8 (B, C, H, W)."""
     mirrored, kept = images.flip(3), images.contiguous()
-    if images.shape[3] % 8 == 0:  # eight pixels are copied at a time, as one integer
+    if images.shape[3] % 8 == 0:  # copy eight pixels at a time, as one integer
         mirrored, kept = mirrored.view(torch.int64), kept.view(torch.int64)
-    return torch.where(chosen.view(-1, 1, 1, 1), mirrored, kept).view(torch.uint8)
+    return torch.where(selected.view(-1, 1, 1, 1), mirrored, kept).view(torch.uint8)
 
 
 class Batches(ABC):
@@ -78,18 +78,18 @@ class Batches(ABC):
         batch_size: int,
         channels_last: bool,
     ) -> None:
-        """Take uint8 images (N, C, H, W) and int64 labels (N,), which are kept, not copied."""
+        """Keep uint8 images (N, C, H, W) and int64 labels (N,), without copying them."""
         self.batch_size = batch_size
         self._images = images
         self._labels = labels
-        # (x / 255 - mean) / std, as one factor and one term. A product and then a sum, never one
-        # fused operation: that is what makes the values the same on every device.
+        # (x / 255 - mean) / std, as one product and one sum. They are never fused, so that values
+        # are the same on every device.
         self._factor = (1 / (255 * statistics.std)).float().view(-1, 1, 1)
         self._term = (-statistics.mean / statistics.std).float().view(-1, 1, 1)
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the images to `device`, where the batches are made from then on."""
+        """Move the images to `device`; batches are made there from now on."""
         self._images = self._images.to(device)
         self._labels = self._labels.to(device)
         self._factor = self._factor.to(device)
@@ -108,10 +108,10 @@ class Batches(ABC):
 
 
 class EvaluationBatches(Batches):
-    """Every image once, in order, unchanged; the last batch may be smaller.
+    """Yield every image once, in order, without augmentation; the last batch may be smaller.
 
-    Each rank takes its interleaved share, so their numbers of batches may differ by one.
-    Each `iter()` is a whole pass from the first image, so there is no state to keep.
+    Each rank takes its interleaved share, so ranks may differ by one batch. Each `iter()` is a
+    full pass from the first image, so there is no state.
     """
 
     def __init__(
@@ -139,12 +139,12 @@ class EvaluationBatches(Batches):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, len(self._labels), self.batch_size):
-            chosen = slice(start, start + self.batch_size)
-            yield self._normalize(self._images[chosen]), self._labels[chosen]
+            rows = slice(start, start + self.batch_size)
+            yield self._normalize(self._images[rows]), self._labels[rows]
 
 
 class _Draws(NamedTuple):
-    """What one epoch draws for each of its images, in their new order; all (N,), one rank's."""
+    """Random numbers of an epoch for each image of one rank, in shuffled order; each (N,)."""
 
     order: Tensor
     top: Tensor
@@ -153,18 +153,17 @@ class _Draws(NamedTuple):
 
 
 class TrainingBatches(Batches):
-    """An endless, seeded sequence of shuffled, cropped and flipped batches, epoch after epoch.
+    """Yield an endless, seeded sequence of shuffled, cropped and flipped batches, by epochs.
 
-    The object is a cursor (epoch, position) into that sequence. `iter()` goes on from the cursor
-    to the end of its epoch; at the end, it begins the next epoch. So an iteration that is broken
-    off goes on with the batch after the last one yielded, in this process or, through
-    `state_dict`, in another: no image is seen twice in an epoch, or never. Whoever only wants to
-    look takes the state before and loads it after.
+    The object is a cursor (epoch, position) into that sequence. `iter()` continues from the cursor
+    to the end of its epoch; from there, it begins the next epoch. An interrupted iteration
+    continues after the last batch yielded, in this process or, through `state_dict`, in another.
+    So an epoch has each image exactly once. To look ahead without moving the cursor, save the
+    state before and load it after.
 
-    An epoch is N images less the last incomplete group of `group` batches, whose gradients one
-    step accumulates. Of several ranks, each takes its interleaved share of the same order, so that
-    the k-th batches of all ranks together are the k-th batch of one process with
-    batch_size * world_size.
+    A step accumulates a `group` of batches; an epoch drops its last incomplete group. Each rank
+    takes its interleaved share of the same order. So the k-th batches of all ranks together are
+    the k-th batch of a single process with batch_size * world_size.
     """
 
     def __init__(
@@ -182,7 +181,7 @@ class TrainingBatches(Batches):
         world_size: int = 1,
         group: int = 1,
     ) -> None:
-        """Take the images of all ranks. ValueError when they do not fill one group on each."""
+        """Take the images of all ranks. ValueError if they do not fill one group per rank."""
         super().__init__(
             images, labels, statistics, batch_size=batch_size, channels_last=channels_last
         )
@@ -213,8 +212,8 @@ class TrainingBatches(Batches):
         return super().to(device)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        # Both before the yield: a caller that knows the length never comes back for the end, and
-        # a checkpoint taken while a batch is in use must resume at the next one.
+        # The cursor moves before the yield: a caller that knows the length never asks for the end,
+        # and a checkpoint saved while a batch is in use must resume at the next batch.
         if self._position == len(self):
             self._epoch += 1
             self._position = 0
@@ -224,11 +223,11 @@ class TrainingBatches(Batches):
             yield self._batch(self._draws(self._epoch), position)
 
     def state_dict(self) -> dict[str, int]:
-        """Return the epoch, from 0, and the number of its batches already yielded."""
+        """Return the epoch, from 0, and the number of batches yielded in it."""
         return {"epoch": self._epoch, "position": self._position}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Move the cursor. ValueError for a state that these batches cannot have."""
+        """Move the cursor. ValueError if the state does not fit these batches."""
         if set(state) != {"epoch", "position"}:
             raise ValueError(f"state={dict(state)}: must have the keys epoch and position")
         if state["epoch"] < 0 or not 0 <= state["position"] <= len(self):
@@ -244,7 +243,7 @@ class TrainingBatches(Batches):
         return self._drawn[1]
 
     def _draw(self, epoch: int) -> _Draws:
-        # SeedSequence mixes the two, so that (0, 1) and (1, 0) have nothing in common.
+        # SeedSequence mixes both, so that (0, 1) and (1, 0) give independent numbers.
         mixed = np.random.SeedSequence([self._seed, epoch]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(mixed[0]))
         count = len(self._labels)
@@ -257,11 +256,11 @@ class TrainingBatches(Batches):
         return _Draws(*(draw[share].to(device) for draw in (order, top, left, flipped)))
 
     def _batch(self, draws: _Draws, position: int) -> tuple[Tensor, Tensor]:
-        chosen = slice(position * self.batch_size, (position + 1) * self.batch_size)
-        order = draws.order[chosen]
+        rows = slice(position * self.batch_size, (position + 1) * self.batch_size)
+        order = draws.order[rows]
         images = self._images.index_select(0, order)
         if self._pad:
-            images = crop(images, draws.top[chosen], draws.left[chosen], self._pad)
+            images = crop(images, draws.top[rows], draws.left[rows], self._pad)
         if self._flip:
-            images = flip(images, draws.flip[chosen])
+            images = flip(images, draws.flip[rows])
         return self._normalize(images), self._labels.index_select(0, order)

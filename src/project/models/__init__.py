@@ -1,6 +1,6 @@
-"""Networks, their norms and their initial weights: plain torch modules and functions.
+"""Nets, norms and initializers: plain torch modules and functions.
 
-Knows nothing of training, logging or configuration files; everything comes in as an argument.
+Everything is passed as an argument. Training, logging and configuration files are unknown here.
 """
 
 from project.models.blocks import BasicBlock

@@ -1,7 +1,7 @@
 """The two-convolution block of He et al. 2015, with or without its shortcut.
 
-Knows one block; how many there are, and how wide, is `convnet.py`'s. Shapes: B images, C_in and
-C_out channels, H by W pixels, s the stride.
+Knows one block; `convnet.py` decides how many there are and how wide. Shapes: B images, C_in and
+C_out channels, H by W pixels, stride s.
 """
 
 from collections import OrderedDict
@@ -21,8 +21,8 @@ def conv3x3(
 ) -> nn.Conv2d:
     """Build a 3x3 convolution with padding 1, to be followed by `norm`.
 
-    It has a bias exactly when `norm` is an Identity: a norm subtracts any bias before it, and
-    brings a shift of its own.
+    It has a bias only if `norm` is an Identity. Any other norm would subtract that bias, and has a
+    bias of its own.
     """
     bias = isinstance(norm, nn.Identity)
     return nn.Conv2d(
@@ -39,7 +39,7 @@ def conv_norm_activation(
     norm: NormFactory,
     padding: Padding,
 ) -> nn.Sequential:
-    """Build `conv`, `norm`, `activation` in a row, under these names: the stem of a net."""
+    """Build the stem of a net: modules named `conv`, `norm` and `activation`, in sequence."""
     norm_layer = norm(out_channels)
     conv = conv3x3(in_channels, out_channels, stride=stride, norm=norm_layer, padding=padding)
     return nn.Sequential(
@@ -50,8 +50,8 @@ def conv_norm_activation(
 def new_activation(activation: ActivationFactory) -> nn.Module:
     """Build one nonlinearity.
 
-    Raises ValueError for one that works in place: it would overwrite the pre-activation, which
-    is what gradient measurements read.
+    Raises ValueError if it works in place: it would overwrite the pre-activation, which gradient
+    measurements need.
     """
     module = activation()
     if getattr(module, "inplace", False):
@@ -62,9 +62,9 @@ def new_activation(activation: ActivationFactory) -> nn.Module:
 
 
 class SubsampleAndPad(nn.Module):
-    """He et al. 2015's shortcut "option A" where the shape changes; it has no parameters.
+    """Shortcut "option A" of He et al. 2015, for a change of shape; it has no parameters.
 
-    Takes every s-th row and column and appends channels of zeros:
+    Takes every s-th row and column, and appends channels of zeros:
     (B, C_in, H, W) -> (B, C_out, ceil(H/s), ceil(W/s)).
     """
 
@@ -79,17 +79,16 @@ class SubsampleAndPad(nn.Module):
         return F.pad(subsampled, (0, 0, 0, 0, 0, self.new_channels))
 
     def extra_repr(self) -> str:
-        """Say in `print(net)` what the shortcut does."""
+        """Return the attributes that `print(net)` shows."""
         return f"stride={self.stride}, new_channels={self.new_channels}"
 
 
 class BasicBlock(nn.Module):
     """conv1, norm1, activation1, conv2, norm2, (+ shortcut,) activation2.
 
-    With `skip=False` the shortcut is cut, `shortcut` is None, and nothing else changes. The input
-    of `activation1` and of `activation2` is a pre-activation z: after the norm, and after the
-    addition. Beyond its border an image is 0; with `padding="circular"` it goes on at the other
-    end.
+    With `skip=False`, `shortcut` is None; nothing else changes. The inputs of `activation1` and
+    `activation2` are pre-activations z: after the norm, and after the addition. Images are padded
+    with zeros, or periodically with `padding="circular"`.
     """
 
     def __init__(

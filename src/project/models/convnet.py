@@ -1,7 +1,7 @@
-"""The CIFAR-10 net of He et al. 2015, section 4.2: a ResNet, or the same net with its skips cut.
+"""The CIFAR-10 net of He et al. 2015, section 4.2: a ResNet, or the same net without skips.
 
-Knows the layout (depth, widths, strides). It knows nothing of how the weights are initialized
-(`initializers.py`): a new net has PyTorch's own initial weights.
+Knows the layout: depth, widths and strides. A new net has PyTorch's default initial weights;
+`initializers.py` sets others.
 """
 
 from typing import get_args
@@ -26,26 +26,25 @@ class ConvNet(nn.Module):
     stride 2. Global average pooling precedes the head. Shortcuts are option A and have no
     parameters, so `skip` changes neither the names nor the shapes of the parameters.
 
-    Layers are named `stem.conv`, `stages.0.2.conv1` (first stage, third block), `head`. Every
-    nonlinearity is a module of its own, `stem.activation`, `stages.0.2.activation1` and
-    `.activation2`, whose input is the pre-activation z.
+    Layers are named `stem.conv`, `stages.0.2.conv1` (first stage, third block), `head`. Each
+    nonlinearity is a separate module, such as `stem.activation` or `stages.0.2.activation1`; its
+    input is the pre-activation z.
 
     Args:
         depth: weight layers, 6n+2, from 8 to 1202.
         width: channels of the first stage.
-        stem_stride: stride of the first convolution, 1 or 2; 2 makes the net four times as cheap.
-        padding: what lies beyond an image's border: "zeros", or "circular" for its other end, so
-            that no pixel is nearer to a border than another.
+        stem_stride: stride of the first convolution, 1 or 2; 2 quarters the cost of the net.
+        padding: "zeros", or "circular" for periodic images, which have no border.
         skip: True for the ResNet, False for the plain net.
-        activation: called without arguments, gives a nonlinearity that does not work in place.
-        norm: called with a number of channels, gives a norm, or an Identity for none; with an
-            Identity the convolutions have a bias.
+        activation: called without arguments, returns a nonlinearity that does not work in place.
+        norm: called with a number of channels, returns a norm, or an Identity for no norm; the
+            convolutions then have a bias.
         num_classes: number of logits.
         in_channels: channels of an image.
 
     Raises:
-        ValueError: one line, for a depth, width, stem_stride or padding that is not allowed, and
-            for an activation that works in place.
+        ValueError: if depth, width, stem_stride or padding is out of range, or the activation
+            works in place.
     """
 
     def __init__(
@@ -105,7 +104,7 @@ class ConvNet(nn.Module):
 
 
 def _blocks_per_stage(depth: int) -> int:
-    """Give n of depth = 6n+2, or raise ValueError with the two nearest depths that have one."""
+    """Return n of depth = 6n+2. ValueError, with the two nearest depths, if there is none."""
     if MIN_DEPTH <= depth <= MAX_DEPTH and depth % 6 == 2:
         return depth // 6
     below = min(max((depth - 2) // 6 * 6 + 2, MIN_DEPTH), MAX_DEPTH - 6)

@@ -1,13 +1,11 @@
-"""Initial weights, by the field's names: each function here sets a whole net, in place.
+"""Initialize the weights of a whole net in place; functions have the field's names.
 
-Every function takes the net, the factory of its activation and its own keys, and returns None. One
-gain holds for every convolution and linear layer, the head included, as the mean-field theory of
-deep nets assumes; biases become 0 (`gaussian` may draw them), norm weights 1. Random numbers come
-from torch's global generator. Knows layers, not the layout of a net, but for `zero_residual`, which
-knows the block.
+Every function takes the net, the factory of its activation and its own keys. One gain applies to
+all convolutions and linear layers, including the head, as mean-field theory assumes. Biases become
+0 (`gaussian` may draw them), norm weights 1. Random numbers come from torch's global generator.
+The functions know layers, but not a net's layout; only `zero_residual` knows the block.
 
-With L a layer's pixels under its kernel (9 for 3x3, 1 for linear), fan_in = C_in L and
-fan_out = C_out L.
+With L pixels in a layer's kernel (9 for 3x3, 1 for linear), fan_in = C_in L and fan_out = C_out L.
 """
 
 import math
@@ -25,25 +23,25 @@ Fan = Literal["fan_in", "fan_out"]
 
 
 def default(net: nn.Module, activation: ActivationFactory) -> None:
-    """Leave PyTorch's own: weights and biases uniform in +-1/sqrt(fan_in).
+    """Keep PyTorch's default: weights and biases uniform in +-1/sqrt(fan_in).
 
-    That is a weight variance of 1/(3 fan_in), a gain of 0.577 for every activation.
+    The weight variance is 1/(3 fan_in), a gain of 0.577 for every activation.
     """
 
 
 def xavier_uniform(net: nn.Module, activation: ActivationFactory, *, gain: float | None) -> None:
-    """Uniform weights of variance gain^2 * 2 / (fan_in + fan_out): Glorot & Bengio 2010, eq. 16.
+    """Draw uniform weights of variance gain^2 2/(fan_in + fan_out): Glorot & Bengio 2010, eq. 16.
 
-    Glorot's own gain is 1; None takes the activation's.
+    Glorot's own gain is 1; None means the activation's gain.
     """
     g = _gain(gain, activation)
     _set_layers(net, lambda _, layer: nn.init.xavier_uniform_(layer.weight, g))
 
 
 def xavier_normal(net: nn.Module, activation: ActivationFactory, *, gain: float | None) -> None:
-    """Normal weights of variance gain^2 * 2 / (fan_in + fan_out): Glorot & Bengio 2010, eq. 12.
+    """Draw normal weights of variance gain^2 2/(fan_in + fan_out): Glorot & Bengio 2010, eq. 12.
 
-    Glorot's own gain is 1; None takes the activation's.
+    Glorot's own gain is 1; None means the activation's gain.
     """
     g = _gain(gain, activation)
     _set_layers(net, lambda _, layer: nn.init.xavier_normal_(layer.weight, g))
@@ -52,10 +50,10 @@ def xavier_normal(net: nn.Module, activation: ActivationFactory, *, gain: float 
 def kaiming_uniform(
     net: nn.Module, activation: ActivationFactory, *, gain: float | None, mode: Fan
 ) -> None:
-    """Uniform weights of variance gain^2 / fan: He et al. 2015 (arXiv:1502.01852), eq. 10 and 14.
+    """Draw uniform weights of variance gain^2/fan: He et al. 2015 (arXiv:1502.01852), eq. 10, 14.
 
-    `mode` chooses the fan: fan_in keeps the size of the pre-activations, fan_out that of the
-    gradients. A gain of None takes the activation's.
+    `mode` is the fan: fan_in preserves the size of pre-activations, fan_out that of gradients.
+    A gain of None means the activation's gain.
     """
     g = _gain(gain, activation)
     _set_layers(
@@ -66,10 +64,10 @@ def kaiming_uniform(
 def kaiming_normal(
     net: nn.Module, activation: ActivationFactory, *, gain: float | None, mode: Fan
 ) -> None:
-    """Normal weights of variance gain^2 / fan: He et al. 2015 (arXiv:1502.01852), eq. 10 and 14.
+    """Draw normal weights of variance gain^2/fan: He et al. 2015 (arXiv:1502.01852), eq. 10, 14.
 
-    `mode` chooses the fan: fan_in keeps the size of the pre-activations, fan_out that of the
-    gradients. A gain of None takes the activation's. A gain of 1 with fan_in is LeCun's.
+    `mode` is the fan: fan_in preserves the size of pre-activations, fan_out that of gradients.
+    A gain of None means the activation's gain. A gain of 1 with fan_in is LeCun's initialization.
     """
     g = _gain(gain, activation)
     _set_layers(
@@ -78,27 +76,26 @@ def kaiming_normal(
 
 
 def orthogonal(net: nn.Module, activation: ActivationFactory, *, gain: float | None) -> None:
-    """Random orthogonal weights, times the gain: Saxe et al. 2013 (arXiv:1312.6120).
+    """Draw random orthogonal weights, times the gain: Saxe et al. 2013 (arXiv:1312.6120).
 
-    A kernel counts as a matrix W of C_out rows and fan_in columns: W W^T = gain^2 I, or, where it
-    has more rows than columns, W^T W = gain^2 I. A gain of None takes the activation's.
+    A kernel is a matrix W with C_out rows and fan_in columns: W W^T = gain^2 I, or W^T W = gain^2 I
+    if it has more rows than columns. A gain of None means the activation's gain.
     """
     g = _gain(gain, activation)
     _set_layers(net, lambda _, layer: nn.init.orthogonal_(layer.weight, g))
 
 
 def delta_orthogonal(net: nn.Module, activation: ActivationFactory, *, gain: float | None) -> None:
-    """Kernels of 0 but for their centre tap, a matrix H with H^T H = gain^2 I.
+    """Set kernels to 0 except their centre, a random matrix H with H^T H = gain^2 I.
 
     Xiao et al. 2018 (arXiv:1806.05393), algorithm 2. A convolution with stride 1 then multiplies
-    every image's norm by the gain exactly, borders included; where C_out > C_in, that norm is
-    spread over more channels, so that the variance of each falls by C_in / C_out. The head has no
-    taps, and fewer outputs than inputs: it becomes `orthogonal`, H H^T = gain^2 I. A gain of None
-    takes the activation's.
+    every image's norm by exactly the gain, including borders. If C_out > C_in, the norm is spread
+    over more channels, so the variance of each falls by C_in / C_out. The head has fewer outputs
+    than inputs and becomes `orthogonal`, H H^T = gain^2 I. A gain of None means the activation's.
 
     Raises:
-        ValueError: a convolution for which no such kernel exists: fewer output than input
-            channels, several groups, or a kernel without a centre.
+        ValueError: if no such kernel exists for a convolution: fewer output than input channels,
+            several groups, or a kernel without a centre.
     """
     g = _gain(gain, activation)
     _set_layers(net, lambda name, layer: _fill_delta_orthogonal(name, layer, g))
@@ -107,12 +104,12 @@ def delta_orthogonal(net: nn.Module, activation: ActivationFactory, *, gain: flo
 def zero_residual(
     net: nn.Module, activation: ActivationFactory, *, gain: float | None, mode: Fan
 ) -> None:
-    """Like `kaiming_normal`, but with the last norm's weight 0 in each residual branch.
+    """Initialize as `kaiming_normal`, with the last norm's weight 0 in each residual branch.
 
-    Every block then starts as its shortcut alone: Goyal et al. 2017 (arXiv:1706.02677), 5.1.
+    Every block then starts as its shortcut: Goyal et al. 2017 (arXiv:1706.02677), 5.1.
 
     Raises:
-        ValueError: the net has no skip connection, or no norm with a weight in its branches.
+        ValueError: if the net has no skip connection, or no norm with a weight in its branches.
     """
     blocks = [m for m in net.modules() if isinstance(m, BasicBlock) and m.shortcut is not None]
     if not blocks:
@@ -138,13 +135,13 @@ def gaussian(
     weight_variance: float,
     bias_variance: float,
 ) -> None:
-    """Normal weights of variance weight_variance / fan_in, normal biases of variance bias_variance.
+    """Draw normal weights of variance weight_variance / fan_in, and biases of bias_variance.
 
-    The sigma_w^2 and sigma_b^2 of mean-field theory: Poole et al. 2016 (arXiv:1606.05340),
+    These are sigma_w^2 and sigma_b^2 of mean-field theory: Poole et al. 2016 (arXiv:1606.05340),
     Schoenholz et al. 2017 (arXiv:1611.01232).
 
     Raises:
-        ValueError: a variance is out of range, or biases are to be drawn and a layer has none.
+        ValueError: if a variance is out of range, or bias_variance > 0 and a layer has no bias.
     """
     if not 0 < weight_variance < math.inf:
         raise ValueError(f"init weight_variance must be positive and finite, got {weight_variance}")
@@ -153,8 +150,8 @@ def gaussian(
     for name, module in net.named_modules():
         if bias_variance > 0 and isinstance(module, WeightLayer) and module.bias is None:
             raise ValueError(
-                f"init bias_variance={bias_variance} needs biases, and {name} has none, as where "
-                "a norm follows; use norm=none or bias_variance=0"
+                f"init bias_variance={bias_variance} needs biases, and {name} has none, as "
+                "before a norm; use norm=none or bias_variance=0"
             )
     sigma_w = math.sqrt(weight_variance)
     _set_layers(
@@ -167,7 +164,7 @@ def gaussian(
 
 
 def _gain(gain: float | None, activation: ActivationFactory) -> float:
-    """Give the gain asked for, or the activation's own for None."""
+    """Return `gain`, or the activation's gain for None."""
     if gain is None:
         return gain_for(activation())
     if not 0 < gain < math.inf:
@@ -177,7 +174,7 @@ def _gain(gain: float | None, activation: ActivationFactory) -> float:
 
 @torch.no_grad()
 def _set_layers(net: nn.Module, fill: Callable[[str, WeightLayer], object]) -> None:
-    """Fill the weights of every convolution and linear layer; biases 0; norms weight 1, bias 0."""
+    """Fill the weights of all convolutions and linear layers; biases 0; norms weight 1, bias 0."""
     for name, module in net.named_modules():
         if isinstance(module, WeightLayer):
             fill(name, module)
@@ -188,7 +185,7 @@ def _set_layers(net: nn.Module, fill: Callable[[str, WeightLayer], object]) -> N
 
 
 def _fans(weight: Tensor) -> tuple[int, int]:
-    """Give fan_in and fan_out of a weight of shape (C_out, C_in, kernel height, kernel width)."""
+    """Return fan_in and fan_out of a weight of shape (C_out, C_in, kernel height, kernel width)."""
     return weight[0].numel(), weight[:, 0].numel()
 
 

@@ -1,7 +1,7 @@
 """Norms whose torch constructor does not take the number of channels first.
 
-A norm is anything that can be called with a number of channels and gives a module; the other
-norms are torch's own classes (`torch.nn.BatchNorm2d`, `torch.nn.InstanceNorm2d`).
+A norm is a callable that takes a number of channels and returns a module. The other norms are
+torch's classes (`torch.nn.BatchNorm2d`, `torch.nn.InstanceNorm2d`).
 """
 
 from torch import nn
@@ -10,10 +10,10 @@ from torch import nn
 def group_norm(channels: int, *, num_groups: int, eps: float = 1e-5) -> nn.GroupNorm:
     """Build the group norm of Wu & He 2018 for (B, channels, H, W), with weight and bias.
 
-    One group makes it a layer norm: mean and variance of each image over channels and pixels.
+    With one group, it is a layer norm: mean and variance of an image over channels and pixels.
 
     Raises:
-        ValueError: `num_groups` does not divide `channels`.
+        ValueError: if `num_groups` does not divide `channels`.
     """
     if num_groups < 1 or channels % num_groups:
         raise ValueError(

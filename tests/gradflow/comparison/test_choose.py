@@ -1,4 +1,4 @@
-"""Runs picked and put in order by the words that start runs."""
+"""Runs are selected and sorted by the overrides that start runs."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from gradflow.errors import ConfigError
 from gradflow.runs.read import Run
 
 
-def of(name: str, remedy: str, accuracy: float | None, **config: Any) -> Run:
+def a_run_with(name: str, remedy: str, accuracy: float | None, **config: Any) -> Run:
     return a_run(
         Path(name),
         axes={"pathology": "vanishing", "remedy": remedy, "activation": config.pop("activation")},
@@ -23,15 +23,15 @@ def of(name: str, remedy: str, accuracy: float | None, **config: Any) -> Run:
 
 
 RUNS = [
-    of("a", "none", 0.1, activation="sigmoid"),
-    of("b", "relu", 0.3, activation="relu", lr=0.02),
-    of("c", "relu+batch_norm", None, activation="relu", model={"depth": 56}, compile=True),
-    of("d", "selu", 0.2, activation="selu", seed=1),
+    a_run_with("a", "none", 0.1, activation="sigmoid"),
+    a_run_with("b", "relu", 0.3, activation="relu", lr=0.02),
+    a_run_with("c", "relu+batch_norm", None, activation="relu", model={"depth": 56}, compile=True),
+    a_run_with("d", "selu", 0.2, activation="selu", seed=1),
 ]
 
 
 @pytest.mark.parametrize(
-    ("words", "names"),
+    ("overrides", "names"),
     [
         (["activation=relu"], "bc"),
         (["activation=relu,selu"], "bcd"),
@@ -48,12 +48,12 @@ RUNS = [
         ([], "abcd"),
     ],
 )
-def test_a_word_picks_the_runs_that_it_would_start(words: list[str], names: str) -> None:
-    assert "".join(run.folder.name for run in where(RUNS, words)) == names
+def test_an_override_selects_the_runs_that_it_would_start(overrides: list[str], names: str) -> None:
+    assert "".join(run.folder.name for run in where(RUNS, overrides)) == names
 
 
 @pytest.mark.parametrize(
-    ("word", "said"),
+    ("override", "message"),
     [
         ("activaton=relu", "--where activaton=relu: no run has that key; allowed: activation"),
         ("activation=tanh", "--where activation=tanh: no run is left"),
@@ -64,10 +64,12 @@ def test_a_word_picks_the_runs_that_it_would_start(words: list[str], names: str)
         ("lr=interval(0,1)", "--where lr=interval(0,1): cannot be read; allowed: key=value"),
     ],
 )
-def test_a_word_that_picks_nothing_is_refused_in_one_line(word: str, said: str) -> None:
+def test_an_override_that_selects_no_run_is_refused_in_one_line(
+    override: str, message: str
+) -> None:
     with pytest.raises(ConfigError) as refused:
-        where(RUNS, [word])
-    assert str(refused.value).startswith(said)
+        where(RUNS, [override])
+    assert str(refused.value).startswith(message)
     assert "\n" not in str(refused.value)
 
 
@@ -75,24 +77,26 @@ def test_a_word_that_picks_nothing_is_refused_in_one_line(word: str, said: str) 
     ("by", "descending", "names"),
     [
         ("train/accuracy", False, "adbc"),
-        ("train/accuracy", True, "bdac"),  # what has none comes last all the same
+        ("train/accuracy", True, "bdac"),  # a missing value comes last in either direction
         ("remedy", False, "abcd"),
         ("verdict", True, "abcd"),
     ],
 )
-def test_rows_are_put_in_the_order_of_a_column(by: str, descending: bool, names: str) -> None:
-    words, rows = configurations(RUNS)
-    ordered = sort(words, rows, by, descending=descending)
+def test_rows_are_sorted_by_a_column(by: str, descending: bool, names: str) -> None:
+    keys, rows = configurations(RUNS)
+    ordered = sort(keys, rows, by, descending=descending)
     assert "".join(row.runs[0].folder.name for row in ordered) == names
 
 
-def test_numbers_are_put_in_the_order_of_their_size() -> None:
-    runs = [of(str(lr), "none", 0.1, activation="relu", lr=lr) for lr in (0.1, 1e-5, 20.0, 3.0)]
-    words, rows = configurations(runs)
-    assert [row.name for row in sort(words, rows, "lr")] == ["1e-05", "0.1", "3", "20"]
+def test_numbers_are_sorted_by_size() -> None:
+    runs = [
+        a_run_with(str(lr), "none", 0.1, activation="relu", lr=lr) for lr in (0.1, 1e-5, 20.0, 3.0)
+    ]
+    keys, rows = configurations(runs)
+    assert [row.name for row in sort(keys, rows, "lr")] == ["1e-05", "0.1", "3", "20"]
 
 
-def test_a_column_that_there_is_not_is_refused_with_those_that_there_are() -> None:
-    words, rows = configurations(RUNS)
+def test_an_unknown_column_is_refused_and_the_known_ones_are_named() -> None:
+    keys, rows = configurations(RUNS)
     with pytest.raises(ConfigError, match=r"^--sort accuracy: there is no .* train/accuracy, "):
-        sort(words, rows, "accuracy")
+        sort(keys, rows, "accuracy")

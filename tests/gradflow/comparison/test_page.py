@@ -52,18 +52,18 @@ def test_levels_are_square_roots_within_a_level_and_special_counts_are_exact(
     document, arrays = packed(build(study))
     assert len(document["runs"]) == 6
     for run in document["runs"]:
-        of = run["histograms"]["gradient"]
-        names = document["names"][of["names"]]
+        packed_bins = run["histograms"]["gradient"]
+        names = document["names"][packed_bins["names"]]
         assert names == list(TENSORS)
         shape = (len(names), len(STEPS))
-        levels = read(of["levels"], arrays).reshape(*shape, of["bins"])
-        peaks = read(of["peaks"], arrays).reshape(shape)
+        levels = read(packed_bins["levels"], arrays).reshape(*shape, packed_bins["bins"])
+        peaks = read(packed_bins["peaks"], arrays).reshape(shape)
         assert read(run["records"], arrays).tolist() == list(STEPS)
         for row in rows(study / run["name"], "gradient").iter_rows(named=True):
             at = names.index(row["name"]), STEPS.index(row["step"])
             counts = np.array(row["bins"])
-            first = of["first"] + 126
-            within = counts[first : first + of["bins"]]
+            first = packed_bins["first"] + 126
+            within = counts[first : first + packed_bins["bins"]]
             assert within.sum() == counts.sum()
             assert peaks[at] == counts.max()
             assert ((levels[at] > 0) == (within > 0)).all()
@@ -71,8 +71,8 @@ def test_levels_are_square_roots_within_a_level_and_special_counts_are_exact(
             assert np.abs(off).max() < 1 / LEVELS
             assert np.abs(off[levels[at] > 1]).max(initial=0) <= 0.5 / LEVELS + 1e-12
             for special in SPECIALS:
-                assert read(of[special], arrays).reshape(shape)[at] == row[special]
-            assert read(of["elements"], arrays)[at[0]] == row["elements"]
+                assert read(packed_bins[special], arrays).reshape(shape)[at] == row[special]
+            assert read(packed_bins["elements"], arrays)[at[0]] == row["elements"]
 
 
 def test_a_bin_that_holds_one_of_a_million_is_not_empty() -> None:
@@ -83,9 +83,9 @@ def test_a_bin_that_holds_one_of_a_million_is_not_empty() -> None:
     row = {"name": "w", "index": 0, "step": 0, "elements": 1_000_000, "dimensions": 2}
     row |= dict.fromkeys(SPECIALS, 0) | {"bins": bins}
     rows = pl.DataFrame([row], schema_overrides={"bins": BINS})
-    of = histograms(rows, np.array([0]))
-    assert of is not None
-    assert (of.first, of.levels[0, 0, 0], of.levels[0, 0, -1]) == (-26, 1, LEVELS)
+    result = histograms(rows, np.array([0]))
+    assert result is not None
+    assert (result.first, result.levels[0, 0, 0], result.levels[0, 0, -1]) == (-26, 1, LEVELS)
 
 
 def test_profiles_are_the_records_to_a_hundredth_of_a_decade(tmp_path: Path) -> None:
@@ -94,9 +94,9 @@ def test_profiles_are_the_records_to_a_hundredth_of_a_decade(tmp_path: Path) -> 
     code = document["decades"]
     for run in document["runs"]:
         for kind in ("pre_activation_gradient", "pre_activation"):
-            of = run["profiles"][kind]
-            assert document["names"][of["names"]] == list(LAYERS)
-            values = read(of["values"], arrays).reshape(len(STEPS), len(LAYERS))
+            packed_profile = run["profiles"][kind]
+            assert document["names"][packed_profile["names"]] == list(LAYERS)
+            values = read(packed_profile["values"], arrays).reshape(len(STEPS), len(LAYERS))
             for row in rows(study / run["name"], kind).iter_rows(named=True):
                 value = values[STEPS.index(row["step"]), LAYERS.index(row["name"])]
                 if row["rms"] is None:
@@ -125,12 +125,12 @@ def test_the_smallest_and_the_largest_float64_keep_their_decades(tmp_path: Path)
     assert hundredths([5e-324, 1.7e308]).tolist() == [-32331, 30823]
 
 
-def test_seeds_of_one_configuration_stand_together_under_the_words_that_tell_them_apart(
+def test_seeds_of_one_configuration_are_grouped_under_the_keys_that_differ(
     tmp_path: Path,
 ) -> None:
     document, _ = packed(build(a_study(tmp_path)))
-    assert document["words"] == ["remedy"]
-    assert [of["values"] for of in document["configurations"]] == [["none"], ["relu"], ["clip"]]
+    assert document["keys"] == ["remedy"]
+    assert [row["values"] for row in document["configurations"]] == [["none"], ["relu"], ["clip"]]
     assert [(run["configuration"], run["seed"]) for run in document["runs"]] == [
         (place, seed) for place in range(3) for seed in (0, 1)
     ]
@@ -144,7 +144,7 @@ def test_counts_beyond_four_bytes_are_kept_exactly() -> None:
         assert read(document["it"], raw).tolist() == [0, largest]
 
 
-def test_nan_and_infinity_reach_the_browser_as_words_it_reads_as_numbers() -> None:
+def test_nan_and_infinity_reach_the_browser_as_texts_that_it_parses() -> None:
     document, _ = unpack(Arrays().compress({"values": [math.nan, math.inf, -math.inf, 1.5]}))
     assert document["values"] == ["NaN", "Infinity", "-Infinity", 1.5]
 
@@ -184,7 +184,7 @@ def test_links_lead_from_the_page_to_the_run(tmp_path: Path) -> None:
         ("gradients.parquet/part-0000000000.parquet", "PAR1 no more", "gradients.parquet cannot"),
     ],
 )
-def test_a_damaged_file_is_told_of_and_breaks_no_other_run(
+def test_a_damaged_file_is_reported_and_breaks_no_other_run(
     tmp_path: Path, file: str, text: str, says: str | None
 ) -> None:
     study = a_study(tmp_path, ("none",))
@@ -219,7 +219,7 @@ def test_records_from_before_a_column_was_added_are_read(tmp_path: Path) -> None
     assert run["histograms"]["gradient"]["bins"] > 0
 
 
-def test_a_long_curve_keeps_its_spikes_its_ends_and_its_stretch_of_nan(tmp_path: Path) -> None:
+def test_a_long_curve_keeps_its_spikes_its_ends_and_its_interval_of_nan(tmp_path: Path) -> None:
     n = 10_000
     values = np.sin(np.arange(n) / 500)
     values[1234], values[7654] = 50.0, -50.0
@@ -234,7 +234,7 @@ def test_a_long_curve_keeps_its_spikes_its_ends_and_its_stretch_of_nan(tmp_path:
     assert (curve.steps >= 9000).sum() > 10
 
 
-def test_more_records_than_a_page_holds_are_thinned_evenly_and_it_is_said(
+def test_more_records_than_a_page_holds_are_thinned_evenly_with_a_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gradflow.comparison.page.pack._CELLS", 1)
@@ -253,7 +253,7 @@ def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "folder.html").mkdir()
     for path, says in (
         (tmp_path / "page.txt", "must end in .html"),
-        (tmp_path / "missing" / "page.html", "is no folder"),
+        (tmp_path / "missing" / "page.html", "is not a folder"),
         (tmp_path / "folder.html", "Is a directory"),
     ):
         with pytest.raises(ConfigError, match=says) as caught:
@@ -312,8 +312,8 @@ def test_a_hundred_runs_of_sixty_tensors_and_forty_records_fit_in_five_megabytes
         specials = dict.fromkeys(SPECIALS, zeros)
         elements = np.full(60, 2304)
         names = tuple(map(str, range(60)))
-        of = Histograms(names, -52, elements, (True,) * 60, levels, peaks, specials)
-        runs.append(of.pack(arrays, 0))
+        histogram = Histograms(names, -52, elements, (True,) * 60, levels, peaks, specials)
+        runs.append(histogram.pack(arrays, 0))
     size = len(base64.b64encode(arrays.compress(runs)))
     assert size < 5_000_000, size
 
@@ -330,7 +330,7 @@ def test_an_overlay_has_a_line_or_a_reason_for_each_configuration(tmp_path: Path
     page = build_page(read_runs([study]), study / "page.html", "a study", overlays=[overlay])
     document, arrays = packed(page)
     assert document["overlays"] == [{"name": "guess", "note": "Dotted: a guess."}]
-    first, second, _ = (of["overlays"] for of in document["configurations"])
+    first, second, _ = (row["overlays"] for row in document["configurations"])
     assert second == [{"reason": "none here"}]
     special = document["decades"]
     found = read(first[0]["pre_activation_gradient"], arrays).tolist()
@@ -344,7 +344,7 @@ def test_what_is_no_overlay_is_refused_in_one_line(path: str) -> None:
         load_overlays([path])
 
 
-def test_histograms_of_weights_are_there_where_they_were_asked_for(tmp_path: Path) -> None:
+def test_histograms_of_weights_are_packed_if_recorded(tmp_path: Path) -> None:
     import torch
 
     from gradflow.gradients.histogram import measure

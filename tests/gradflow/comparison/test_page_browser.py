@@ -252,8 +252,8 @@ def test_a_band_is_the_seeds_minimum_and_maximum_and_the_line_their_mean(
     seeds = [[2.3 - step / 100 - seed / 50 for step in STEPS] for seed in (0, 1)]
     assert values == pytest.approx(np.mean(seeds, axis=0).tolist(), abs=1e-6)
     page.locator("#runs tr").nth(1).hover()
-    words = page.locator("#curve-a .readout").inner_text()
-    assert words == "none, n = 2: 2.29 at step 0 (2.28 to 2.3)"
+    text = page.locator("#curve-a .readout").inner_text()
+    assert text == "none, n = 2: 2.29 at step 0 (2.28 to 2.3)"
 
 
 def test_the_table_is_sorted_and_filtered_and_all_and_none_mean_what_is_listed(page: Page) -> None:
@@ -342,8 +342,8 @@ def test_light_and_dark_follow_the_system_until_one_is_chosen(
     opened = Opened(browser, path, color_scheme=scheme)
 
     def brightness() -> float:
-        words = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
-        return sum(map(int, words.removeprefix("rgb(").removesuffix(")").split(","))) / 3
+        text = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return sum(map(int, text.removeprefix("rgb(").removesuffix(")").split(","))) / 3
 
     assert (brightness() > 128) == (scheme == "light")
     opened.page.locator("#theme").click()
@@ -402,7 +402,7 @@ def test_runs_without_any_record_make_a_page_too(browser: Browser, tmp_path: Pat
     (folder / "metrics.csv").unlink()
     page = build_page(read_runs([tmp_path]), tmp_path / "page.html", "bare")
     opened = Opened(browser, page)
-    assert "nothing selected has this" in opened.page.locator("#profile-gradient").inner_text()
+    assert "no data in the selected runs" in opened.page.locator("#profile-gradient").inner_text()
     opened.close()
 
 
@@ -421,9 +421,9 @@ def test_a_hundred_runs_are_ready_and_move_while_one_waits(
     opened.close()
 
 
-def test_the_layers_names_are_told_where_the_pointer_is(page: Page) -> None:
+def test_the_tooltip_names_the_layer_at_the_pointer(page: Page) -> None:
     line = page.locator("#profile-gradient g.series path.marker").first.bounding_box()
     assert line is not None
     page.mouse.move(line["x"] + line["width"] / 2, line["y"] + line["height"] / 2)
-    words = page.locator("#tooltip").inner_text()
-    assert f"layer 1: {LAYERS[0]}" in words
+    text = page.locator("#tooltip").inner_text()
+    assert f"layer 1: {LAYERS[0]}" in text

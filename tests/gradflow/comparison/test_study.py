@@ -24,21 +24,21 @@ def study(tmp_path: Path) -> DictConfig:
     )
 
 
-def test_a_study_ends_with_table_page_and_a_status_that_tells_of_failures(
+def test_a_study_ends_with_table_page_and_an_exit_status_for_failures(
     study: DictConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
         StudyEnd().on_multirun_end(study)
     assert end.value.code == 1
-    said = capsys.readouterr().out
-    assert "study mine" in said
-    assert "E: why" in said
-    assert said.endswith(f"page: {tmp_path / 'compare.html'}\n")
+    output = capsys.readouterr().out
+    assert "study mine" in output
+    assert "E: why" in output
+    assert output.endswith(f"page: {tmp_path / 'compare.html'}\n")
     assert (tmp_path / "compare.html").read_text().startswith("<!doctype html>")
 
 
 @pytest.mark.parametrize("part", ["print_table", "build_page"])
-def test_what_cannot_be_shown_hides_no_failure(
+def test_a_broken_page_hides_no_failure(
     study: DictConfig,
     part: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -69,6 +69,6 @@ def test_an_overlay_that_is_none_is_refused_before_the_first_job(
     with pytest.raises(SystemExit) as end:
         StudyEnd().on_multirun_start(study)
     assert end.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: comparison.overlays=os.system: must be a ")
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.startswith("error: comparison.overlays=os.system: must be a ")
+    assert output.count("\n") == 1

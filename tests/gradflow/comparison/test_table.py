@@ -22,7 +22,7 @@ def printed(runs: list[Run]) -> str:
     return text.getvalue()
 
 
-def of(folder: Path, remedy: str, seed: int = 0, **changes: Any) -> Run:
+def a_run_with(folder: Path, remedy: str, seed: int = 0, **changes: Any) -> Run:
     axes = {"pathology": "vanishing", "remedy": remedy}
     return a_run(folder, axes=axes, config={"seed": seed} | COMPARED, **changes)
 
@@ -31,7 +31,7 @@ def of(folder: Path, remedy: str, seed: int = 0, **changes: Any) -> Run:
 def seeds(tmp_path: Path) -> list[Run]:
     """Three seeds of one configuration, accuracies 10, 20, 30 %, and one of another."""
     runs = [
-        of(
+        a_run_with(
             tmp_path / f"relu{seed}",
             "relu",
             seed,
@@ -41,7 +41,7 @@ def seeds(tmp_path: Path) -> list[Run]:
         for seed, accuracy in enumerate((0.1, 0.2, 0.3))
     ]
     record(tmp_path / "none", 0.0, 1.0)
-    return [*runs, of(tmp_path / "none", "none", metrics={})]
+    return [*runs, a_run_with(tmp_path / "none", "none", metrics={})]
 
 
 def test_the_table_has_a_row_for_each_configuration_with_mean_and_deviation(
@@ -57,8 +57,8 @@ def test_the_table_has_a_row_for_each_configuration_with_mean_and_deviation(
 
 
 def test_runs_that_did_not_finish_are_counted_and_their_errors_named(tmp_path: Path) -> None:
-    failed = of(tmp_path / "b", "none", state="failed", error="E: [red]why[/red]")
-    text = printed([of(tmp_path / "a", "relu"), failed])
+    failed = a_run_with(tmp_path / "b", "none", state="failed", error="E: [red]why[/red]")
+    text = printed([a_run_with(tmp_path / "a", "relu"), failed])
     assert f"failed: {tmp_path / 'b'}: E: [red]why[/red]\n" in text
     assert "1 finished, 1 failed" in text
     (row,) = [line for line in text.splitlines() if "│ none" in line]
@@ -66,7 +66,12 @@ def test_runs_that_did_not_finish_are_counted_and_their_errors_named(tmp_path: P
 
 
 def test_a_figure_that_no_run_has_is_no_column(tmp_path: Path) -> None:
-    text = printed([of(tmp_path / "a", "relu", metrics={}), of(tmp_path / "b", "none", metrics={})])
+    text = printed(
+        [
+            a_run_with(tmp_path / "a", "relu", metrics={}),
+            a_run_with(tmp_path / "b", "none", metrics={}),
+        ]
+    )
     assert "accuracy" not in text
     assert "state" not in text  # all are finished
     assert "┃ n " not in text  # and alone
@@ -112,7 +117,7 @@ def test_zero_gradients_are_counted_beside_the_mean_of_the_others(tmp_path: Path
     runs = []
     for seed, first in enumerate((0.0, 1e-4, 1e-2)):
         record(tmp_path / str(seed), first, 1.0)
-        runs.append(of(tmp_path / str(seed), "relu", seed))
+        runs.append(a_run_with(tmp_path / str(seed), "relu", seed))
     assert "1 of 3: first is 0; -3.0 ± 1.4" in printed(runs)
 
 
@@ -121,13 +126,13 @@ def test_what_is_damaged_is_named(tmp_path: Path) -> None:
     (part,) = (tmp_path / "run" / "gradients.parquet").iterdir()
     part.write_bytes(part.read_bytes()[:100])
     (tmp_path / "run" / "verdict.json").write_text("{")
-    text = printed([of(tmp_path / "run", "relu", verdict=None)])
+    text = printed([a_run_with(tmp_path / "run", "relu", verdict=None)])
     assert f"damaged: {tmp_path / 'run'}: verdict.json cannot be read\n" in text
     assert f"damaged: {tmp_path / 'run'}: gradients.parquet cannot be read\n" in text
 
 
 def test_a_value_with_lines_and_bars_is_one_cell_of_markdown(tmp_path: Path) -> None:
-    runs = [of(tmp_path / "a", "x|y\n<b>"), of(tmp_path / "b", "none")]
+    runs = [a_run_with(tmp_path / "a", "x|y\n<b>"), a_run_with(tmp_path / "b", "none")]
     lines = FORMATS["markdown"](*configurations(runs)).splitlines()
     assert lines[2].startswith(r"| x\|y &lt;b> | ")
     assert len(lines) == 4

@@ -45,13 +45,13 @@ def test_one_record_is_a_start_without_an_end() -> None:
     assert column(profile_chart([flow(0, [1.0, 1.0], [1.0, 1.0])]), "record") == ["start"] * 2
 
 
-def test_what_is_exactly_zero_or_no_number_is_a_gap() -> None:
+def test_zero_and_non_finite_values_are_gaps() -> None:
     chart = profile_chart([flow(0, [0.0, math.nan, 1.0], [math.inf, 1.0, 1.0])])
     assert column(chart, "log10_gradient") == [None, None, 0.0]
     assert column(chart, "log10_pre_activation") == [None, 0.0, 0.0]
 
 
-def test_of_more_layers_than_are_shown_the_first_and_the_last_are_among_those_taken() -> None:
+def test_a_chart_of_a_deep_net_keeps_the_first_and_the_last_layer() -> None:
     depth = 1202
     flows = [flow(step, [1.0] * depth, [1.0] * depth) for step in (0, 10)]
     numbers = column(profile_chart(flows), "layer")[:MOST_LAYERS]

@@ -146,7 +146,7 @@ def test_a_part_is_not_watched_without_gradients_and_its_inputs_are_let_go() -> 
 
 
 @pytest.mark.distributed
-def test_ddp_inside_of_a_part_is_passed_by(tmp_path: Path, one_process: None) -> None:
+def test_ddp_inside_a_part_is_bypassed(tmp_path: Path, one_process: None) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 3))
     wanted = measured(copy.deepcopy(net))
@@ -167,7 +167,7 @@ def one_process(tmp_path: Path) -> Iterator[None]:
 def test_what_waits_for_other_processes_is_not_passed_again(
     monkeypatch: pytest.MonkeyPatch, processes: int
 ) -> None:
-    """The question is asked when watching begins; that pass itself waits for none."""
+    """Checked when watching begins; the pass itself waits for no other process."""
     net = nn.Sequential(
         torch.compile(nn.Sequential(nn.SyncBatchNorm(6), nn.ReLU()), backend="eager"),  # type: ignore[arg-type]
         *(nn.Tanh(), nn.Linear(6, 3)),

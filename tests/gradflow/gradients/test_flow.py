@@ -41,7 +41,7 @@ def test_a_straight_profile_has_its_slope_and_its_ends_apart(slope: float) -> No
     assert made.first_over_last == pytest.approx(slope * (n - 1), abs=1e-12)
 
 
-def test_layers_that_are_not_numbers_are_left_out_of_the_slope() -> None:
+def test_non_finite_layers_are_left_out_of_the_slope() -> None:
     made = flow([NAN, -4.0, NAN, -3.0, -2.5, 0.0])  # half a decade a layer
     assert made.decades_per_layer == pytest.approx(-0.5)
     assert math.isnan(made.first_over_last)
@@ -60,7 +60,7 @@ def test_too_few_layers_have_no_slope(gradient: list[float]) -> None:
     assert math.isnan(flow(gradient).first_over_last)
 
 
-def test_decades_tell_zero_from_what_is_no_number() -> None:
+def test_decades_distinguish_zero_from_non_finite() -> None:
     found = decades([100.0, 1e-30, 0.0, None, NAN, INF])
     np.testing.assert_allclose(found, [2, -30, -INF, NAN, NAN, NAN], rtol=1e-12)
 
@@ -106,12 +106,12 @@ def test_each_figure_is_that_of_its_rows() -> None:
     np.testing.assert_allclose(made.update_to_weight, [-3])  # biases start at 0
 
 
-def test_steps_are_held_against_weights_whatever_their_names_are() -> None:
+def test_steps_are_compared_with_weights_of_any_name() -> None:
     norms = {"name": ["a.weight", "b.weight", "kernel"], "norm": [1.0, 10.0, 100.0]}
-    of = {"weight": norms | {"dimensions": [4, 1, 2]}, "update": norms | {"norm": [1.0] * 3}}
-    np.testing.assert_allclose(flow_of(0, of).update_to_weight, [0, -2])
-    del of["weight"]["dimensions"]
-    np.testing.assert_allclose(flow_of(0, of).update_to_weight, [0, -1])
+    rows = {"weight": norms | {"dimensions": [4, 1, 2]}, "update": norms | {"norm": [1.0] * 3}}
+    np.testing.assert_allclose(flow_of(0, rows).update_to_weight, [0, -2])
+    del rows["weight"]["dimensions"]
+    np.testing.assert_allclose(flow_of(0, rows).update_to_weight, [0, -1])
 
 
 def test_a_step_without_layers_loss_or_gradient_has_no_figures() -> None:

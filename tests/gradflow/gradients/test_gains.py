@@ -151,7 +151,7 @@ def test_an_activation_of_a_fork_gets_its_gain_from_the_definition() -> None:
     assert activation.scale.dtype == torch.float32  # the activation itself is not touched
 
 
-def test_a_subclass_with_another_formula_is_not_taken_for_its_parent() -> None:
+def test_a_subclass_does_not_inherit_the_conventional_gain() -> None:
     class HalfReLU(nn.ReLU):
         def forward(self, input: torch.Tensor) -> torch.Tensor:
             return 0.5 * super().forward(input)

@@ -277,7 +277,7 @@ def test_where_memory_does_not_suffice_for_a_second_pass_training_goes_on(tmp_pa
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         monitor = watch(tmp_path, Watched(net), max_steps=3)
-    said = [str(w.message) for w in caught if "compiled layers" in str(w.message)]
-    assert said == ["no memory to pass compiled layers again: not measured"]
+    messages = [str(w.message) for w in caught if "compiled layers" in str(w.message)]
+    assert messages == ["no memory to pass compiled layers again: not measured"]
     assert monitor.flows[-1].layers == ["net.1", "net.2"]
     assert hooks(net) == 0

@@ -65,7 +65,7 @@ def test_a_run_resumed_in_a_new_folder_begins_a_record_there(tmp_path: Path) -> 
 
 
 def test_a_resumed_run_goes_on_with_the_flows_before_its_checkpoint(tmp_path: Path) -> None:
-    """It breaks off after step 15, three steps behind its checkpoint."""
+    """It is interrupted after step 15, three steps after its checkpoint."""
 
     class Raise(Callback):
         def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
@@ -135,7 +135,7 @@ class Kernel(nn.Module):
         return x @ self.kernel + self.offset_weight
 
 
-def test_steps_are_held_against_parameters_of_two_dimensions_or_more(tmp_path: Path) -> None:
+def test_steps_are_compared_with_parameters_of_two_dimensions_or_more(tmp_path: Path) -> None:
     class Before(Callback):
         def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
             before.append({n: p.detach().clone() for n, p in module.named_parameters()})

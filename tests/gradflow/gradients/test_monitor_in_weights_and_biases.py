@@ -216,10 +216,10 @@ def test_the_charts_are_logged_once_in_one_call_and_hold_what_the_run_folder_hol
         recorded = pl.read_parquet(tmp_path / "gradients.parquet").filter(
             pl.col("step") == flow.step, pl.col("kind") == "gradient"
         )
-        of = [row for row in found["gradient_histogram_table"] if row["record"] == record]
+        table = [row for row in found["gradient_histogram_table"] if row["record"] == record]
         for place, name in (("first", "net.0"), ("middle", "net.2"), ("last", "net.5")):
             parameter = recorded.row(by_predicate=pl.col("name") == f"{name}.weight", named=True)
-            counts = np.array([row[place] for row in of]) * parameter["elements"]
+            counts = np.array([row[place] for row in table]) * parameter["elements"]
             np.testing.assert_allclose(counts[1:-1], parameter["bins"][:150])
             assert counts[0] == parameter["zeros"] + parameter["subnormals"]
             assert counts.sum() == pytest.approx(parameter["elements"])

@@ -330,7 +330,9 @@ def test_nothing_is_recommended_unless_it_is_given() -> None:
 def test_where_the_signal_fades_too_there_is_advice_of_its_own() -> None:
     """tanh with weights too small, against a sigmoid, whose z is of one size in all layers."""
     with_z = run(gradient=SHRINKS, pre_activation=[0.0, -0.5, -1.0, -1.0])
-    fading, steady = (diagnose(of, remedies=REMEDIES) for of in (with_z, run(gradient=SHRINKS)))
+    fading, steady = (
+        diagnose(flows, remedies=REMEDIES) for flows in (with_z, run(gradient=SHRINKS))
+    )
     assert fading.kind == steady.kind == "vanishing"
     assert fading.remedies[0] == "cure=small_weights"
     assert steady.remedies[0] == "cure=vanishing"

@@ -19,7 +19,7 @@ class EndAt(Callback):
 
 
 class HalveAtEnd(Callback):
-    """Put other weights in place when training ends, as stochastic weight averaging does."""
+    """Replace the weights at the end of training, as stochastic weight averaging does."""
 
     @torch.no_grad()
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -28,7 +28,7 @@ class HalveAtEnd(Callback):
 
 
 class ValidateOthers(Callback):
-    """Validate other weights than those that are trained, and put these back."""
+    """Swap the weights during validation, and restore the trained ones."""
 
     @torch.no_grad()
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

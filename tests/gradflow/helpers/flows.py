@@ -14,7 +14,7 @@ LAYERS = ["first", "second", "third", "logits"]
 
 
 def flow(step: int = 0, **changes: Any) -> Flow:
-    """A step of a net at chance whose layers are well."""
+    """Return a step of a net at chance with healthy layers."""
     values: dict[str, Any] = {
         "step": step,
         "loss": CHANCE,

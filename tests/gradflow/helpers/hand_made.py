@@ -17,7 +17,7 @@ COMPARED = {"comparison": {"headline": {"metric": "accuracy", "direction": "max"
 
 
 def a_run(folder: Path, **changes: Any) -> Run:
-    """A finished run that learned, of a vanishing gradient's remedy, with `changes`."""
+    """Return a finished, healthy run of a remedy for vanishing gradients, with `changes`."""
     values: dict[str, Any] = {
         "folder": folder,
         "state": "finished",
@@ -35,12 +35,12 @@ def a_run(folder: Path, **changes: Any) -> Run:
 
 
 def a_verdict(kind: Any) -> Verdict:
-    """A verdict of this kind, whose other fields are of no matter."""
+    """Return a verdict of this kind with arbitrary other fields."""
     return Verdict(kind, "it shows", 0.9, 199, None, ())
 
 
 def record(folder: Path, first: float, last: float) -> None:
-    """A record whose first nonlinearity has dL/dz of RMS `first`, and whose last has `last`."""
+    """Return a record with dL/dz of RMS `first` and `last` at the first and last nonlinearity."""
     writer = RecordWriter(folder, 0)
     entries = [Entry(name, i, 10) for i, name in enumerate(("stem", "block", "head"))]
     parameter = Entry("stem.weight", 0, 10)
@@ -51,7 +51,7 @@ def record(folder: Path, first: float, last: float) -> None:
 
 
 def a_folder(folder: Path, state: Any = "finished", **changes: Any) -> Path:
-    """A run's folder as training leaves it, without its checkpoints."""
+    """Write a run's folder as training does, without checkpoints."""
     folder.mkdir(parents=True)
     config = {"seed": 0, "axes": {"pathology": "vanishing", "remedy": "relu"}} | COMPARED
     (folder / "config.yaml").write_text(yaml.safe_dump(config))

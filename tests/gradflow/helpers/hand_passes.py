@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def convnet_pass(net: ConvNet, images: Tensor) -> dict[str, Tensor]:
-    """z of each nonlinearity of a ConvNet, and the logits as `head`."""
+    """Return z of each nonlinearity of a ConvNet, and the logits as `head`."""
     zs: dict[str, Tensor] = {}
     h = _enter(zs, "stem.activation", net.stem.norm(net.stem.conv(images)), net.stem.activation)
     for s, stage in enumerate(net.stages):
@@ -23,7 +23,7 @@ def convnet_pass(net: ConvNet, images: Tensor) -> dict[str, Tensor]:
 
 
 def torchvision_pass(net: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """z of each ReLU of a torchvision ResNet of basic blocks, and the logits as `fc`."""
+    """Return z of each ReLU of a torchvision ResNet of basic blocks, and the logits as `fc`."""
     zs: dict[str, Tensor] = {}
     h = _enter(zs, "relu", net.bn1(net.conv1(images)), F.relu)
     h = F.max_pool2d(h, 3, stride=2, padding=1)
@@ -59,7 +59,7 @@ def _kept(z: Tensor) -> Tensor:
 
 
 def classification(batch: int, size: int, seed: int = 5) -> tuple[Tensor, Tensor]:
-    """Random images (batch, 3, size, size) in float64, and their labels."""
+    """Return random images (batch, 3, size, size) in float64, and their labels."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(batch, 3, size, size, generator=generator, dtype=torch.float64)
     return images, torch.randint(0, 10, (batch,), generator=generator)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Block(nn.Module):
-    """Two convolutions, and what was there before added to what they give."""
+    """Two convolutions with a skip connection around them."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Block(nn.Module):
 
 
 class Shortcut(nn.Module):
-    """Every s-th row and column, and channels of zeros."""
+    """Take every s-th row and column, and append channels of zeros."""
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Shortcut(nn.Module):
 
 
 class ConvNet(nn.Module):
-    """`stem`, three `stages` of `Block`s, `head`."""
+    """A net of `stem`, three `stages` of `Block`s and `head`."""
 
     def __init__(
         self,

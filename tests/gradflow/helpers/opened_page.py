@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 
 def open_browser() -> Iterator[Browser]:
-    """Debian's Chromium, for as long as a fixture lasts."""
+    """Open Debian's Chromium for the lifetime of a fixture."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.fail("there is no chromium on the PATH: apt-get install chromium")
@@ -21,21 +21,21 @@ def open_browser() -> Iterator[Browser]:
 
 
 class Opened:
-    """A page that is open, and all that went wrong or left the file while it was."""
+    """An open page, with its console messages, errors and network requests."""
 
     def __init__(self, browser: Browser, path: Path, **options: Any) -> None:
         self.page: Page = browser.new_page(**options)
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.requested: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("console", lambda message: self.messages.append(message.text))
+        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
         self.page.on("request", lambda request: self.requested.append(request.url))
         self.page.goto(path.as_uri())
         self.page.wait_for_selector("html[data-ready]")
 
     def close(self) -> None:
         self.page.close()
-        assert self.said == []
+        assert self.messages == []
         local = [url for url in self.requested if url.startswith(("file:", "data:"))]
         assert local == self.requested
         assert len([url for url in local if url.startswith("file:")]) == 1

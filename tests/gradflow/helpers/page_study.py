@@ -23,7 +23,7 @@ SEEDS = (0, 1)
 
 
 def a_study(folder: Path, remedies: tuple[str, ...] = REMEDIES) -> Path:
-    """Each remedy with two seeds, in folders of their own."""
+    """Write a study: each remedy with two seeds, one folder per run."""
     for place, remedy in enumerate(remedies):
         for seed in SEEDS:
             name = f"remedy={remedy},seed={seed}"
@@ -41,7 +41,7 @@ def a_page_run(
     state: Any = "finished",
     **status: Any,
 ) -> Path:
-    """A run's folder with configuration, status, verdict, metrics and record."""
+    """Write a run's folder with configuration, status, verdict, metrics and record."""
     folder.mkdir(parents=True)
     config = {"seed": seed, "lr": 0.1, "axes": {"pathology": "vanishing", "remedy": remedy}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config | COMPARED, sort_keys=False))
@@ -55,7 +55,7 @@ def a_page_run(
 
 
 def a_record(folder: Path, scale: float, seed: int) -> None:
-    """Gradients of many sizes, some of them 0, subnormal, NaN or Inf, other ones in each step."""
+    """Write gradients of many sizes; some are 0, subnormal, NaN or Inf, different in each step."""
     generator = torch.Generator().manual_seed(seed)
     writer = RecordWriter(folder, 0)
     for step in STEPS:

@@ -18,12 +18,12 @@ def command(*words: str | Path) -> list[str]:
 
 
 def with_program(words: Sequence[str | Path], default: str | Path) -> Sequence[str | Path]:
-    """Put `default` before the words, if they do not begin with a program."""
+    """Prepend `default` unless the words begin with a program."""
     return words if words and str(words[0]).endswith(".py") else [default, *words]
 
 
 def environment(tmp_path: Path) -> dict[str, str]:
-    """W&B keeps to `tmp_path`, each process to one thread, and modules in tmp_path are found."""
+    """Return variables: W&B writes to `tmp_path`, one thread, modules in `tmp_path` importable."""
     folders = {f"WANDB_{kind}_DIR": str(tmp_path / "wandb") for kind in ("DATA", "CACHE", "CONFIG")}
     return os.environ | folders | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}
 
@@ -31,7 +31,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def run(
     tmp_path: Path, *words: str | Path, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the small project with `words` to its end, or the program that they begin with."""
+    """Run the small project with `words`, or the program that they begin with, to its end."""
     return subprocess.run(
         command(*with_program(words, SMALL_TRAIN)),
         cwd=cwd or tmp_path,

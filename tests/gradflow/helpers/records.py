@@ -23,13 +23,13 @@ def checkpoint(folder: Path, name: str = "last") -> dict[str, Any]:
 
 
 def same_weights(one: Path, other: Path) -> bool:
-    """Whether two runs ended with the same weights, bit for bit."""
+    """Return whether two runs ended with the same weights, bit for bit."""
     a, b = checkpoint(one)["state_dict"], checkpoint(other)["state_dict"]
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
-    """Return the rows of metrics.csv, as they are written."""
+    """Return the rows of metrics.csv as text."""
     with (folder / "metrics.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 

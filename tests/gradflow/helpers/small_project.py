@@ -30,7 +30,7 @@ FEATURES, BATCH = 6, 8
 
 
 class SmallConfig(RunConfig):
-    """What small_conf/train.yaml composes."""
+    """The configuration that small_conf/train.yaml composes to."""
 
     AXES: ClassVar[tuple[str, ...]] = ("activation", "trainer", "logger", "callbacks")
     SEVERAL: ClassVar[tuple[str, ...]] = ("callbacks",)
@@ -46,7 +46,7 @@ class SmallConfig(RunConfig):
 
 
 class Batches:
-    """Shuffled anew in every epoch, and resumed at the batch after the last one that was drawn."""
+    """Shuffle in every epoch, and resume after the last batch that was drawn."""
 
     def __init__(self, points: Tensor, seed: int) -> None:
         self._points, self._seed, self._drawn = points, seed, 0
@@ -70,7 +70,7 @@ class Batches:
 
 
 class Points(L.LightningDataModule):
-    """Rows of FEATURES normal numbers and, last, what a net is to make of them."""
+    """Rows of FEATURES normal numbers, followed by their target."""
 
     def __init__(self, config: SmallConfig) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Points(L.LightningDataModule):
 
 
 class Fit(L.LightningModule):
-    """Mean squared error is lost, and the mean distance is measured."""
+    """Regression with mean squared error as the loss and mean distance as the metric."""
 
     def __init__(self, net: nn.Module, lr: float) -> None:
         super().__init__()

@@ -58,7 +58,7 @@ class Smooth(TinyCNN):
 
 
 class BatchOfTheStep(TinyCNN):
-    """Its batch follows from the step, since a plain DataLoader does not resume where it was."""
+    """Derive the batch from the step, since a plain DataLoader does not resume its position."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class BatchOfTheStep(TinyCNN):
 
 
 class SeedEachStep(Callback):
-    """Dropout depends on the step alone, so that a resumed run draws what it would have drawn."""
+    """Seed dropout from the step alone, so that a resumed run draws the same numbers."""
 
     def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
         torch.manual_seed(trainer.global_step)
@@ -94,7 +94,7 @@ def fit(
     seeded: bool = True,
     **trainer: object,
 ) -> LightningModule:
-    """Train for 12 steps (two epochs) unless told otherwise; the monitor is off for None.
+    """Train for 12 steps (two epochs) by default; the monitor is off for None.
 
     Random layers draw in each step what they would draw in any run, but with `seeded=False`.
     """
@@ -122,7 +122,7 @@ def watch(
     histograms: tuple[str, ...] = (),
     **options: Any,
 ) -> GradientMonitor:
-    """Train as `fit` does, for two steps unless told otherwise, and return the monitor."""
+    """Train as `fit` does, for two steps by default, and return the monitor."""
     monitor = GradientMonitor(every_n_steps, histograms=histograms)
     options = {"max_steps": 2} | options
     callbacks = (*options.pop("callbacks", ()), monitor)
@@ -131,12 +131,12 @@ def watch(
 
 
 def rows(folder: Path, kind: str, step: int = 0) -> pl.DataFrame:
-    """The rows of one kind and step."""
+    """Return the rows of one kind and step."""
     return read_gradients(folder).filter((pl.col("kind") == kind) & (pl.col("step") == step))
 
 
 class KillAt(Callback):
-    """End this process as a power cut would."""
+    """Kill this process, as a power cut would."""
 
     def __init__(self, step: int) -> None:
         self.step = step

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 
 def by_layer(folder: Path, kind: str) -> dict[str, dict[str, Any]]:
-    """The rows of step 0 by the layer's name inside of the net."""
+    """Return the rows of step 0 by layer name within the net."""
     return {
         row["name"].removeprefix("net."): row for row in rows(folder, kind).iter_rows(named=True)
     }
@@ -28,7 +28,7 @@ GRADIENT = "pre_activation_gradient"
 
 
 class Watched(TinyCNN):
-    """Any net in an ordinary LightningModule; validation in between."""
+    """Wrap any net in an ordinary LightningModule that validates during training."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def tiny_batch(index: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def assert_layers_are(folder: Path, zs: dict[str, Tensor], labels: Tensor, rel: float) -> None:
-    """Compare the rows of step 0 with a float64 pass by hand, whose backward is done here."""
+    """Compare the rows of step 0 with a float64 pass by hand, and do its backward."""
     F.cross_entropy(list(zs.values())[-1], labels).backward()
     forward, backward = by_layer(folder, "pre_activation"), by_layer(folder, GRADIENT)
     assert list(forward) == list(backward) == list(zs)
@@ -68,7 +68,7 @@ def fp16(exponent: int) -> MixedPrecision:
 
 
 class Break(Callback):
-    """Set a weight to a value that is no number, at the start of a step."""
+    """Set a weight to a non-finite value at the start of a step."""
 
     def __init__(self, parameter: str, step: int, value: float) -> None:
         self.parameter, self.step, self.value = parameter, step, value
@@ -80,7 +80,7 @@ class Break(Callback):
 
 
 class Randomized(TinyCNN):
-    """Batch statistics, dropout, random slopes, learned slopes, and modules that work in place."""
+    """Return a net with batch norm, dropout, random and learned slopes, and in-place modules."""
 
     def __init__(self) -> None:
         super().__init__()

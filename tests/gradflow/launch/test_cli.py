@@ -10,7 +10,7 @@ from gradflow.launch import cli
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (ConfigError("lr=0: no"), "error: lr=0: no\n"),
         (OSError(errno.ENOSPC, "No space left on device"), "error: writing a file: No space left"),
@@ -20,7 +20,7 @@ from gradflow.launch import cli
     ],
 )
 def test_what_a_user_can_mend_is_one_line_and_exit_status_2(
-    error: Exception, said: str, capsys: pytest.CaptureFixture[str]
+    error: Exception, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def main() -> None:
         raise error
@@ -29,7 +29,7 @@ def test_what_a_user_can_mend_is_one_line_and_exit_status_2(
         cli.run(main)
     assert left.value.code == 2
     printed = capsys.readouterr().err
-    assert printed.startswith(said)
+    assert printed.startswith(message)
     assert printed.count("\n") == 1
 
 

@@ -9,20 +9,20 @@ from gradflow.launch.instantiate import accepts, instantiate
 
 
 class Net:
-    """Takes two things by their names, one of which it can do without."""
+    """Takes one required and one optional argument by name."""
 
     def __init__(self, *, num_classes: int, activation: object = "own", width: int = 4) -> None:
         self.got = {"num_classes": num_classes, "activation": activation, "width": width}
 
 
 def hidden(**options: Any) -> dict[str, Any]:
-    """Take anything, and say nothing of it in the signature."""
+    """Take any argument, with a signature that names none."""
     return options
 
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This module is imported by path, so it is in no package."""
+    """Make this module importable, since it belongs to no package."""
     import sys
 
     monkeypatch.setitem(sys.modules, "offered_targets", sys.modules[__name__])

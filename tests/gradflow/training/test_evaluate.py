@@ -54,7 +54,7 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path: Path) -> None:
         file.write_bytes(damaged)
         with pytest.raises(ConfigError) as refused:
             evaluate(tmp_path)
-        assert str(refused.value) == f"{file}: is damaged; remove {tmp_path} to train the run anew"
+        assert str(refused.value) == f"{file}: is damaged; remove {tmp_path} to train the run again"
 
 
 def test_threads_and_random_state_are_the_callers_again(tmp_path: Path) -> None:

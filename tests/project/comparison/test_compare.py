@@ -46,19 +46,19 @@ def test_another_format_is_all_that_is_printed(study: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--page", "x.pdf"], "--page x.pdf: must end in .html"),
         (["--where", "remedy=tanh"], "--where remedy=tanh: no run is left"),
         (["--sort", "no"], "--sort no: there is no such column; allowed: remedy, "),
-        (["no_folder"], "no_folder: is no folder of a run or a study"),
+        (["no_folder"], "no_folder: is not the folder of a run or a study"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_nothing_is_printed(
-    study: Path, words: list[str], said: str
+    study: Path, words: list[str], message: str
 ) -> None:
     done = compare(study, *words)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {said}")
+    assert done.stderr.startswith(f"error: {message}")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""

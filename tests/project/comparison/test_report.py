@@ -193,7 +193,7 @@ def test_seeds_of_one_configuration_are_one_curve_with_its_spread(tmp_path: Path
         assert (config["groupAgg"], config["groupArea"]) == ("mean", "stddev")
 
 
-def test_a_value_that_no_word_at_the_top_names_is_found_below_settings(tmp_path: Path) -> None:
+def test_a_dotted_key_is_found_below_settings(tmp_path: Path) -> None:
     for depth in (8, 20):
         for seed in (0, 1):
             run, model = f"{depth}-{seed}", {"depth": depth}
@@ -207,7 +207,7 @@ def test_a_value_that_no_word_at_the_top_names_is_found_below_settings(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"wandb_id": None}, "none of its runs was logged to W&B (logger=none)"),
         ({"study": None}, "a report takes the runs of one study, in one W&B project"),
@@ -215,7 +215,7 @@ def test_a_value_that_no_word_at_the_top_names_is_found_below_settings(tmp_path:
     ],
 )
 def test_what_is_no_logged_study_is_refused(
-    tmp_path: Path, change: dict[str, Any], said: str
+    tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     wandb_id = change.pop("wandb_id", "abc")
     if change.get("study"):
@@ -223,7 +223,7 @@ def test_what_is_no_logged_study_is_refused(
     logged_by_hand(tmp_path / "second", wandb_id, **change)
     with pytest.raises(ConfigError) as refused:
         read_study(tmp_path)
-    assert str(refused.value) == f"{tmp_path}: {said}"
+    assert str(refused.value) == f"{tmp_path}: {message}"
 
 
 class Server(ThreadingHTTPServer):
@@ -318,21 +318,21 @@ def test_a_report_of_runs_on_the_server_is_sent_and_its_address_returned(
     assert address == f"{server.url}/me/gradflow/reports/Study-{NAME}--Vmlldzox"
     (sent,) = server.mutations
     assert (sent["entityName"], sent["displayName"]) == ("me", f"Study {NAME}")
-    (asked,) = server.filters
-    assert set(asked["name"]["$in"]) == {
+    (query,) = server.filters
+    assert set(query["name"]["$in"]) == {
         status.wandb_id for run in study.iterdir() if (status := Status.read(run))
     }
     assert "not on the server" not in capsys.readouterr().err
 
 
-def test_runs_that_are_not_on_the_server_are_told_with_the_command_that_puts_them_there(
+def test_runs_missing_on_the_server_are_reported_with_the_sync_command(
     study: Path, server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.ids = server.ids[:1]
     send(read_study(study))
     command = f"wandb sync {study}/*/wandb/offline-run-*"
-    said = f"1 of 2 runs of study {NAME} are not on the server"
-    assert f"{said}; they will show after: {command}\n" in capsys.readouterr().err
+    message = f"1 of 2 runs of study {NAME} are not on the server"
+    assert f"{message}; they will show after: {command}\n" in capsys.readouterr().err
     server.ids = []
     with pytest.raises(ConfigError) as refused:
         send(read_study(study))
@@ -367,7 +367,7 @@ def test_without_a_key_one_line_says_how_to_get_one(study: Path, tmp_path: Path)
     assert done.stderr == "error: http://127.0.0.1:9: no API key; `wandb login` asks for one\n"
 
 
-def test_without_a_server_one_line_says_what_can_be_had(study: Path, tmp_path: Path) -> None:
+def test_without_a_server_one_line_names_what_still_works(study: Path, tmp_path: Path) -> None:
     server = "http://127.0.0.1:9"
     key = "local" + "0" * 40
     account = {"WANDB_BASE_URL": server, "WANDB_API_KEY": key, "WANDB_HTTP_TIMEOUT": "2"}

@@ -1,4 +1,4 @@
-"""What a verdict recommends: each is a command line that composes, and none cannot help."""
+"""Every recommendation of a verdict composes, and none is useless by its nature."""
 
 import pytest
 import shipped
@@ -8,12 +8,12 @@ from gradflow.launch.compose import compose
 
 FILES = (shipped.CONF / "advice.yaml", shipped.CONF / "lab/lab.yaml")
 ADVICE = {path.name: yaml.safe_load(path.read_text())["advice"] for path in FILES if path.exists()}
-WORDS = sorted({words for of in ADVICE.values() for tried in of.values() for words in tried})
+RECOMMENDED = sorted({line for advice in ADVICE.values() for x in advice.values() for line in x})
 
 
-@pytest.mark.parametrize("words", WORDS)
-def test_every_recommendation_composes(words: str) -> None:
-    compose(words.split(), shipped.CONF)
+@pytest.mark.parametrize("overrides", RECOMMENDED)
+def test_every_recommendation_composes(overrides: str) -> None:
+    compose(overrides.split(), shipped.CONF)
 
 
 @pytest.mark.parametrize("name", ADVICE)

@@ -15,15 +15,15 @@ class Composed:
     """A run, as far as its settings go."""
 
     settings: dict[str, Any]
-    typed: tuple[str, ...] = field(default=())
+    overridden_keys: tuple[str, ...] = field(default=())
 
 
-def composed(*words: str, typed: Sequence[str] = ()) -> Composed:
-    config = compose(list(words)).model_dump()
-    return Composed(flatten(config, config["axes"]), tuple(typed))
+def composed(*overrides: str, overridden_keys: Sequence[str] = ()) -> Composed:
+    config = compose(list(overrides)).model_dump()
+    return Composed(flatten(config, config["axes"]), tuple(overridden_keys))
 
 
-def test_a_setting_has_the_word_that_sets_it() -> None:
+def test_a_setting_is_named_by_the_key_that_sets_it() -> None:
     settings = composed("activation=leaky_relu", "lr=0.3").settings
     assert settings["activation"] == "leaky_relu"
     assert settings["model.depth"] == 20
@@ -32,8 +32,8 @@ def test_a_setting_has_the_word_that_sets_it() -> None:
     assert not {key for key in settings if key.startswith(("logger", "study", "axes", "data.root"))}
 
 
-def test_every_word_but_the_axes_sets_what_it_stands_for() -> None:
-    """`compose` refuses words that there are not: each flat one is typed back."""
+def test_every_flat_key_can_be_set_by_an_override() -> None:
+    """`compose` refuses unknown keys, so each flat key is passed back as an override."""
     settings = composed("activation=leaky_relu", "norm=group", "clip=norm").settings
     words = [
         f"{key}={text(value) if value is not None else 'null'}" for key, value in settings.items()
@@ -43,7 +43,7 @@ def test_every_word_but_the_axes_sets_what_it_stands_for() -> None:
     assert flatten(again, again["axes"]) == settings
 
 
-def test_each_axis_of_a_grid_is_a_word_and_the_seed_is_none() -> None:
+def test_runs_of_a_grid_differ_in_its_axes_and_the_seed_is_left_out() -> None:
     runs = [
         composed(f"activation={a}", f"norm={n}", f"seed={s}")
         for a in ("relu", "tanh")
@@ -58,23 +58,24 @@ def test_a_value_inside_a_group_tells_runs_apart() -> None:
     assert differing(runs) == ["model.depth"]
 
 
-def test_a_word_that_was_typed_is_named_even_where_another_decides_it() -> None:
+def test_an_override_that_differs_is_returned_even_if_another_key_determines_it() -> None:
     pairs = (("relu", "0.1"), ("tanh", "0.02"))
     runs = [composed(f"activation={a}", f"lr={lr}") for a, lr in pairs]
     assert differing(runs) == ["activation"]
-    typed = [composed(f"activation={a}", f"lr={lr}", typed=("activation", "lr")) for a, lr in pairs]
-    assert differing(typed) == ["activation", "lr"]
+    keys = ("activation", "lr")
+    runs = [composed(f"activation={a}", f"lr={lr}", overridden_keys=keys) for a, lr in pairs]
+    assert differing(runs) == ["activation", "lr"]
 
 
-def test_runs_of_which_nothing_is_known_add_no_words() -> None:
+def test_runs_without_a_known_setting_are_ignored() -> None:
     runs = [composed("norm=none"), composed("norm=batch"), Composed(flatten({}, {}))]
     assert differing(runs) == ["norm"]
     assert differing([]) == []
 
 
 @pytest.mark.parametrize(
-    ("value", "typed"),
+    ("value", "written"),
     [(0.1, "0.1"), (True, "true"), (None, "-"), (["a", 1], "[a,1]"), ("x", "x"), (1e-4, "0.0001")],
 )
-def test_a_value_is_written_as_it_is_typed(value: Any, typed: str) -> None:
-    assert text(value) == typed
+def test_a_value_is_written_as_in_an_override(value: Any, written: str) -> None:
+    assert text(value) == written

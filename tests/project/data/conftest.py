@@ -10,7 +10,7 @@ from project.data import CIFAR10, ImageData
 
 @pytest.fixture(scope="session")
 def cifar10_root() -> Path:
-    """The repository's own data folder, with CIFAR-10 in it: fetched if it is not there yet."""
+    """Return the repository's data folder with CIFAR-10, downloaded if missing."""
     root = Path(__file__).parents[3] / "data"
     CIFAR10(root=root).load()
     return root
@@ -24,7 +24,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tiny_cifar.Files:
 
 @pytest.fixture
 def tiny_world(tiny: tiny_cifar.Files, monkeypatch: pytest.MonkeyPatch) -> tiny_cifar.Files:
-    """A world in which the tiny CIFAR-10 is the real one, and no process remembers anything."""
+    """Replace the real CIFAR-10 by the tiny one, with empty caches."""
     tiny.install(monkeypatch.setattr)
     monkeypatch.setattr(ImageData, "_loaded", {})
     return tiny

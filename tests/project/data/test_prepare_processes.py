@@ -44,7 +44,7 @@ def test_one_download_serves_all_processes_and_a_killed_one_leaves_nothing_false
         wait_for("CIFAR-10 from zenodo", stuck)
         waiting = [start(tiny, root, server.url("good")) for _ in range(2)]
         for process in waiting:
-            wait_for("another process is getting CIFAR-10", process)
+            wait_for("another process is loading CIFAR-10", process)
         stuck.kill()  # in the midst of its download
         for process in (stuck, dying, *waiting):
             output, _ = process.communicate(timeout=60)

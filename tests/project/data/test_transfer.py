@@ -21,7 +21,7 @@ PATIENT = Limits(min_rate=0, timeout=0.2)
 
 
 class Clock:
-    """A clock that goes when it is told to."""
+    """A clock that the test advances."""
 
     now = 0.0
 
@@ -118,7 +118,7 @@ def test_without_a_terminal_a_transfer_is_two_lines(caplog: pytest.LogCaptureFix
     assert last.startswith("a file: done in ")
 
 
-def test_a_transfer_that_fails_is_never_said_to_be_done(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_transfer_logs_no_final_line(caplog: pytest.LogCaptureFixture) -> None:
     with (
         caplog.at_level(logging.INFO, "project.data"),
         pytest.raises(DataError),

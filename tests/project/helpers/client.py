@@ -29,7 +29,7 @@ TINY = [
 
 
 def environment(url: str, home: Path, key: str | None = KEY) -> dict[str, str]:
-    """That of a user of the server at `url`, whose W&B files are in `home`."""
+    """Return the environment of a user of the server at `url`, with W&B files in `home`."""
     values = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
     values |= {f"WANDB_{kind}_DIR": str(home / "wandb") for kind in ("DATA", "CACHE", "CONFIG")}
     values |= {"HOME": str(home), "WANDB_BASE_URL": url, "WANDB_ERROR_REPORTING": "false"}
@@ -44,7 +44,7 @@ def train(environment: dict[str, str], *words: str | Path) -> subprocess.Complet
 
 
 def wandb(environment: dict[str, str], *words: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run W&B's own program, which has to succeed."""
+    """Run the `wandb` program, which must succeed."""
     program = str(Path(sys.executable).with_name("wandb"))
     done = _run(environment, [program, *map(str, words)])
     assert done.returncode == 0, done.stderr

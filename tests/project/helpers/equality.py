@@ -25,14 +25,14 @@ _TABLES = ("gradient_profile_table", "gradient_histogram_table")
 def assert_server_holds(
     server: WandbServer, gate: Gate, folder: Path, *, group: str | None, tags: list[str]
 ) -> None:
-    """Compare the run of `folder` with the server's storage, and with what the server was told."""
+    """Compare the run of `folder` with the server's storage, and with what it has received."""
     status = Status.read(folder)
     assert status is not None
     assert status.wandb_id is not None
     stored = server.run(status.wandb_id)
 
     assert stored.tags == tags
-    assert gate.told[status.wandb_id].get("groupName") == group
+    assert gate.upserted[status.wandb_id].get("groupName") == group
     assert gate.exit_codes[status.wandb_id] == (0 if status.state == "finished" else 1)
 
     config = compared(Config.load(folder / "config.yaml"))
@@ -66,7 +66,7 @@ def assert_server_holds(
 
 
 def assert_history_is_the_record(history: list[dict[str, Any]], folder: Path) -> None:
-    """Each row of metrics.csv and each gradient record is one row, in the order of the steps."""
+    """Check that each row of metrics.csv and each gradient record is one row, sorted by step."""
     rows = [{k: _number(v) for k, v in row.items()} for row in history]
     records = [row for row in rows if any(key.startswith("gradient_flow/") for key in row)]
     metrics = [row for row in rows if not any(key.startswith("gradient_") for key in _others(row))]
@@ -96,21 +96,21 @@ def assert_history_is_the_record(history: list[dict[str, Any]], folder: Path) ->
 
 
 def _others(row: dict[str, Any]) -> list[str]:
-    """The keys of a row that are not of metrics.csv's own, which has gradient_norm/… too."""
+    """Return the keys of a row that metrics.csv does not have (it has gradient_norm/…, too)."""
     return [key for key in row if not key.startswith("gradient_norm")]
 
 
 def _without_nothing(config: dict[str, Any]) -> dict[str, Any]:
-    """W&B has no place for a mapping with nothing in it, such as `callbacks: {}`."""
+    """Drop empty mappings, such as `callbacks: {}`, which W&B cannot store."""
     kept = {k: _without_nothing(v) if isinstance(v, dict) else v for k, v in config.items()}
     return {key: value for key, value in kept.items() if value != {}}
 
 
 def _as_text(row: dict[str, Any]) -> dict[str, str]:
-    """Without W&B's own keys, and so that NaN equals NaN."""
+    """Drop W&B's own keys, and make NaN equal to NaN."""
     return {k: repr(float(v)) for k, v in row.items() if not k.startswith("_")}
 
 
 def _number(value: Any) -> Any:
-    """W&B writes what JSON has no number for as a word."""
+    """Parse numbers that JSON lacks, which W&B writes as text."""
     return float(value) if value in ("NaN", "Infinity", "-Infinity") else value

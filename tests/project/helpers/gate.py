@@ -19,7 +19,7 @@ HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "date", "serv
 
 
 class Gate:
-    """Passes requests on to `server`, each after `delay` seconds; answers `error` itself, if set.
+    """Pass requests on to `server`, each after `delay` seconds; answers `error` itself, if set.
 
     `when_history_comes`, if set, is called once: when the first history lines of a run have been
     passed on.
@@ -29,7 +29,9 @@ class Gate:
         self.delay = 0.0
         self.error: int | None = None
         self.when_history_comes: Callable[[], object] | None = None
-        self.told: dict[str, dict[str, Any]] = {}  # by run id, what upsertBucket said of it
+        self.upserted: dict[
+            str, dict[str, Any]
+        ] = {}  # by run id: the variables of its upsertBucket queries
         self.exit_codes: dict[str, int] = {}
         self._behind = server
         self._lock = threading.Lock()
@@ -61,7 +63,7 @@ class Gate:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
-        """Answer nothing any more; requests that are being delayed are dropped."""
+        """Stop answering; drop requests that are being delayed."""
         self._closing.set()
         self._server.shutdown()
         self._server.server_close()
@@ -75,7 +77,9 @@ class Gate:
             return
         if request.path == "/graphql":
             groups = {
-                run: told["groupName"] for run, told in self.told.items() if "groupName" in told
+                run: upserted["groupName"]
+                for run, upserted in self.upserted.items()
+                if "groupName" in upserted
             }
             known = read_api.answer(self._behind, self.url, json.loads(body), groups)
             if known is not None:
@@ -106,11 +110,11 @@ class Gate:
 
     def _note(self, path: str, body: bytes) -> None:
         if path == "/graphql":
-            asked = json.loads(body)
-            if "upsertBucket" in asked["query"]:
-                told = {k: v for k, v in asked["variables"].items() if v is not None}
+            query = json.loads(body)
+            if "upsertBucket" in query["query"]:
+                upserted = {k: v for k, v in query["variables"].items() if v is not None}
                 with self._lock:
-                    self.told.setdefault(told.get("name", ""), {}).update(told)
+                    self.upserted.setdefault(upserted.get("name", ""), {}).update(upserted)
         elif path.endswith("/file_stream"):
             streamed = json.loads(body)
             run_id = path.split("/")[-2]

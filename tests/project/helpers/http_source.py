@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `content`; counts the requests for each path."""
+    """Serve `content`, and count the requests for each path."""
 
     daemon_threads = True
 

@@ -1,6 +1,6 @@
-"""What W&B's read API says, from the storage of openwandb, whose own knows too few fields.
+"""Answer queries of W&B's read API from openwandb's storage; its own answers lack fields.
 
-The queries are those of the real client, and so is what reads the answers.
+The real client sends the queries and reads the answers.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from wandb_server import ENTITY, StoredRun, WandbServer
 
 
 def answer(
-    server: WandbServer, url: str, asked: dict[str, Any], groups: Mapping[str, str | None]
+    server: WandbServer, url: str, request: dict[str, Any], groups: Mapping[str, str | None]
 ) -> Any:
-    """The data that a query asks for; None if it is none of the read API's.
+    """Return the data of a query; None if the query is not part of the read API.
 
-    `groups` are those of the runs, by id, which openwandb does not store.
+    `groups` has the group of each run by id, which openwandb does not store.
     """
-    query, wanted = asked["query"], asked.get("variables") or {}
+    query, wanted = request["query"], request.get("variables") or {}
     if not any(word in query for word in ("RunFragment", "query RunFiles", "RunFullHistory")):
         return None
     project = wanted["project"]

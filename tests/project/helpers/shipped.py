@@ -13,30 +13,30 @@ SELECTING = ("lab", "pathology", "remedy", "case", "study", "debug")
 
 
 def names(group: str) -> list[str]:
-    """The choices of a group, in alphabetic order."""
+    """Return the choices of a group in alphabetical order."""
     return sorted(path.stem for top in TOPS for path in (top / group).glob("*.yaml"))
 
 
 def groups() -> list[str]:
-    """Every folder of conf/ that holds choices."""
+    """Return every folder of conf/ that holds choices."""
     return sorted({path.parent.name for top in TOPS for path in top.glob("*/*.yaml")})
 
 
 def file(group: str, name: str) -> Path:
-    """The file of a choice."""
+    """Return the file of a choice."""
     (found,) = (path for top in TOPS if (path := top / group / f"{name}.yaml").exists())
     return found
 
 
 def read(group: str, name: str) -> dict[str, Any]:
-    """The file's own keys, not resolved; without its defaults list."""
+    """Return the file's own keys, unresolved, without its defaults list."""
     content = yaml.safe_load(file(group, name).read_text()) or {}
     content.pop("defaults", None)
     return content
 
 
 def selects(group: str, name: str) -> dict[str, str]:
-    """What the file's defaults list overrides: group to choice."""
+    """Return the overrides in the file's defaults list: group to choice."""
     content = yaml.safe_load(file(group, name).read_text()) or {}
     return {
         key.removeprefix("override /"): choice

@@ -32,7 +32,7 @@ NAMES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
 
 
 class Files(NamedTuple):
-    """Where the stand-in's files are, and its rows."""
+    """The files and the rows of the tiny CIFAR-10."""
 
     folder: Path  # holds cifar-10-batches-py
     archive: Path  # cifar-10-python.tar.gz
@@ -40,7 +40,7 @@ class Files(NamedTuple):
     rows: NDArray[np.uint8]
 
     def install(self, setattr: Callable[[Any, str, Any], None]) -> None:
-        """Replace every constant of the real data by that of this one."""
+        """Replace every constant of the real data set by that of the tiny one."""
         inside = self.folder / sources.FOLDER
         listed = [[name, md5(inside / name)] for name in NAMES]
         torchvision = datasets.CIFAR10
@@ -57,13 +57,13 @@ class Files(NamedTuple):
 
 
 def data(root: Path, **changes: str | list[str] | float) -> CIFAR10:
-    """CIFAR10 on the stand-in, impatient."""
+    """Return CIFAR10 on the tiny data, with short timeouts."""
     arguments = {"batch_size": 20, "validation": 100, "stall_timeout": 0.3, "min_rate": 0.0}
     return CIFAR10(root=root, **(arguments | changes))
 
 
 def make(folder: Path) -> Files:
-    """Write the stand-in's files into `folder`, always the same ones."""
+    """Write the same tiny files into `folder` in each call."""
     generator = np.random.default_rng(0)
     content = generator.integers(0, 256, (6 * PER_FILE, 3073), dtype=np.uint8)
     content[:, 0] = np.arange(len(content)) % 10
@@ -110,7 +110,7 @@ def md5(path: Path) -> str:
 
 
 def files_in(folder: Path) -> Files:
-    """Return what an earlier `make` wrote into `folder`."""
+    """Return the files that an earlier `make` wrote into `folder`."""
     package = folder / f"{npm.PACKAGE}-{npm.VERSION}.tgz"
     return Files(folder, folder / sources.ARCHIVE, package, npm.decode(package))
 

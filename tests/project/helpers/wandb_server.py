@@ -26,7 +26,7 @@ ENTITY, KEY = "default", "local" + 40 * "0"
 
 @dataclass(frozen=True)
 class StoredRun:
-    """What the server's storage holds of one run."""
+    """One run in the server's storage."""
 
     name: str
     project: str
@@ -39,7 +39,7 @@ class StoredRun:
 
 
 class WandbServer:
-    """The program on a port of its own; `start` after `kill` finds what was stored before."""
+    """The server on its own port; `start` after `kill` keeps the stored runs."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -49,7 +49,7 @@ class WandbServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait until it answers."""
         command = [_uv(), "tool", "run", PROGRAM, "serve", "--host", "127.0.0.1"]
         command += ["-p", str(self.port), "--data-dir", str(self._folder)]
         log = self._folder.with_suffix(".log")
@@ -73,7 +73,7 @@ class WandbServer:
                 time.sleep(0.1)
 
     def kill(self) -> None:
-        """End it with -9, and uv that started it."""
+        """Kill the server with SIGKILL, and uv, which started it."""
         if self._process is not None:
             if self._process.poll() is None:
                 os.killpg(self._process.pid, 9)
@@ -81,11 +81,11 @@ class WandbServer:
             self._process = None
 
     def ids(self, project: str) -> set[str]:
-        """The ids of the runs of a project."""
+        """Return the ids of a project's runs."""
         return {row["run_id"] for row in self._rows() if row["project"] == project}
 
     def run(self, run_id: str) -> StoredRun:
-        """One run, of whatever project."""
+        """Return the stored run with this id, in any project."""
         (row,) = [row for row in self._rows() if row["run_id"] == run_id]
         files = self._folder / "files" / ENTITY / row["project"] / run_id
         history = files / "wandb-history.jsonl"
@@ -113,7 +113,7 @@ class WandbServer:
 
 
 def _as_offsets_leave_it(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines that count: openwandb appends all that it is sent.
+    """Return the lines that W&B would keep: openwandb appends all that it receives.
 
     A client sends lines with the offset at which they belong, and a line that is sent again
     replaces the one before: after a broken connection, by `wandb sync` of a run that was online, or
@@ -128,7 +128,7 @@ def _as_offsets_leave_it(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _uv() -> str:
-    """As the Makefile finds it."""
+    """Find uv as the Makefile does."""
     own = REPOSITORY / ".uv/bin/uv"
     found = shutil.which("uv")
     if found and subprocess.run([found, "--version"], capture_output=True).returncode == 0:

@@ -337,7 +337,7 @@ def test_gaussian_biases_have_variance_sigma_b_squared_in_every_layer() -> None:
         (1.0, 0.1, "bias_variance=0.1 needs biases, and stem.conv has none, .*norm=none"),
     ],
 )
-def test_gaussian_variances_that_cannot_be_are_refused_in_one_line_and_nothing_is_drawn(
+def test_invalid_gaussian_variances_are_refused_in_one_line_before_drawing(
     weight_variance: float, bias_variance: float, message: str
 ) -> None:
     net = new_net(norm=nn.BatchNorm2d)

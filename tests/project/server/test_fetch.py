@@ -91,35 +91,35 @@ def test_a_run_without_its_record_is_what_w_and_b_knows_of_it(
 
 @pytest.mark.usefixtures("user", "folders")
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (f"wandb:{ENTITY}/fetch/nothere", "Could not find run"),
-        (f"wandb:{ENTITY}/nothere", "no run in there"),
+        (f"wandb:{ENTITY}/nothere", "contains no run"),
         ("wandb:nobody", "names no run; allowed: wandb:ENTITY/PROJECT"),
     ],
 )
-def test_what_is_not_there_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+def test_what_is_not_there_is_one_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         fetch_runs(text, tmp_path / "cache")
     assert str(caught.value).startswith(f"{text}: ")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.usefixtures("user")
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("WANDB_API_KEY", "", "no API key; `wandb login`"),
         ("WANDB_BASE_URL", "http://127.0.0.1:9", "Failed to verify credentials"),
     ],
 )
 def test_no_key_and_no_network_are_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
 ) -> None:
     monkeypatch.setenv(name, value)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     _sign_out()
-    with pytest.raises(ConfigError, match=said) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         fetch_runs(f"wandb:{ENTITY}/fetch/x", tmp_path / "cache")
     assert "\n" not in str(caught.value)

@@ -84,9 +84,9 @@ def test_a_server_away_at_the_start_makes_the_run_an_offline_one(
 ) -> None:
     away = Gate(server)
     FAULTS[fault](away)
-    said, status = trained(away.url, tmp_path)
+    output, status = trained(away.url, tmp_path)
     away.close()
-    assert f"{away.url} does not answer; the run is kept offline, for `wandb sync`" in said
+    assert f"{away.url} does not answer; the run is kept offline, for `wandb sync`" in output
     (segment,) = (tmp_path / "run/wandb").glob("*run-*")
     assert segment.name.startswith("offline-run-")
 
@@ -116,14 +116,14 @@ def test_what_a_server_that_leaves_a_run_midway_has_missed_comes_with_a_sync(
     gate.when_history_comes = leave
     try:
         waiting = ["activation._target_=fork.Waits", "init=xavier_uniform"]
-        said, status = trained(gate.url, tmp_path, *waiting)
+        output, status = trained(gate.url, tmp_path, *waiting)
         assert status.wandb_id not in gate.exit_codes, "the server has been told of the end"
         gate.close()
         gate = Gate(server)
         if fault == "killed":
             server.start()
-        command = re.search(r"later: wandb (sync .*)", said)
-        assert command is not None, said
+        command = re.search(r"later: wandb (sync .*)", output)
+        assert command is not None, output
         wandb(environment(gate.url, tmp_path), *shlex.split(command[1]))
         assert_server_holds(server, gate, tmp_path / "run", group=None, tags=[])
     finally:

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.server
 
 
 @pytest.mark.parametrize(
-    ("key", "said"),
+    ("key", "message"),
     [
         (None, "no API key for {url}; `wandb login`, or logger=offline"),
         ("short", "WANDB_API_KEY invalid: API key must have 40+ characters, has 5.; `wandb login"),
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.server
     ],
 )
 def test_a_key_that_is_missing_or_wrong_is_one_line_and_no_run(
-    server: WandbServer, tmp_path: Path, key: str | None, said: str
+    server: WandbServer, tmp_path: Path, key: str | None, message: str
 ) -> None:
     gate = Gate(server)
     gate.error = 401
@@ -29,5 +29,5 @@ def test_a_key_that_is_missing_or_wrong_is_one_line_and_no_run(
     gate.close()
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert line.startswith("error: logger=wandb: " + said.format(url=gate.url))
+    assert line.startswith("error: logger=wandb: " + message.format(url=gate.url))
     assert not folder.exists()

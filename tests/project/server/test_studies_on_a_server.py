@@ -69,7 +69,7 @@ def study(
     done = train(user, *words)
     assert done.returncode == 1, done.stderr  # one job fails
     if not online:
-        assert not gate.told.keys() & {run.name for run in (home / name).iterdir()}
+        assert not gate.upserted.keys() & {run.name for run in (home / name).iterdir()}
         segments = sorted((home / name).glob("*/wandb/offline-run-*"))
         assert len(segments) == len(JOBS)
         wandb(user, "sync", *segments)

@@ -11,7 +11,7 @@ from gradflow.comparison.configurations import Configuration, headlines
 from gradflow.comparison.figures.style import BANDS, Floats, draw_seeds, legend, quiet
 
 
-def draw_curves(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
+def draw_curves(keys: Sequence[str], rows: Sequence[Configuration]) -> Figure:
     """Draw the training metrics in metrics.csv. ValueError if no run has any."""
     figure = Figure(figsize=(10.5, 4.2), layout="constrained")
     metrics = [("train/loss", "train loss", 1.0)]  # metric, label, factor
@@ -38,7 +38,7 @@ def draw_curves(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
         quiet(axes)
     if not drawn:
         raise ValueError("no run has logged any training metric")
-    legend(figure, panels[0], words, drawn)
+    legend(figure, panels[0], keys, drawn)
     return figure
 
 

@@ -11,7 +11,7 @@ from gradflow.comparison.configurations import Configuration
 from gradflow.gradients.picture import colour_bar, flow_map
 
 
-def draw_flows(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
+def draw_flows(keys: Sequence[str], rows: Sequence[Configuration]) -> Figure:
     """Draw each configuration's gradient-flow picture, all on one scale.
 
     Takes the first seed that has a record. ValueError if no run has one.

@@ -21,7 +21,7 @@ _HEIGHT = 6.0  # height of a share of 1, in distances between ridges; the same i
 _INK, _AREA = "#1b1b1b", "#8fc3e0"
 
 
-def draw_layers(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
+def draw_layers(keys: Sequence[str], rows: Sequence[Configuration]) -> Figure:
     """Draw a panel for each configuration, and in it a ridge for each weight, input at the top.
 
     Takes the first seed that has a record. ValueError if no run has one.
@@ -48,7 +48,7 @@ def draw_layers(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
     return figure
 
 
-def draw_across(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
+def draw_across(keys: Sequence[str], rows: Sequence[Configuration]) -> Figure:
     """Draw one ridge for each configuration: the gradient of its first weight.
 
     Takes the first seed that has a record. ValueError if no run has one.

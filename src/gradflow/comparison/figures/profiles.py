@@ -12,7 +12,7 @@ from gradflow.comparison.configurations import Configuration
 from gradflow.comparison.figures.style import BANDS, draw_seeds, legend, quiet
 
 
-def draw_profiles(words: Sequence[str], rows: Sequence[Configuration]) -> Figure:
+def draw_profiles(keys: Sequence[str], rows: Sequence[Configuration]) -> Figure:
     """Draw log10 RMS of dL/dz by layer, input to output, at step 0.
 
     A layer whose gradient is exactly 0 or non-finite is a gap. ValueError if no run has a record.
@@ -40,5 +40,5 @@ def draw_profiles(words: Sequence[str], rows: Sequence[Configuration]) -> Figure
     axes.set_ylabel("log$_{10}$ RMS of $\\partial L/\\partial z$, before the first step")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     quiet(axes)
-    legend(figure, axes, words, drawn)
+    legend(figure, axes, keys, drawn)
     return figure

@@ -61,10 +61,10 @@ def quiet(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def legend(figure: Figure, axes: Axes, words: Sequence[str], rows: Sequence[Configuration]) -> None:
+def legend(figure: Figure, axes: Axes, keys: Sequence[str], rows: Sequence[Configuration]) -> None:
     """Add a legend beside the axes, in as many columns as it needs."""
     handles, labels = axes.get_legend_handles_labels()
-    title = ", ".join(words)
+    title = ", ".join(keys)
     if any(len(row.runs) > 1 for row in rows):
         title += "\n(mean and range of seeds)" if len(rows) <= BANDS else "\n(mean over seeds)"
     figure.legend(

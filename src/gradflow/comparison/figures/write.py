@@ -18,7 +18,7 @@ _DPI = 200  # of the PNG
 
 
 def write_figures(
-    words: Sequence[str], rows: Sequence[Configuration], folder: Path
+    keys: Sequence[str], rows: Sequence[Configuration], folder: Path
 ) -> tuple[list[Path], list[str]]:
     """Draw each figure for which the rows have data; return the files, and why others are missing.
 
@@ -37,7 +37,7 @@ def write_figures(
         folder.mkdir(parents=True, exist_ok=True)
         for name, draw in drawings.items():
             try:
-                figure: Figure = draw(words, rows)
+                figure: Figure = draw(keys, rows)
             except ValueError as error:
                 left_out.append(f"{name}: {error}")
                 continue

@@ -16,7 +16,7 @@ from pathlib import Path
 from gradflow.comparison.page.overlays import Overlay
 from gradflow.comparison.page.pack import pack
 from gradflow.errors import ConfigError
-from gradflow.gradients.whole import write_text
+from gradflow.gradients.atomic import write_text
 from gradflow.runs.read import Run
 
 # In the order in which they build on each other; they share one scope.
@@ -58,7 +58,7 @@ def build_page(
     if not runs:
         raise ConfigError(f"{path}: no run to show")
     if not path.parent.is_dir():  # checked before the work, not after it
-        raise ConfigError(f"{path}: {path.parent} is no folder")
+        raise ConfigError(f"{path}: {path.parent} is not a folder")
     data = pack(runs, beside=path.parent, title=title, overlays=overlays)
     try:
         write_text(path, _assemble(title, data))

@@ -45,15 +45,15 @@ def _number(value: object) -> float | None:
 
 
 def _thinned(steps: NDArray[np.int64], values: NDArray[np.float64]) -> Curve:
-    """Keep the lowest and the highest point of each stretch, so that no spike is lost."""
+    """Keep the lowest and the highest point of each interval, so that no spike is lost."""
     n = len(steps)
     if n <= POINTS:
         return Curve(steps, values, n)
     kept = {0, n - 1}
-    for stretch in np.array_split(np.arange(n), POINTS // 2):
-        known = stretch[~np.isnan(values[stretch])]
-        # A stretch of NaN only keeps one point, to show that it is NaN.
+    for interval in np.array_split(np.arange(n), POINTS // 2):
+        known = interval[~np.isnan(values[interval])]
+        # An interval of NaN keeps one point, to show that it is NaN.
         ends = (known[values[known].argmin()], known[values[known].argmax()]) if len(known) else ()
-        kept.update(map(int, ends or stretch[:1]))
+        kept.update(map(int, ends or interval[:1]))
     order = np.array(sorted(kept))
     return Curve(steps[order], values[order], n)

@@ -29,7 +29,7 @@ from gradflow.comparison.page.profiles import (
     Profile,
     pack_decades,
 )
-from gradflow.comparison.page.record import Shown, read_shown
+from gradflow.comparison.page.record import RunData, read_run_data
 from gradflow.runs.files import CONFIG, STATUS
 from gradflow.runs.read import Run
 from gradflow.runs.settings import text
@@ -42,10 +42,10 @@ _PROVENANCE = ("start", "end", "resumed", "threads", "host", "git", "versions") 
 
 def pack(runs: Sequence[Run], *, beside: Path, title: str, overlays: Sequence[Overlay]) -> bytes:
     """Read the folders of `runs`, and pack their data for a page in the folder `beside`."""
-    words, groups = configurations(runs)
+    keys, groups = configurations(runs)
     place = {run.folder: index for index, group in enumerate(groups) for run in group.runs}
     ordered = [run for group in groups for run in group.runs]
-    contents = _within_budget([read_shown(run.folder) for run in ordered])
+    contents = _within_budget([read_run_data(run.folder) for run in ordered])
     by_folder = {run.folder: content for run, content in zip(ordered, contents, strict=True)}
     first = [_first_recorded(group.runs, by_folder) for group in groups]
     drawn = [overlay.lines(first) for overlay in overlays]  # by overlay and configuration
@@ -62,7 +62,7 @@ def pack(runs: Sequence[Run], *, beside: Path, title: str, overlays: Sequence[Ov
                 "missing": MISSING,
             },
             "colours": colour_scale(),
-            "words": words,
+            "keys": keys,
             "headlines": [
                 {"metric": name, "percent": percent} for name, percent in headlines(ordered)
             ],
@@ -83,7 +83,7 @@ def pack(runs: Sequence[Run], *, beside: Path, title: str, overlays: Sequence[Ov
     )
 
 
-def _within_budget(contents: Sequence[Shown]) -> list[Shown]:
+def _within_budget(contents: Sequence[RunData]) -> list[RunData]:
     """Thin the records of all runs by one factor if a page cannot hold them all."""
     factor = sum(run.cells for run in contents) / _CELLS
     if factor <= 1:
@@ -91,7 +91,7 @@ def _within_budget(contents: Sequence[Shown]) -> list[Shown]:
     return [run.thinned(max(_FEWEST_RECORDS, int(len(run.steps) / factor))) for run in contents]
 
 
-def _first_recorded(runs: Sequence[Run], contents: dict[Path, Shown]) -> Run | None:
+def _first_recorded(runs: Sequence[Run], contents: dict[Path, RunData]) -> Run | None:
     """Return the first run that has a profile at step 0, which overlays can be compared with."""
     for run in runs:
         content = contents[run.folder]
@@ -109,7 +109,7 @@ class _Packer:
         self._places: dict[tuple[str, ...], int] = {}
         self._beside = beside
 
-    def run(self, run: Run, content: Shown) -> dict[str, Any]:
+    def run(self, run: Run, content: RunData) -> dict[str, Any]:
         return {
             "name": run.folder.name,
             "link": quote(os.path.relpath(run.folder, self._beside)),
@@ -168,7 +168,7 @@ class _Packer:
 
 def _settings(run: Run) -> dict[str, str]:
     """Return a run's settings as text; empty if its configuration is unknown."""
-    return {word: text(value) for word, value in run.settings.items()} if run.config else {}
+    return {key: text(value) for key, value in run.settings.items()} if run.config else {}
 
 
 def _config(folder: Path) -> str:

@@ -28,7 +28,7 @@ _COLUMNS = ("step", "kind", "name", "index", "elements", "dimensions", *SPECIALS
 
 
 @dataclass(frozen=True)
-class Shown:
+class RunData:
     """One run's data for the page: S records at `steps`, of `recorded` in its folder."""
 
     curves: dict[str, Curve]
@@ -41,14 +41,14 @@ class Shown:
     @property
     def cells(self) -> int:
         """The number of bins in all histograms, which decides the size of a page."""
-        return sum(of_kind.levels.size for of_kind in self.histograms.values())
+        return sum(histograms.levels.size for histograms in self.histograms.values())
 
-    def thinned(self, records: int) -> Shown:
+    def thinned(self, records: int) -> RunData:
         """Keep at most `records` records, evenly spread, including the first and the last."""
         if len(self.steps) <= records:
             return self
         kept = _evenly_spread(len(self.steps), records)
-        return Shown(
+        return RunData(
             self.curves,
             self.steps[kept],
             self.recorded,
@@ -58,7 +58,7 @@ class Shown:
         )
 
 
-def read_shown(folder: Path) -> Shown:
+def read_run_data(folder: Path) -> RunData:
     """Read a run's folder, in any state."""
     problems: list[str] = []
     curves: dict[str, Curve] = {}
@@ -74,13 +74,13 @@ def read_shown(folder: Path) -> Shown:
         record = scan.filter(wanted).select(_COLUMNS).collect()
     except (OSError, pl.exceptions.PolarsError) as error:
         problems.append(f"{FOLDER} cannot be read: {_first_line(error)}")
-        return Shown(curves, np.zeros(0, np.int64), 0, {}, {}, problems)
+        return RunData(curves, np.zeros(0, np.int64), 0, {}, {}, problems)
     kinds = {kind[0]: rows for kind, rows in record.partition_by("kind", as_dict=True).items()}
     empty = record.clear()
     steps = np.unique(record["step"].to_numpy())
     profiles = {kind: profile(kinds.get(kind, empty), steps) for kind in PROFILES}
     bins = {kind: histograms(kinds.get(kind, empty), steps) for kind in HISTOGRAMS}
-    return Shown(
+    return RunData(
         curves,
         steps,
         len(recorded),

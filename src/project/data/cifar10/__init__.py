@@ -1,4 +1,4 @@
-"""CIFAR-10 and what fetches and verifies it. Nothing else needs this folder."""
+"""CIFAR-10, its download and its verification. Nothing else needs this folder."""
 
 from project.data.cifar10.dataset import CIFAR10
 

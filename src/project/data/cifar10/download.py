@@ -1,6 +1,6 @@
-"""One file over HTTP, checked as it arrives: its pace, its size and its digest.
+"""Download one file over HTTP, and check its rate, its size and its md5 sum.
 
-torchvision's own download waits for ever on a server that has gone silent; this one gives up.
+torchvision's own download waits forever for a silent server; this one times out.
 """
 
 import hashlib
@@ -17,10 +17,10 @@ _CHUNK = 1 << 18
 
 
 def download(url: str, path: Path, *, size: int, md5: str, limits: Limits, what: str) -> None:
-    """Fetch `url` into `path`; `size` in bytes. `what` names it for whoever watches.
+    """Download `url` to `path`; `size` in bytes, `what` names the file in the progress bar.
 
-    Raises DataError when it cannot be had whole and unaltered, and TooSlowError. What is in `path`
-    then is not the file: the caller discards it.
+    Raises DataError if the download fails or the file is not the expected one, and TooSlowError if
+    it is too slow. After an error, the caller discards `path`.
     """
     request = urllib.request.Request(url, headers={"User-Agent": "gradflow"})
     digest = hashlib.md5(usedforsecurity=False)
@@ -32,7 +32,7 @@ def download(url: str, path: Path, *, size: int, md5: str, limits: Limits, what:
             progress(what, size) as advance,
         ):
             pace = Pace(limits)
-            while chunk := response.read1(_CHUNK):  # what is there; `read` would wait for all
+            while chunk := response.read1(_CHUNK):  # `read` would wait for a full chunk
                 file.write(chunk)
                 digest.update(chunk)
                 total += len(chunk)
@@ -44,7 +44,7 @@ def download(url: str, path: Path, *, size: int, md5: str, limits: Limits, what:
     except urllib.error.HTTPError as error:
         raise DataError(f"HTTP {error.code} {error.reason}") from None
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)  # URLError wraps what went wrong
+        reason = getattr(error, "reason", error)  # URLError wraps the cause
         if isinstance(reason, TimeoutError):
             raise stalled(limits) from None
         text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__

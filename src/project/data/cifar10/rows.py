@@ -1,8 +1,8 @@
-"""The one form in which CIFAR-10 is verified and kept, whatever source it came from.
+"""Verify and cache CIFAR-10 in one format, whatever its source.
 
-A row is one image as in the data set's binary edition: a label byte, then 3072 bytes of pixels,
+A row is one image as in the data set's binary version: a label byte, then 3072 bytes of pixels,
 red, green, blue, each plane row by row. 50000 training rows come first, then 10000 test rows.
-Knows this form and its file; not the sources.
+Knows this format and its file, but not the sources.
 """
 
 import hashlib
@@ -19,13 +19,13 @@ Rows: TypeAlias = NDArray[np.uint8]
 
 FILE = "cifar10.npy"
 SHAPE = (60_000, 3_073)
-# The digest of all rows: of the six files of the binary edition, one after the other. Their
-# own md5 sums, and the digest of the training images alone, are in the tests.
+# SHA-256 of all rows, that is of the six files of the binary version in order. The tests hold the
+# md5 sum of each file, and the digest of the training images alone.
 SHA256 = "013ba16d14ecc4829da62bf2af648ca30f600491ecb3e7f329c827db0dd17522"
 
 
 def verify(rows: Rows, source: str) -> Rows:
-    """Return `rows` if they are CIFAR-10, every byte of them; else DataError names `source`."""
+    """Return `rows` if every byte is CIFAR-10's; otherwise raise DataError, naming `source`."""
     if rows.shape != SHAPE or rows.dtype != np.uint8:
         raise DataError(
             f"{source} is not CIFAR-10: {rows.dtype} {rows.shape}, expected uint8 {SHAPE}"
@@ -40,7 +40,7 @@ def verify(rows: Rows, source: str) -> Rows:
 
 
 def read(root: Path) -> Rows:
-    """Map the file of an earlier `write` into memory, verified.
+    """Memory-map the cached file, and verify it.
 
     Raises FileNotFoundError if the file is missing, and DataError if it is damaged.
     """
@@ -55,10 +55,10 @@ def read(root: Path) -> Rows:
 
 
 def write(rows: Rows, root: Path, staging: Path) -> None:
-    """Write the file aside, in `staging` on the same file system, and put it in place whole."""
-    aside = staging / FILE
-    with aside.open("wb") as file:
+    """Write the cached file atomically; `staging` must be on the same file system."""
+    temporary = staging / FILE
+    with temporary.open("wb") as file:
         np.save(file, rows, allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
-    aside.replace(root / FILE)
+    temporary.replace(root / FILE)

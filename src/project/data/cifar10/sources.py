@@ -1,7 +1,7 @@
-"""The places that CIFAR-10 can come from, by name, and how each is decoded.
+"""Download CIFAR-10 from a named source, and decode it.
 
-Whatever is unpickled has passed torchvision's md5 checks before. What is returned still has to
-be verified as a whole (`rows.py`); which source is tried when is `prepare.py`'s.
+Files are unpickled only after torchvision's md5 check. The caller still has to verify the rows
+as a whole (`rows.py`). `prepare.py` decides the order of the sources.
 """
 
 import hashlib
@@ -28,10 +28,12 @@ ARCHIVE_SIZE = 170_498_071  # bytes
 
 
 def fetch(name: str, folder: Path, limits: Limits) -> Rows:
-    """Fetch from the source `name` into the empty `folder`; DataError when that fails."""
+    """Download from the source `name` into the empty `folder`. DataError if that fails."""
     if name == "npm":
         return npm.fetch(folder, limits)
-    from torchvision.datasets import CIFAR10  # a second that a cached run need not pay
+    from torchvision.datasets import (
+        CIFAR10,
+    )  # imported here, since it takes a second that a cached run can save
 
     download(
         CIFAR10.url if name == "torchvision" else MIRRORS[name],
@@ -45,7 +47,7 @@ def fetch(name: str, folder: Path, limits: Limits) -> Rows:
 
 
 def from_archive(archive: Path, folder: Path) -> Rows:
-    """Decode torchvision's archive, unpacked into `folder`; DataError for any other file."""
+    """Unpack torchvision's archive into `folder`, and decode it. DataError for any other file."""
     from torchvision.datasets import CIFAR10
 
     with archive.open("rb") as file:
@@ -62,7 +64,7 @@ def from_archive(archive: Path, folder: Path) -> Rows:
 
 
 def from_folder(root: Path) -> Rows:
-    """Decode the folder cifar-10-batches-py in `root`; DataError if torchvision refuses it."""
+    """Decode the folder cifar-10-batches-py in `root`. DataError if torchvision rejects it."""
     from torchvision.datasets import CIFAR10
 
     parts = []
@@ -73,5 +75,5 @@ def from_folder(root: Path) -> Rows:
             parts.append(np.column_stack((np.array(part.targets, np.uint8), pixels)))
     except RuntimeError:
         where = root / FOLDER
-        raise DataError(f"{where} is incomplete or altered: torchvision refuses it") from None
+        raise DataError(f"{where} is incomplete or altered: torchvision rejects it") from None
     return np.concatenate(parts)

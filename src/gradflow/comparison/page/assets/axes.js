@@ -5,7 +5,7 @@ function linear([a, b], [from, to]) {
   return (value) => from + ((value - a) / span) * (to - from);
 }
 
-// About `count` round values within a domain.
+// Return about `count` round values within a domain.
 function ticks([a, b], count) {
   const rough = (b - a || 1) / Math.max(count, 1);
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -24,7 +24,7 @@ function widened([a, b], least, margin = 0.04) {
   return [middle - half, middle + half];
 }
 
-// The frame: grid lines, tick labels, the names of both axes.
+// Draw the frame: grid lines, tick labels, the names of both axes.
 function frame({
   width,
   height,

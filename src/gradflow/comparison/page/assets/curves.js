@@ -8,7 +8,7 @@ const SMOOTHING = [
 ];
 
 class Curves {
-  // Opens with the first of the `wanted` metrics that is a curve in some run.
+  // Open with the first of the `wanted` metrics that some run has logged.
   constructor(id, wanted) {
     const isCurve = (metric) => study.runs.some((run) => run.curves[metric]?.steps.length > 2);
     this.metric = wanted.find(isCurve) ?? study.metrics.find(isCurve) ?? study.metrics[0];
@@ -75,8 +75,8 @@ class Curves {
         ...(band ?? []).flatMap(([, low, high]) => [low, high]),
       ])
       .filter(usable);
-    const shown = this.log ? all.map(Math.log10) : all;
-    const yDomain = shown.length ? widened([Math.min(...shown), Math.max(...shown)], 1e-9) : [0, 1];
+    const plotted = this.log ? all.map(Math.log10) : all;
+    const yDomain = plotted.length ? widened([Math.min(...plotted), Math.max(...plotted)], 1e-9) : [0, 1];
     const last = Math.max(
       ...study.steps,
       ...series.flatMap(({ points }) => points.map(([step]) => step)),
@@ -130,7 +130,7 @@ class Curves {
     return (
       seeds +
       smoothed +
-      (thinned ? "Long curves show the lowest and the highest point of each stretch. " : "") +
+      (thinned ? "Long curves show the lowest and the highest point of each interval. " : "") +
       (this.log ? "Values of 0 and below are left out. " : "") +
       (series.some(({ bad }) => bad?.length) ? "!: NaN or Inf." : "")
     );

@@ -1,4 +1,4 @@
-// Make elements of HTML and SVG. Text always enters as text, never as markup.
+// Create elements of HTML and SVG. Text is inserted as text, never as markup.
 
 function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {

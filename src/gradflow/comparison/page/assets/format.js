@@ -1,4 +1,4 @@
-// Numbers as text, and the few statistics that are shown.
+// Format numbers, and compute the few statistics of the page.
 
 const MINUS = "−";
 

@@ -6,7 +6,7 @@ class HeatMaps {
     this.body = panel(
       id,
       "Gradient flow",
-      "Layers down, input at the top; steps across; the line is the slider's step. A record's column reaches to the next record.",
+      "Layers down, input at the top; steps across. The line marks the slider's step. Each record's column extends to the next record.",
       [
         choice(
           "show",
@@ -30,8 +30,8 @@ class HeatMaps {
   runs() {
     const selected = store.get("selected");
     return study.configurations.flatMap(({ runs }) => {
-      const shown = runs.filter((run) => selected.has(run.index) && run.profiles[GRADIENT]);
-      return this.each ? shown : shown.slice(0, 1);
+      const recorded = runs.filter((run) => selected.has(run.index) && run.profiles[GRADIENT]);
+      return this.each ? recorded : recorded.slice(0, 1);
     });
   }
 
@@ -47,7 +47,7 @@ class HeatMaps {
     const figures = this.maps.map((map) => this.figure(map));
     this.body.replaceChildren(this.scale(), html("div", { class: "maps" }, figures));
     if (!runs.length)
-      this.body.append(html("p", { class: "empty" }, "nothing selected has a gradient record"));
+      this.body.append(html("p", { class: "empty" }, "no gradient record in the selected runs"));
     for (const map of this.maps) this.paint(map);
     this.moveCursors();
   }
@@ -197,7 +197,7 @@ class HeatMaps {
   }
 }
 
-// A record's column reaches to the next record; the last one's is as wide as the one before it.
+// A record's column extends to the next record; the last column is as wide as the one before it.
 function lastGap({ records }) {
   return records.length > 1 ? records[records.length - 1] - records[records.length - 2] : 1;
 }

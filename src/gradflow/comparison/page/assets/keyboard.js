@@ -8,7 +8,7 @@ const SHORTCUTS = [
   ["p", "play or pause", togglePlay],
   ["/", "filter runs", () => byId("filter").focus()],
   ["a", "show all listed runs", () => byId("all").click()],
-  ["n", "show none of the listed runs", () => byId("none").click()],
+  ["n", "hide all listed runs", () => byId("none").click()],
   ["l", "logarithmic curves", () => plots.curves.forEach((curves) => curves.toggleLog())],
   ["t", "light or dark", toggleTheme],
   ["?", "this list", () => byId("help").showModal()],
@@ -27,7 +27,7 @@ function setUpKeyboard() {
     html(
       "p",
       {},
-      "Tab goes through everything; space ticks a run; a row in focus is highlighted in all plots, with its figures below them.",
+      "Tab moves through all controls; space shows or hides a run. A focused row is highlighted in all plots, with its values below them.",
     ),
     html("form", { method: "dialog" }, html("button", {}, "Close")),
   );

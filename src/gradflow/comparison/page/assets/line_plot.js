@@ -1,8 +1,8 @@
-// Lines on one pair of axes, with bands, marks at the edges, a cursor, and a tooltip at the pointer.
-// It draws curves and profiles; it knows series, and nothing of where they come from.
+// Draw lines on one pair of axes, with bands, marks at the edges, a cursor and a tooltip.
+// It draws curves and profiles. It knows series, but not where they come from.
 //
 // A series: { configuration, runs, points: [[x, y]], band: [[x, low, high]] or none, overlay,
-// zeros: [x] (exactly 0), bad: [x] (not finite), faint }.
+// zeros: [x] (exactly 0), bad: [x] (non-finite), faint }.
 
 class LinePlot {
   constructor(body, { label, height = 270, xLabel, markers = false, readOut, describe }) {
@@ -51,7 +51,7 @@ class LinePlot {
         svg(
           "text",
           { x: width / 2, y: height / 2, class: "empty middle" },
-          "nothing selected has this",
+          "no data in the selected runs",
         ),
       );
     }

@@ -1,4 +1,4 @@
-// Puts the page together once the data is unpacked.
+// Build the page once the data is unpacked.
 
 let study, store;
 const plots = {};
@@ -12,7 +12,7 @@ function summarize() {
     `Made ${study.made}. ` +
     "A run is shown by its latest record at or before the slider's step. " +
     (thinned
-      ? `${thinned} runs have more records than a page can hold; evenly spread ones are shown. `
+      ? `${thinned} runs have more records than the page can hold; it shows evenly spaced ones. `
       : "");
 }
 
@@ -26,7 +26,7 @@ function highlight() {
     element.classList.add("lit");
 }
 
-// Publish what is shown, read-only, for tests and for the console.
+// Publish the page's state, read-only, for tests and for the console.
 function publish() {
   const plain = (histogram) => histogram && { ...histogram, levels: [...histogram.levels] };
   window.gradflow = Object.freeze({
@@ -85,6 +85,6 @@ async function start() {
 }
 
 start().catch((error) => {
-  byId("summary").textContent = `This page could not be drawn: ${error.message}`;
+  byId("summary").textContent = `The page could not be drawn: ${error.message}`;
   throw error;
 });

@@ -11,8 +11,8 @@ class Profiles {
       bareChoice(
         "axis",
         [
-          ["still", "axis of all steps"],
-          ["fit", "axis of this step"],
+          ["still", "axis over all steps"],
+          ["fit", "axis over this step"],
         ],
         "still",
         (value) => {
@@ -62,13 +62,13 @@ class Profiles {
       }
     }
     this.domain ??= this.range(groups);
-    const shown = [...series, ...drawn]
+    const finite = [...series, ...drawn]
       .flatMap(({ points }) => points.map(([, value]) => value))
       .filter(Number.isFinite);
     const yDomain =
-      this.still || !shown.length
+      this.still || !finite.length
         ? this.domain
-        : widened([Math.min(...shown), Math.max(...shown)], 1);
+        : widened([Math.min(...finite), Math.max(...finite)], 1);
     const layers = Math.max(2, ...series.map(({ points }) => points.length));
     this.plot.markers = series.length <= 12;
     this.plot.draw({

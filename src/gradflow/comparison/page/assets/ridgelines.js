@@ -43,7 +43,7 @@ class Ridgelines {
     const bottom = top + pitch * overlap + pitch * Math.max(this.rows.length - 1, 0);
     this.geometry = { top, pitch, overlap };
     const x = linear(this.domain, [left, right]);
-    this.shown = this.rows.map((row) =>
+    this.histograms = this.rows.map((row) =>
       row.members.map(({ run, tensor }) => {
         const record = study.recordAt(run, step);
         return { run, record, histogram: study.histogram(run, this.kind, tensor, record) };
@@ -51,7 +51,7 @@ class Ridgelines {
     );
     // The tallest ridge has the full height; the areas of all rows are on one scale.
     const tallest = Math.max(
-      ...this.shown.flat().map(({ histogram: h }) => (h ? Math.sqrt(h.peak / h.elements) : 0)),
+      ...this.histograms.flat().map(({ histogram: h }) => (h ? Math.sqrt(h.peak / h.elements) : 0)),
       1e-9,
     );
     const scale = (pitch * overlap - 2) / tallest;
@@ -61,7 +61,7 @@ class Ridgelines {
     this.svg.replaceChildren(
       this.axis(x, left, right, top, bottom),
       ...this.rows.map((row, i) =>
-        this.row(row, this.shown[i], {
+        this.row(row, this.histograms[i], {
           x,
           left,
           right,
@@ -73,7 +73,7 @@ class Ridgelines {
     );
     if (!this.rows.length)
       this.svg.append(
-        svg("text", { x: width / 2, y: 30, class: "empty middle" }, "nothing selected has this"),
+        svg("text", { x: width / 2, y: 30, class: "empty middle" }, "no data in the selected runs"),
       );
   }
 
@@ -105,7 +105,7 @@ class Ridgelines {
         `|${KINDS[this.kind]}|`,
       ),
       svg("text", { x: right + 46, y: top - 8, class: "name end" }, "zeros"),
-      svg("text", { x: right + 108, y: top - 8, class: "name end" }, "not finite"),
+      svg("text", { x: right + 108, y: top - 8, class: "name end" }, "non-finite"),
     );
   }
 
@@ -185,7 +185,7 @@ class Ridgelines {
     const row = this.rows[i];
     if (!row) return hideTooltip();
     store.set("lit", row.configuration.index);
-    const lines = this.shown[i].slice(0, 6).map(({ run, record, histogram: h }) => {
+    const lines = this.histograms[i].slice(0, 6).map(({ run, record, histogram: h }) => {
       const which = row.members.length > 1 ? `seed ${run.seed}: ` : "";
       if (!h) return `${which}not counted`;
       const outside = [
@@ -217,7 +217,7 @@ function shorten(text, letters) {
 }
 
 const RIDGE_NOTE = () =>
-  `Heights are square roots of shares of the elements, on one scale, in ${study.levels} levels of each histogram's tallest bin; zeros (including subnormals) and NaN or Inf are exact. The axis covers all steps.`;
+  `Height: square root of the share of elements, in ${study.levels} levels of each histogram's tallest bin, on one scale for all rows. Zeros (with subnormals) and NaN or Inf are exact counts. The axis covers all steps.`;
 
 const kindChoice = (value, onchange) =>
   study.kinds.length > 1

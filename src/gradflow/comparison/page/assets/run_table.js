@@ -7,7 +7,7 @@ let COLUMNS = [];
 const columns = () => [
   {
     name: "label",
-    title: () => study.words.join(", "),
+    title: () => study.keys.join(", "),
     sortKey: (runs) => study.configurations[runs[0].configuration].label,
   },
   {
@@ -22,7 +22,7 @@ const columns = () => [
     name: "decades",
     title: () => "decades",
     numeric: true,
-    hint: "log10 of dL/dz of the first nonlinearity over the last's, before the first step",
+    hint: "log10 of the RMS of dL/dz at the first nonlinearity over that at the last, before the first step",
     sortKey: (runs) => average(runs, (run) => study.start(run)),
     text: (runs) =>
       meanAndDeviation(

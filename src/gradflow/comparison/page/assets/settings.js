@@ -1,4 +1,4 @@
-// The settings that differ among the selected runs, and on demand all settings of one.
+// The settings that differ among the selected runs, and on request all settings of one run.
 
 function drawDifferences() {
   const selected = store.get("selected");
@@ -85,7 +85,7 @@ class OneRun {
     this.list.replaceChildren(
       ...pairs.map(([key, value]) => html("div", {}, html("dt", {}, key), html("dd", {}, value))),
     );
-    this.config.textContent = this.run.config || "there is no config.yaml";
+    this.config.textContent = this.run.config || "config.yaml is missing";
   }
 }
 
@@ -93,7 +93,7 @@ function setUpSettings() {
   panel(
     "differences",
     "Settings that differ",
-    "Only keys that differ among the selected runs; several values belong to several seeds.",
+    "Keys that differ among the selected runs. Several values belong to several seeds.",
   );
   store.on(["selected"], drawDifferences);
   new OneRun();

@@ -1,4 +1,4 @@
-// The user's choices, and the listeners to them. The only state that changes.
+// Hold the user's choices, the only state that changes, and notify its listeners.
 
 class Store {
   constructor(values) {

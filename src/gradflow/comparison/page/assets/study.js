@@ -1,5 +1,5 @@
 // The study's data for the plots: runs, configurations, curves, profiles and histograms at a step.
-// It knows the packed document (pack.py), but nothing of what is selected or drawn.
+// It knows the packed document (pack.py), but neither the selection nor the plots.
 
 class Study {
   constructor(document, read) {

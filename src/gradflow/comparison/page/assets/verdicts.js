@@ -45,7 +45,7 @@ function verdictRow(run) {
         : null,
       run.divergedAt === null
         ? null
-        : html("div", { class: "small" }, `not finite by step ${run.divergedAt}`),
+        : html("div", { class: "small" }, `non-finite by step ${run.divergedAt}`),
     ),
     html(
       "td",
@@ -80,7 +80,7 @@ function setUpVerdicts() {
   panel(
     "verdicts",
     "Verdicts",
-    "Taken from the gradient record alone; the figure is the confidence: 0.5 at a threshold, towards 1 far from it.",
+    "Diagnosed from the gradient record alone. The number is the confidence: 0.5 at a threshold, near 1 far from it.",
   );
   store.on(["selected"], drawVerdicts);
 }

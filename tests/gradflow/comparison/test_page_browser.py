@@ -125,6 +125,26 @@ def test_heights_of_ridgelines_are_square_roots_of_shares_on_one_scale(page: Pag
     assert height.max() == pytest.approx(1.5 * 30 - 2, abs=0.2)  # a row and a half
 
 
+def test_overlaid_histograms_are_the_same_ones_on_one_base_line(page: Page) -> None:
+    ridges = page.locator("#ridges-runs")
+    read = "all => all.map((e) => [e.dataset.levels, e.dataset.run, e.getBBox().height])"
+    apart = ridges.locator("path.hill").evaluate_all(read)
+    ridges.get_by_label("overlaid").check()
+    try:
+        together = ridges.locator("path.hill").evaluate_all(read)
+        assert [one[:2] for one in together] == [one[:2] for one in apart]
+        heights = np.array([[one[2], other[2]] for one, other in zip(together, apart, strict=True)])
+        growth = heights[:, 0] / heights[:, 1]
+        assert growth == pytest.approx(growth[0], abs=0.02)
+        assert growth[0] > 1.5
+        feet = "all => all.map((e) => { const b = e.getBBox(); return b.y + b.height; })"
+        assert len({round(y, 1) for y in ridges.locator("path.hill").evaluate_all(feet)}) == 1
+        page.select_option("#ridges-runs select", TENSORS[1])
+        assert ridges.get_by_label("overlaid").is_checked()  # also with another tensor
+    finally:
+        ridges.get_by_label("overlaid").uncheck()
+
+
 def test_ridgelines_across_layers_are_those_of_the_chosen_run(page: Page, study: Path) -> None:
     page.select_option("#ridges-layers select", label="relu, seed 1")
     move(page, 1)

@@ -1,6 +1,8 @@
 // Histograms as ridgelines on the shared log2 bins, at the slider's step: one tensor across runs, or
 // one run across its tensors. The counts outside the bins are beside each row.
 //
+// Overlaid, all histograms stand on one base line, and the rows that are left are their legend.
+//
 // A row: { key, label, configuration, members: [{ run, tensor }] }; members are drawn over each other.
 
 const KINDS = { gradient: "dL/dw", weight: "w", pre_activation: "z", activation: "activation" };
@@ -10,6 +12,7 @@ const LETTER = 5.9; // the mean width of a letter of a label, in pixels
 class Ridgelines {
   constructor(body, label) {
     this.body = body;
+    this.overlaid = false;
     this.svg = svg("svg", { class: "plot ridges", role: "img", "aria-label": label });
     body.append(this.svg);
     this.svg.addEventListener("pointermove", (event) => this.hover(event));
@@ -54,7 +57,7 @@ class Ridgelines {
       ...this.histograms.flat().map(({ histogram: h }) => (h ? Math.sqrt(h.peak / h.elements) : 0)),
       1e-9,
     );
-    const scale = (pitch * overlap - 2) / tallest;
+    const scale = (this.overlaid ? bottom - top - 8 : pitch * overlap - 2) / tallest;
     this.svg.setAttribute("width", width);
     this.svg.setAttribute("height", bottom + 34);
     this.svg.dataset.step = step;
@@ -67,6 +70,7 @@ class Ridgelines {
           right,
           width,
           base: top + pitch * overlap + pitch * i,
+          foot: this.overlaid ? bottom : top + pitch * overlap + pitch * i,
           scale,
         }),
       ),
@@ -109,14 +113,14 @@ class Ridgelines {
     );
   }
 
-  row(row, members, { x, left, right, width, base, scale }) {
+  row(row, members, { x, left, right, base, foot, scale }) {
     const colour = style(row.configuration).colour;
     const g = svg("g", {
       class: "ridge",
       "data-configuration": row.configuration.index,
       "data-key": row.key,
     });
-    g.append(svg("path", { class: "base", d: `M${left},${base}H${right}` }));
+    g.append(svg("path", { class: "base", d: `M${left},${foot}H${right}` }));
     for (const { run, record, histogram: h } of members) {
       if (!h) continue;
       const height = (level) => (level / study.levels) * Math.sqrt(h.peak / h.elements) * scale;
@@ -126,12 +130,12 @@ class Ridgelines {
         if (!h.levels[bin]) continue;
         const x0 = x(h.first + bin).toFixed(1),
           x1 = x(h.first + bin + 1).toFixed(1),
-          y = (base - height(h.levels[bin])).toFixed(1);
+          y = (foot - height(h.levels[bin])).toFixed(1);
         const joined = bin > 0 && h.levels[bin - 1] > 0;
-        outline += joined ? `V${y}H${x1}` : `${d ? `V${base}` : ""}M${x0},${base}V${y}H${x1}`;
+        outline += joined ? `V${y}H${x1}` : `${d ? `V${foot}` : ""}M${x0},${foot}V${y}H${x1}`;
         d += "x";
       }
-      if (outline) outline += `V${base}`;
+      if (outline) outline += `V${foot}`;
       g.append(
         svg("path", {
           class: "hill",
@@ -160,7 +164,12 @@ class Ridgelines {
     g.append(
       svg(
         "text",
-        { x: left - 8, y: base - 3, class: "label end" },
+        {
+          x: left - 8,
+          y: base - 3,
+          class: "label end",
+          ...(this.overlaid ? { style: `fill: ${colour}; font-weight: 600` } : {}),
+        },
         shorten(row.label, (left - 14) / LETTER),
         svg("title", {}, row.label),
       ),
@@ -181,7 +190,10 @@ class Ridgelines {
   hover(event) {
     const box = this.svg.getBoundingClientRect();
     const { top, pitch, overlap } = this.geometry;
-    const i = Math.round((event.clientY - box.top - top - pitch * overlap) / pitch + 0.3);
+    const key = event.target.closest(".ridge")?.dataset.key;
+    const i = this.overlaid
+      ? this.rows.findIndex((row) => row.key === key)
+      : Math.round((event.clientY - box.top - top - pitch * overlap) / pitch + 0.3);
     const row = this.rows[i];
     if (!row) return hideTooltip();
     store.set("lit", row.configuration.index);
@@ -232,6 +244,7 @@ const kindChoice = (value, onchange) =>
 class RidgesAcrossRuns {
   constructor(id) {
     this.kind = study.kinds[0];
+    this.overlaid = false;
     this.id = id;
     this.setUp();
     store.on(["selected"], () => this.update());
@@ -256,6 +269,10 @@ class RidgesAcrossRuns {
           this.update();
         },
       ),
+      checkbox("overlaid", this.overlaid, (on) => {
+        this.overlaid = on;
+        this.update();
+      }),
     ]);
     this.ridges = new Ridgelines(body, "Histograms of one tensor, a row for each configuration");
   }
@@ -274,6 +291,7 @@ class RidgesAcrossRuns {
           .map((run) => ({ run, tensor: this.tensor })),
       }))
       .filter(({ members }) => members.length);
+    this.ridges.overlaid = this.overlaid;
     this.ridges.setRows(rows, this.kind);
     this.ridges.draw();
   }

@@ -135,10 +135,11 @@ def examples(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Where the examples of docs/ are, for imports."""
     monkeypatch.syspath_prepend(str(EXAMPLES))
     yield
-    for name in ("regression", "multilabel", "two_optimizers"):
+    for name in ("regression", "multilabel", "two_optimizers", "stripes"):
         sys.modules.pop(name, None)
 
 
+WEIGHTS = ("stem.conv.weight", "head.weight")
 TASKS = {
     "regression": (["data=lengths"], "absolute_error"),
     "multilabel": (["data=signs", "model.hidden_channels=[32,32,5]"], "f1"),
@@ -165,6 +166,24 @@ def test_an_example_of_another_task_is_compared_by_its_own_metric(
     verdict = Verdict.read(tmp_path)
     assert verdict is not None
     assert "chance" not in verdict.evidence
+
+
+@pytest.mark.usefixtures("examples")
+def test_the_example_of_images_in_memory_is_learned(tmp_path: Path) -> None:
+    search = f"hydra.searchpath=[file://{EXAMPLES / 'conf'}]"
+    words = [*RUN, *NET_AXES, search, "data=stripes", "lr=0.05", "steps=60", "validate_every=60"]
+    assert fit(tmp_path, *words)["test/accuracy"] > 0.9
+    first, last = (checkpoint(tmp_path)["state_dict"][f"net.{k}"].shape for k in WEIGHTS)
+    assert (first[1], last[0]) == (1, 4)
+
+
+@pytest.mark.usefixtures("examples")
+def test_images_of_another_shape_than_a_data_set_says_are_one_line() -> None:
+    search = f"hydra.searchpath=[file://{EXAMPLES / 'conf'}]"
+    data = build_data(compose([search, "data=stripes"], REPOSITORY / "conf"))
+    data.size = (12, 13)
+    with pytest.raises(DataError, match=r"^Stripes: images of shape \(1200, 1, 12, 12\), and "):
+        data.load()
 
 
 @pytest.mark.usefixtures("examples")

@@ -39,7 +39,7 @@ def test_what_fails_only_in_training_is_one_line_before_anything_is_fetched_or_w
     def fetch(_: CIFAR10) -> None:
         raise AssertionError("the data was asked for")
 
-    monkeypatch.setattr(CIFAR10, "_read", fetch)
+    monkeypatch.setattr(CIFAR10, "read_images", fetch)
     config = [word for word in SMALL if not word.startswith("data")]
     with pytest.raises(ConfigError) as refused:
         train(compose([*config, *words], REPOSITORY / "conf"), tmp_path / "run")

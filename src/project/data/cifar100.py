@@ -43,10 +43,12 @@ class CIFAR100(ImageData):
         super().__init__(validation=validation, train_images=50_000, **batching)
         self.root = Path(root).expanduser()
 
-    def _identity(self) -> Hashable:
+    def identity(self) -> Hashable:
+        """Return the folder."""
         return self.root.resolve()
 
-    def _read(self) -> tuple[Images, Images]:
+    def read_images(self) -> tuple[Images, Images]:
+        """Return the images to train and validate on, and the test images; fetch them first."""
         self.root.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.root / ".cifar100.lock"):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision.datasets.folder import default_loader
 from torchvision.transforms import v2
 
-from gradflow.errors import ConfigError
+from gradflow.errors import ConfigError, DataError
 from project.data.batches import (
     EvaluationBatches,
     Statistics,
@@ -180,9 +180,16 @@ class ImageData(LightningDataModule, ABC):
         return self._evaluation(self.load().test)
 
     def _load(self) -> tuple[Splits, Statistics]:
-        key = (type(self), self.validation, self._identity())
+        key = (type(self), self.validation, self.identity())
         if key not in self._loaded:
-            images, test = self._read()
+            images, test = self.read_images()
+            expected = (self.train_images, self.in_channels, *self.size)
+            if images.images.shape != expected or test.images.shape[1:] != expected[1:]:
+                raise DataError(
+                    f"{type(self).__name__}: images of shape {tuple(images.images.shape)}, and "
+                    f"{tuple(test.images.shape)} to test on; train_images, in_channels and size "
+                    f"say {expected}"
+                )
             train, validation = hold_out(images, self.validation, self.num_classes)
             statistics = channel_statistics(train.images)
             self._loaded[key] = Splits(train, validation, test), statistics
@@ -204,13 +211,13 @@ class ImageData(LightningDataModule, ABC):
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
-    @abstractmethod
-    def _identity(self) -> Hashable:
+    def identity(self) -> Hashable:
         """Return what, beside the class and the validation split, decides the images."""
+        return None
 
     @abstractmethod
-    def _read(self) -> tuple[Images, Images]:
-        """Return the images to train and validate on, and those to test on."""
+    def read_images(self) -> tuple[Images, Images]:
+        """Return the images to train and validate on, and those to test on. DataError."""
 
 
 def input_transforms(

@@ -36,10 +36,12 @@ class Synthetic(ImageData):
         self.train_images = train_images
         self.test_images = test_images
 
-    def _identity(self) -> Hashable:
+    def identity(self) -> Hashable:
+        """Return the numbers of images."""
         return (self.train_images, self.test_images)
 
-    def _read(self) -> tuple[Images, Images]:
+    def read_images(self) -> tuple[Images, Images]:
+        """Return the images to train and validate on, and the test images."""
         return _images(self.train_images, stream=0), _images(self.test_images, stream=1)
 
 

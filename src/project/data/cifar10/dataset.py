@@ -62,10 +62,12 @@ class CIFAR10(ImageData):
         self.min_rate = min_rate
         self.stall_timeout = stall_timeout
 
-    def _identity(self) -> Hashable:
+    def identity(self) -> Hashable:
+        """Return the folder."""
         return self.root.resolve()
 
-    def _read(self) -> tuple[Images, Images]:
+    def read_images(self) -> tuple[Images, Images]:
+        """Return the images to train and validate on, and the test images; fetch them first."""
         limits = Limits(min_rate=1000 * self.min_rate, timeout=self.stall_timeout)
         rows = prepare(self.root, self.source, limits)
         return _images(rows[:TRAIN_IMAGES]), _images(rows[TRAIN_IMAGES:])

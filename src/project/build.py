@@ -77,11 +77,11 @@ def build_task(config: Config, data: Any) -> Any:
 
 
 def few_steps(config: Config) -> Config:
-    """Return a configuration of three steps in this process, for the dry step."""
+    """Return a configuration of at most three steps in this process, for the dry step."""
     here = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
     short = {
         "trainer": config.trainer.model_copy(update=here),
-        "steps": 3,
+        "steps": min(config.steps, 3),
         "accumulate": min(config.accumulate, 2),
         "log_every": 1,
         "validate_every": 1,

@@ -25,7 +25,8 @@ def with_program(words: Sequence[str | Path], default: str | Path) -> Sequence[s
 def environment(tmp_path: Path) -> dict[str, str]:
     """Return variables: W&B writes to `tmp_path`, one thread, modules in `tmp_path` importable."""
     folders = {f"WANDB_{kind}_DIR": str(tmp_path / "wandb") for kind in ("DATA", "CACHE", "CONFIG")}
-    return os.environ | folders | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return os.environ | folders | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
 
 
 def run(

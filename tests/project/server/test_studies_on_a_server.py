@@ -62,6 +62,7 @@ def study(
         f"logger={'wandb' if online else 'offline'}",
         "logger.project=studies",
         "logger.tags=[mine]",
+        "dry_step=false",  # which would refuse the job that raises
     ]
     if not online:
         words += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]

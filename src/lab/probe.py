@@ -81,7 +81,7 @@ def new_net(config: Config) -> nn.Module:
 def measure(net: nn.Module, images: Tensor, labels: Tensor) -> Flow:
     """Run one batch forward and backward, and return its flow over all of its images."""
     watch = LayerWatch(net, images=None)
-    watch.start(measuring=True)
+    watch.start()
     loss = F.cross_entropy(net(images), labels)
     loss.backward()  # type: ignore[no-untyped-call]
     snapshot = Snapshot(0, net, watch.collect(), loss.detach())

@@ -40,29 +40,27 @@ class CompiledParts:
         self._names: set[str] = set()
         self._undo: list[Callable[[], None]] = []
         self._calls: list[tuple[int, Call]] = []
-        self._exactly = False
+        self._saving = False
         self.repeating = False
         for name, module in root.named_modules():
             in_place = module is not root and module._compiled_call_impl is not None
             if name not in self and (in_place or isinstance(module, OptimizedModule)):
                 self._names.add(name)
-                twin = _without_wrappers(module)
-                if not _needs_other_processes(twin):
+                twin = without_wrappers(module)
+                if not needs_other_processes(twin):
                     self._save_calls(module, twin)
 
     def __contains__(self, name: str) -> bool:
         """Return whether the module called `name` is a part or lies in one."""
         return any(not part or f"{name}.".startswith(f"{part}.") for part in self._names)
 
-    def start(self, exactly: bool) -> None:
-        """Begin a batch. With `exactly`, its calls can be repeated with their gradients."""
-        self._exactly = exactly
-        self._calls.clear()
+    def __bool__(self) -> bool:
+        return bool(self._names)
 
-    def forget(self) -> None:
-        """Drop the calls whose inputs are only references."""
-        if not self._exactly:
-            self._calls.clear()
+    def start(self, saving: bool) -> None:
+        """Forget the calls so far; with `saving`, save those that follow."""
+        self._saving = saving
+        self._calls.clear()
 
     def close(self) -> None:
         """Restore the modules."""
@@ -73,12 +71,12 @@ class CompiledParts:
 
     @contextmanager
     def again(
-        self, hooks: Sequence[Callable[[], RemovableHandle]]
+        self, hook: Callable[[], Sequence[RemovableHandle]]
     ) -> Iterator[list[tuple[int, Call]]]:
-        """Set `hooks`, and yield each saved call with the number of layers before it."""
+        """Set hooks, and yield each saved call with the number of layers before it."""
         with ExitStack() as stack:
-            for register in hooks if self._calls else ():
-                stack.callback(register().remove)
+            for handle in hook() if self._calls else ():
+                stack.callback(handle.remove)
             self.repeating = True
             stack.callback(setattr, self, "repeating", False)
             yield self._calls
@@ -118,9 +116,9 @@ class CompiledParts:
         self, twin: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> Call | None:
         # Skip validation, which has no gradients.
-        if self.repeating or not torch.is_grad_enabled():
+        if not self._saving or self.repeating or not torch.is_grad_enabled():
             return None
-        call = Call(twin, (arguments, keywords), self._exactly)
+        call = Call(twin, (arguments, keywords), exactly=True)
         self._calls.append((self._passed(), call))
         return call
 
@@ -130,14 +128,15 @@ def uncompiled_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
-def _without_wrappers(module: nn.Module) -> nn.Module:
+def without_wrappers(module: nn.Module) -> nn.Module:
+    """Return the module inside of `torch.compile` and DDP."""
     # DDP too: its forward prepares a backward pass of all processes.
     while isinstance(module, (OptimizedModule, DistributedDataParallel)):
         module = module._orig_mod if isinstance(module, OptimizedModule) else module.module
     return module
 
 
-def _needs_other_processes(module: nn.Module) -> bool:
+def needs_other_processes(module: nn.Module) -> bool:
     """Return whether a pass waits for processes that would not join a second one."""
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return False

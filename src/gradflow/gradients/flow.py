@@ -43,12 +43,18 @@ class Flow:
     mean_loss: float | None = None  # since the last record; non-finite if any loss is
     chance_loss: float | None = None  # as the module says it; NaN: it says that none is known
     batches: int = 0  # number of batches in `mean_loss`
+    optimizers: int = 1  # with several there is no loss, and layers of several nets
 
     @cached_property
     def is_finite(self) -> bool:
         """Whether the loss and every z are finite; if not, nothing else can be judged."""
         known = self.loss is None or math.isfinite(self.loss)
-        return known and not np.isnan(self.pre_activation).any()
+        z = (
+            self.pre_activation
+            if self.outputs or not len(self.layers)
+            else self.pre_activation[:-1]
+        )
+        return known and not np.isnan(z).any()
 
     @property
     def chance(self) -> float | None:
@@ -124,7 +130,7 @@ def read_flows(record: pl.DataFrame | pl.LazyFrame) -> list[Flow]:
 
 
 _KINDS = (
-    *("gradient", "weight", "update", "loss", "mean_loss", "chance_loss"),
+    *("gradient", "weight", "update", "loss", "mean_loss", "chance_loss", "optimizers"),
     *("pre_activation", "pre_activation_gradient"),
 )
 
@@ -134,7 +140,7 @@ def flow_of(step: int, kinds: Mapping[str, Mapping[str, Any]]) -> Flow:
     empty: dict[str, Any] = defaultdict(list)
     gradients = kinds.get("gradient", empty)
     z = kinds.get("pre_activation", empty)
-    layers = list(z["name"])
+    layers, units = list(z["name"]), list(z.get("units", []))
     # A parameter without a gradient has elements but no counts; leave it out.
     counted = zip(gradients["elements"], gradients.get("zeros", []), strict=False)
     elements = max(sum(n for n, zeros in counted if zeros is not None), 1)
@@ -154,12 +160,14 @@ def flow_of(step: int, kinds: Mapping[str, Mapping[str, Any]]) -> Flow:
         gradient=decades(_by_name(kinds.get("pre_activation_gradient", empty), "rms", layers)),
         dead=_floats(z["dead"]),
         saturated=_floats(z["saturated"]),
-        outputs=int(units[-1] or 0) if (units := z.get("units", [])) else 0,
+        # With several optimizers the last layer is one like the others.
+        outputs=int(units[-1] or 0) if len(units) and "optimizers" not in kinds else 0,
         zeros=_total(gradients.get("zeros", [])) / elements,
         non_finite=sum(_total(gradients.get(bad, [])) for bad in ("nans", "infs")) / elements,
         update_to_weight=decades(ratio),
         mean_loss=_loss(kinds, "mean_loss"),
         chance_loss=_loss(kinds, "chance_loss"),
+        optimizers=int(kinds["optimizers"]["elements"][0]) if "optimizers" in kinds else 1,
         batches=int(kinds["mean_loss"]["elements"][0]) if "mean_loss" in kinds else 0,
     )
 

@@ -1,10 +1,16 @@
 """Every layer's pre-activation z and its gradient dL/dz, read from a net's own training pass.
 
 A layer is a nonlinearity, and z is its input. Nonlinearities are the elementwise activations of
-`torch.nn`, and all modules whose own name begins with `activation`. The last layer is the weight
-layer that is declared last; there z is the output, the logits. Nonlinearities called as functions
-are not seen. Compiled modules are measured in a second, uncompiled pass. Its z differs from the
-compiled one by rounding, and by the random numbers that inductor draws itself.
+`torch.nn`, the functions with the same formulas (`F.relu(x)`, `x.tanh()`), and modules of other
+classes whose own name begins with `activation`, if they take one tensor and return one of its
+shape. The last layer is the output of the net, where z is the logits: what enters the loss
+function, else what the outermost module returned. If neither tells, it is unknown, not guessed.
+
+Only the pass that the loss is computed from counts. A call whose z gets no gradient of the loss is
+left out, whatever else runs in the same step: validation, inner loops, passes for logging.
+Activation checkpointing repeats calls in the backward pass; each counts once. Compiled modules are
+measured in a second, uncompiled pass. Its z differs from the compiled one by rounding, and by the
+random numbers that inductor draws itself; functions called outside of them are not seen.
 
 This file knows modules and tensors. It knows nothing of Lightning or records.
 """
@@ -12,6 +18,7 @@ This file knows modules and tensors. It knows nothing of Lightning or records.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,19 +30,16 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 
 from gradflow.gradients.compiled import CompiledParts, uncompiled_name
+from gradflow.gradients.functions import NONLINEARITIES, FunctionCalls
 from gradflow.gradients.histogram import flatten
-from gradflow.gradients.units import dead_and_saturated, unit_count
+from gradflow.gradients.units import Judged, dead_and_saturated, is_known, unit_count
 
 # RMS and maximum cover the first IMAGES images of a batch (batches are shuffled), shares of units
 # the first UNIT_IMAGES. These images are copied; ELEMENTS bounds the copy of each layer.
 IMAGES, UNIT_IMAGES, ELEMENTS = 8, 2, 2**17
 
+OUTPUT = "output"  # the name of the last layer, where no module has returned it
 _WEIGHT_LAYERS = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)
-_NONLINEARITIES = (
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU),
-    *(nn.SiLU, nn.Mish, nn.Softplus, nn.Hardtanh, nn.Tanh, nn.Sigmoid, nn.Softsign, nn.LogSigmoid),
-    *(nn.Hardsigmoid, nn.Hardswish, nn.Hardshrink, nn.Softshrink, nn.Tanhshrink, nn.Threshold),
-)
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class LayerValues:
 
     `values` is float64 of shape (n, 6), still on the device: norm of z, max |z|, norm of dL/dz,
     max |dL/dz|, share of dead units, share of saturated units. NaN is missing or not a number. The
-    logits have no units; a layer after frozen layers only has no gradient.
+    logits have no units; a layer after frozen layers only has no gradient. The last layer is the
+    logits; if they are unknown, it has 0 elements and no values.
     """
 
     names: list[str]
@@ -55,213 +60,375 @@ class LayerValues:
     # On request: z and a = phi(z) of the measured images, by layer, for histograms.
     tensors: dict[str, dict[str, Tensor]]
 
+    def below(self, children: list[str]) -> LayerValues | None:
+        """Return the layers inside of these children of the module alone; None if there is none.
 
-@dataclass
-class _Layer:
-    z: Tensor  # of the measured images
-    activation: nn.Module | None  # None for the logits
+        The output of the net is unknown then.
+        """
+        kept = [i for i, name in enumerate(self.names) if name.partition(".")[0] in children]
+        if not kept:
+            return None
+        names = [self.names[i] for i in kept]
+        return LayerValues(
+            names,
+            [self.elements[i] for i in kept],
+            [self.units[i] for i in kept],
+            [self.has_gradient[i] for i in kept],
+            self.values[kept],
+            {
+                kind: {n: x for n, x in found.items() if n in names}
+                for kind, found in self.tensors.items()
+            },
+        )
+
+
+@dataclass(eq=False)
+class _Call:
+    """One call of a layer: its input z, in the measured images."""
+
+    name: str
+    z: Tensor
+    phi: nn.Module | None = None  # a nonlinearity; None for the logits
+    in_graph: bool = False  # whether a gradient may come
+    frozen: bool = False  # behind frozen layers only: none will come
     gradient: Tensor | None = None
+    of_loss: bool = False  # whether the gradient is one of the loss
+    output: Tensor | None = None  # of a nonlinearity, where it is needed
+    source: Tensor | None = None  # of the logits: the tensor itself
+
+
+class Hook:
+    """A hook of ours on a module. A copy of the module, or its pickled form, carries none."""
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any) -> None:
+        """Call the function, whose result is not the module's."""
+        self._function(*args)
+
+    def __reduce__(self) -> Any:
+        return _no_hook, ()
+
+
+def _nothing(*args: Any) -> None:
+    pass
+
+
+def _no_hook() -> Callable[..., None]:
+    return _nothing
 
 
 @dataclass
 class LayerWatch:
-    """Hooks on every layer of `module`; `close` removes them.
+    """Measure passes of `module`: `start`, the pass and its backward pass, `collect`.
 
-    Between `start(measuring=True)` and `collect` every pass that builds a graph is measured; of
-    several passes (gradient accumulation) the last one counts. At other times each layer stores one
-    reference, with which `first_non_finite` finds the origin of a bad value; `forget` drops them.
-    The net's results do not change. Compiled parts store a reference to their inputs. If they are
-    measured, `collect` runs them once more, in eager mode and without gradients of weights, so it
-    must be called before the weights change.
+    The net's results do not change, and between `collect` and the next `start` it has no hook,
+    except on compiled parts. If these are measured, `collect` runs them once more, in eager mode
+    and without gradients of weights, so it must be called before the weights change.
     """
 
     module: nn.Module
     images: int | None = IMAGES  # the first ones of each batch; None for all
     keep: tuple[str, ...] = ()  # "pre_activation", "activation": the keys of `tensors`
+    # What is done with an error within a pass. It ends the measurement; None raises it, into the
+    # pass of the net.
+    on_error: Callable[[Exception], None] | None = None
 
-    _handles: list[RemovableHandle] = field(default_factory=list)
-    # Hooks inside compiled parts; set only in the second pass, so that they are never compiled.
-    _inside: list[Callable[[], RemovableHandle]] = field(default_factory=list)
-    _edges: list[GradientEdge] = field(default_factory=list)  # of each z in a second pass
-    _layers: dict[str, _Layer] = field(default_factory=dict)
-    _passed: dict[str, Tensor] = field(default_factory=dict)
-    _tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    _measuring: bool = False
     _compiled: CompiledParts = field(init=False)
+    _functions: FunctionCalls = field(init=False)
+    _handles: list[RemovableHandle] = field(default_factory=list)
+    _calls: list[_Call] = field(default_factory=list)
+    _losses: list[_Call] = field(default_factory=list)  # what entered a loss function
+    _outputs: list[_Call] = field(default_factory=list)  # of outermost modules
+    _returned: list[tuple[str, Tensor]] = field(default_factory=list)  # by weight layers
+    # The modules that are being called, each with whether its input is measured.
+    _stack: list[tuple[str, bool]] = field(default_factory=list)
+    _edges: list[GradientEdge] = field(default_factory=list)  # of each z in a second pass
+    _in_loss: bool = False
+    _failed: bool = False
 
     def __post_init__(self) -> None:
-        self._compiled = CompiledParts(self.module, passed=lambda: len(self._passed))
-        hooks: list[tuple[str, Callable[[Any], RemovableHandle], Any]] = []
-        last = ""
-        for name, module in self.module.named_modules():
-            if isinstance(module, torch._dynamo.OptimizedModule):
-                continue
-            if isinstance(module, _WEIGHT_LAYERS):
-                last = name
-            if is_nonlinearity(uncompiled_name(name), module):
-                hooks.append((name, module.register_forward_pre_hook, self._entering))
-                hooks.append((name, module.register_forward_hook, self._leaving))
-        if last:
-            module = self.module.get_submodule(last)
-            hooks.append((last, module.register_forward_hook, self._leaving_net))
-        for name, register, make in hooks:
-            hook = make(uncompiled_name(name))
-            if name in self._compiled:
-                self._inside.append(partial(register, hook))
-            else:
-                self._handles.append(register(hook))
+        self._compiled = CompiledParts(self.module, passed=lambda: len(self._calls))
+        self._functions = FunctionCalls(self._safe(self._function), self._safe(self._loss))
 
-    def start(self, measuring: bool) -> None:
-        """Begin a batch; with `measuring`, measure its pass."""
-        self._measuring = measuring
-        self._layers.clear()
-        self._passed.clear()
-        self._compiled.start(exactly=measuring)
-        self._tensors = {kind: {} for kind in self.keep}
+    def start(self) -> None:
+        """Begin to measure: the next pass counts."""
+        self.stop()
+        self._compiled.start(saving=True)
+        self._handles = self._hooked(inside=False)
+        # An active mode would compile everything anew.
+        if not self._compiled and self.module._compiled_call_impl is None:
+            self._functions.open()
 
-    def forget(self) -> None:
-        """Drop the tensors of the finished pass, so that their memory can be freed."""
-        self._passed.clear()
-        self._compiled.forget()
-
-    def first_non_finite(self) -> str | None:
-        """Return the first layer with NaN or Inf in the latest pass, or None. Waits for devices.
-
-        Checks z if the pass was measured, else the layers' outputs.
-        """
-        measuring, self._measuring = self._measuring, False
-        self._pass_compiled_parts_again()
-        self._measuring = measuring
-        for name, x in self._passed.items():
-            if not bool(torch.isfinite(x).all()):
-                return name
-        return None
-
-    def collect(self, factor: Tensor | float = 1.0) -> LayerValues | None:
-        """Return the measurements, with dL/dz times `factor`; None if no layer was called.
-
-        Does not wait for the device, and leaves the values there. Raises nothing.
-        """
-        self._passed = {name: layer.z for name, layer in self._layers.items()}
-        self._pass_compiled_parts_again()
-        self._measuring = False
-        if not self._layers:
-            return None
-        layers = list(self._layers.values())
-        forward = _norms_and_maxima([layer.z for layer in layers])
-        with_gradient = [layer.gradient for layer in layers if layer.gradient is not None]
-        backward = iter(_norms_and_maxima(with_gradient).unbind() if with_gradient else ())
-        judged = [
-            (layer.activation, layer.z[:UNIT_IMAGES])
-            for layer in layers
-            if layer.activation is not None  # not its truth value: an empty container is false
-        ]
-        missing = torch.full_like(forward[0], torch.nan)
-        units = iter(dead_and_saturated(judged).to(missing).unbind() if judged else ())
-        gradients = [missing if layer.gradient is None else next(backward) for layer in layers]
-        shares = [missing if layer.activation is None else next(units) for layer in layers]
-        values = torch.cat([forward, torch.stack(gradients) * factor, torch.stack(shares)], dim=1)
-        names = list(self._layers)
-        if "pre_activation" in self.keep:
-            z = {name: layer.z for name, layer in self._layers.items()}
-            self._tensors["pre_activation"] = z
-        collected = LayerValues(
-            names=names,
-            elements=[layer.z.numel() for layer in layers],
-            units=[unit_count(layer.z) for layer in layers],
-            has_gradient=[layer.gradient is not None for layer in layers],
-            values=values,
-            tensors=self._tensors,
-        )
-        self.start(measuring=False)
-        return collected
-
-    def close(self) -> None:
-        """Remove the hooks."""
+    def stop(self) -> None:
+        """Measure no more, and forget what was measured."""
+        self._functions.close()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._compiled.close()
-        self.start(measuring=False)
+        self._compiled.start(saving=False)
+        for found in (self._calls, self._losses, self._outputs, self._returned, self._stack):
+            found.clear()
+        self._in_loss = False
 
-    def _pass_compiled_parts_again(self) -> None:
-        """Repeat the compiled parts, and insert their layers in the order of the training pass."""
-        order = list(self._passed)
+    def enter_backward(self) -> None:
+        """Begin the backward pass of the loss."""
+        self._in_loss = True
+
+    def leave_backward(self) -> None:
+        """End the backward pass of the loss."""
+        self._in_loss = False
+
+    def collect(self, factor: Tensor | float = 1.0, *, go_on: bool = False) -> LayerValues | None:
+        """Return the measurements, with dL/dz times `factor`; None if no layer was called.
+
+        Does not wait for the device, and leaves the values there. Measuring ends, or with `go_on`
+        continues for another loss of the same step, with the calls that this one did not reach.
+        """
+        if self._failed or not self._handles:
+            return None
+        if not go_on:
+            self._functions.close()
+        last = self._pass_compiled_parts_again()
+        calls = _of_the_loss(self._calls)
+        logits = self._logits(last)
+        if logits is not None and _of_the_loss([*calls, logits])[-1:] != [logits]:
+            logits = None  # other tensors got a gradient, and it did not
+        collected = self._values(calls, logits, factor) if calls or logits is not None else None
+        if go_on:
+            self._calls = [call for call in self._calls if call.gradient is None]
+            self._losses.clear()
+        else:
+            self.stop()
+        return collected
+
+    def close(self) -> None:
+        """Remove every hook."""
+        self.stop()
+        self._compiled.close()
+
+    def _values(
+        self, calls: list[_Call], logits: _Call | None, factor: Tensor | float
+    ) -> LayerValues:
+        measured = [*calls, *([] if logits is None else [logits])]
+        forward = _norms_and_maxima([call.z for call in measured])
+        with_gradient = [call.gradient for call in measured if call.gradient is not None]
+        backward = iter(_norms_and_maxima(with_gradient).unbind() if with_gradient else ())
+        missing = torch.full_like(forward[0], torch.nan)
+        gradients = [missing if call.gradient is None else next(backward) for call in measured]
+        judged = [
+            Judged(call.phi, call.z[:UNIT_IMAGES], _first(call.output, UNIT_IMAGES))
+            for call in calls
+            if call.phi is not None
+        ]
+        shares = list(dead_and_saturated(judged).to(missing).unbind()) if judged else []
+        if logits is not None:
+            shares.append(missing)
+        values = torch.cat([forward, torch.stack(gradients) * factor, torch.stack(shares)], dim=1)
+        names = _numbered([call.name for call in measured])
+        tensors: dict[str, dict[str, Tensor]] = {}
+        for kind in self.keep:
+            found = [call.z if kind == "pre_activation" else call.output for call in measured]
+            tensors[kind] = {n: x for n, x in zip(names, found, strict=True) if x is not None}
+        elements = [call.z.numel() for call in measured]
+        units = [unit_count(call.z) for call in measured]
+        has_gradient = [call.gradient is not None for call in measured]
+        if logits is None:
+            names, elements, units = [*names, OUTPUT], [*elements, 0], [*units, 0]
+            has_gradient = [*has_gradient, False]
+            values = torch.cat([values, torch.full_like(values[:1], torch.nan)])
+        return LayerValues(names, elements, units, has_gradient, values, tensors)
+
+    def _logits(self, last: _Call | None) -> _Call | None:
+        """Return the call of the net's output; None if it is unknown."""
+        losses = list({id(call.source): call for call in self._losses}.values())
+        if len(losses) == 1:
+            return losses[0]
+        returned = [id(call.source) for call in self._outputs]
+        among = [call for call in losses if id(call.source) in returned]
+        if losses:
+            return among[0] if len(among) == 1 else None
+        return self._outputs[-1] if self._outputs else last
+
+    # What modules and functions tell.
+
+    def _hooked(self, *, inside: bool) -> list[RemovableHandle]:
+        """Set hooks on all modules outside of compiled parts, or inside of them."""
+        handles = []
+        for name, module in self.module.named_modules():
+            if isinstance(module, (torch.jit.ScriptModule, torch._dynamo.OptimizedModule)):
+                continue
+            if (name in self._compiled) is not inside:
+                continue
+            plain = uncompiled_name(name)
+            entering = Hook(self._safe(partial(self._entering, plain)))
+            leaving = Hook(self._safe(partial(self._leaving, plain)))
+            handles.append(module.register_forward_pre_hook(entering))
+            handles.append(module.register_forward_hook(leaving))
+        return handles
+
+    def _entering(self, name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if is_transparent(module):
+            return
+        measured = False
+        if is_nonlinearity(name, module) and len(inputs) == 1 and not self._is_inside():
+            measured = self._enter(name, inputs[0], module)
+        self._stack.append((name, measured))
+
+    def _leaving(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        if is_transparent(module):
+            return
+        measured = False
+        while self._stack:  # also modules that raised, inside of one that went on
+            called, measured = self._stack.pop()
+            if called == name:
+                break
+        if measured:
+            self._nonlinearity_returned(name, module, inputs, output)
+        elif is_weight_layer(module) and isinstance(output, Tensor):
+            self._returned.append((name, output))
+        if not self._stack and not isinstance(module, nn.modules.loss._Loss):
+            self._may_be_logits(self._outputs, output)
+
+    def _is_inside(self) -> bool:
+        """Whether a measured nonlinearity is being called: what it calls is no layer."""
+        return any(measured for _, measured in self._stack)
+
+    def _nonlinearity_returned(
+        self, name: str, module: nn.Module, inputs: Any, output: Any
+    ) -> None:
+        latest = next((call for call in reversed(self._calls) if call.name == name), None)
+        if latest is None or latest.output is not None or latest.phi is not module:
+            return
+        if not isinstance(output, Tensor) or output.shape != inputs[0].shape:
+            self._calls.remove(latest)  # not elementwise: no nonlinearity
+        elif "activation" in self.keep or not is_known(module):
+            latest.output = self._sample(output)
+
+    def _function(self, name: str, module: nn.Module, z: Tensor) -> None:
+        if not self._is_inside() and not self._is_output(z):
+            where = self._stack[-1][0] if self._stack else ""
+            self._enter(f"{where}.{name}".lstrip("."), z, module)
+
+    def _is_output(self, z: Tensor) -> bool:
+        """Whether z is what an outermost module returned: a sigmoid behind the net is no layer."""
+        return not self._stack and any(call.source is z for call in self._outputs)
+
+    def _loss(self, logits: Tensor) -> None:
+        if not _in_backward():
+            self._may_be_logits(self._losses, logits)
+
+    def _may_be_logits(self, found: list[_Call], x: Any) -> None:
+        if _is_measurable(x) and x.ndim and torch.is_grad_enabled() and x.requires_grad:
+            self._keep_logits(found, x)
+
+    def _keep_logits(self, found: list[_Call], x: Tensor) -> _Call:
+        known = next((c for c in (*self._losses, *self._outputs) if c.source is x), None)
+        if known is None:
+            name = next((n for n, out in reversed(self._returned) if out is x), OUTPUT)
+            known = _Call(name, self._sample(x), in_graph=True, source=x)
+            self._listen(known, x)
+        found.append(known)
+        return known
+
+    def _enter(self, name: str, z: Any, phi: nn.Module) -> bool:
+        if not _is_measurable(z):
+            return False
+        if _in_backward():
+            self._again(name, z)
+            return True
+        # A copy: an in-place activation is about to overwrite z.
+        call = _Call(name, self._sample(z), phi)
+        call.in_graph = torch.is_grad_enabled() and z.requires_grad
+        call.frozen = torch.is_grad_enabled() and not z.requires_grad
+        self._calls.append(call)
+        if call.in_graph:
+            self._listen(call, z)
+        return True
+
+    def _again(self, name: str, z: Tensor) -> None:
+        """Take z of a call that the backward pass repeats, as activation checkpointing does.
+
+        The call in the forward pass was without a graph if checkpointing is reentrant. Otherwise
+        its own z gets the gradient.
+        """
+        calls = [
+            call
+            for call in self._calls
+            if call.name == name and not call.in_graph and not call.frozen
+        ]
+        if len(calls) > 1:  # a module that is called several times
+            sample = self._sample(z)
+            calls = [call for call in calls if torch.equal(call.z, sample)]
+        if calls and torch.is_grad_enabled() and z.requires_grad:
+            calls[-1].in_graph = True
+            self._listen(calls[-1], z)
+
+    def _listen(self, call: _Call, z: Tensor) -> None:
+        def backward(gradient: Tensor | None) -> None:
+            # None for an unused output of a compiled part. Others than the loss may compute
+            # gradients too: an inner loop, a gradient penalty.
+            if gradient is None or (call.of_loss and not self._in_loss):
+                return
+            # A copy: autograd may overwrite dL/dz.
+            sample = self._sample(gradient)
+            if call.of_loss and call.gradient is not None:  # a second loss reaches z
+                sample = call.gradient + sample
+            call.gradient, call.of_loss = sample, self._in_loss
+
+        z.register_hook(self._safe(backward))  # type: ignore[no-untyped-call]
+        if self._compiled.repeating:
+            self._edges.append(get_gradient_edge(z))
+
+    def _pass_compiled_parts_again(self) -> _Call | None:
+        """Repeat the compiled parts, and insert their layers in the order of the training pass.
+
+        Return the call of the net's output, if the last part put it out.
+        """
+        order, last = list(self._calls), None
         outside = len(order)
         try:
-            with self._compiled.again(self._inside) as calls:
+            with self._compiled.again(partial(self._hooked, inside=True)) as calls:
                 for place, call in calls:
-                    known = len(self._passed)
+                    known = len(self._calls)
                     self._edges.clear()
+                    self._functions.open()
                     outputs, gradients = call.repeat()
+                    self._functions.close()
+                    last = None
+                    if place == outside and len(outputs) == 1 and _is_measurable(outputs[0]):
+                        last = self._keep_logits([], outputs[0])
+                        last.gradient, last.of_loss = self._sample(gradients[0]), True
                     if outputs and self._edges:
                         # This calls the hooks on each z; no weight gets a gradient.
+                        self._in_loss = True
                         torch.autograd.grad(outputs, self._edges, gradients, allow_unused=True)
                     place += len(order) - outside
-                    order[place:place] = list(self._passed)[known:]
+                    order[place:place] = self._calls[known:]
         except torch.OutOfMemoryError:
             warnings.warn("no memory to pass compiled layers again: not measured", stacklevel=2)
             self._compiled.close()
+        self._functions.close()
         self._edges.clear()
-        self._passed = {name: self._passed[name] for name in order}
-        self._layers = {name: self._layers[name] for name in order if name in self._layers}
+        self._calls[:] = order
+        return last
 
-    def _entering(self, name: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            # Skip validation, which has no gradients.
-            if not self._measuring or not torch.is_grad_enabled():
+    def _safe(self, function: Callable[..., None]) -> Callable[..., None]:
+        """Return `function` for use in a pass of the net, which an error must not end."""
+
+        def safe(*args: Any) -> None:
+            if self._failed:
                 return
-            if inputs and _is_measurable(inputs[0]):
-                self._pass(name, inputs[0], module)
+            try:
+                function(*args)
+            except Exception as error:
+                self._failed = True
+                if self.on_error is None:
+                    raise
+                self.on_error(error)
 
-        return hook
-
-    def _leaving(self, name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            if not torch.is_grad_enabled() or not _is_measurable(output):
-                return
-            if not self._measuring:
-                # Store the output, which the backward pass keeps anyway as the next layer's input.
-                # Storing z would stop its memory from being reused: a millisecond or more per step.
-                self._passed[self._called(name)] = output
-            elif "activation" in self.keep:
-                latest = [known for known in self._passed if known.partition("#")[0] == name][-1:]
-                self._tensors["activation"] |= {known: self._sample(output) for known in latest}
-
-        return hook
-
-    def _leaving_net(self, name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            if not torch.is_grad_enabled() or not _is_measurable(output):
-                return
-            if self._measuring:
-                self._pass(name, output, None)
-            else:
-                self._passed[self._called(name)] = output
-
-        return hook
-
-    def _pass(self, name: str, z: Tensor, activation: nn.Module | None) -> None:
-        name = self._called(name)
-        self._passed[name] = z  # detaching it would cost more than the rest of this method
-        # Copies: an in-place activation is about to overwrite z, and autograd may overwrite dL/dz.
-        layer = _Layer(self._sample(z), activation)
-        self._layers[name] = layer
-        if z.requires_grad:
-
-            def backward(gradient: Tensor | None) -> None:
-                if gradient is not None:  # None for an unused output of a compiled part
-                    layer.gradient = self._sample(gradient)
-
-            z.register_hook(backward)  # type: ignore[no-untyped-call]
-            if self._compiled.repeating:
-                self._edges.append(get_gradient_edge(z))
-
-    def _called(self, name: str) -> str:
-        """Return the name of this call: a module called several times counts as several layers."""
-        if name not in self._passed:
-            return name
-        return f"{name}#{sum(known.partition('#')[0] == name for known in self._passed) + 1}"
+        return safe
 
     def _sample(self, x: Tensor) -> Tensor:
         if self.images is None or x.ndim == 0:
@@ -271,16 +438,70 @@ class LayerWatch:
 
 
 def is_nonlinearity(name: str, module: nn.Module) -> bool:
-    """Return whether the input of `module`, called `name` in its net, is a pre-activation."""
-    own_name = name.rpartition(".")[2]
-    return isinstance(module, _NONLINEARITIES) or own_name.startswith("activation")
+    """Return whether the input of `module`, called `name` in its net, is a pre-activation.
+
+    A class of torch.nn tells by itself. Another one is taken for a nonlinearity if its own name
+    begins with `activation` and it has no weight layer inside.
+    """
+    if isinstance(module, NONLINEARITIES):
+        return True
+    if not name.rpartition(".")[2].startswith("activation"):
+        return False
+    where = type(module).__module__
+    if where.startswith("torch.ao.") or (
+        where.startswith("torch.nn.") and not isinstance(module, nn.Identity | nn.Sequential)
+    ):
+        return False  # dropout, a norm, an observer
+    return not any(is_weight_layer(inner) for inner in module.modules())
+
+
+def is_weight_layer(module: nn.Module) -> bool:
+    """Return whether a module multiplies its input with weights: linear or a convolution."""
+    return isinstance(module, _WEIGHT_LAYERS)
+
+
+def is_transparent(module: nn.Module) -> bool:
+    """Return whether hooks on `module` must do nothing now."""
+    # A call of the watched module whose `forward` Lightning has replaced by training_step; or code
+    # that is being compiled, which hooks must not change.
+    return torch.compiler.is_compiling() or "forward" in vars(module)
+
+
+def _in_backward() -> bool:
+    """Whether autograd is at work in this thread."""
+    return torch._C._current_graph_task_id() != -1
 
 
 def _is_measurable(x: object) -> bool:
-    # `module.compile()` traces through hooks: measure nothing in compiled code.
-    if torch.compiler.is_compiling():
-        return False
-    return isinstance(x, Tensor) and x.is_floating_point() and x.numel() > 0
+    return (
+        isinstance(x, Tensor)
+        and x.is_floating_point()
+        and x.layout == torch.strided
+        and not x.is_nested
+        and x.numel() > 0
+    )
+
+
+def _of_the_loss(calls: list[_Call]) -> list[_Call]:
+    """Return the calls of the pass that the loss was computed from."""
+    if not any(call.gradient is not None for call in calls):  # no backward pass was seen
+        return [call for call in calls if call.in_graph or call.frozen]
+    told = any(call.of_loss for call in calls)
+    return [c for c in calls if c.frozen or (c.gradient is not None and (c.of_loss or not told))]
+
+
+def _numbered(names: list[str]) -> list[str]:
+    """Number what is called several times: a, a#2, a#3."""
+    seen: Counter[str] = Counter()
+    numbered = []
+    for name in names:
+        seen[name] += 1
+        numbered.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return numbered
+
+
+def _first(x: Tensor | None, count: int) -> Tensor | None:
+    return None if x is None else x[:count]
 
 
 def _norms_and_maxima(tensors: list[Tensor]) -> Tensor:

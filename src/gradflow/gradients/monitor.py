@@ -6,17 +6,20 @@ states are the same with and without it. It knows nothing of Hydra or of the net
 
 from __future__ import annotations
 
+import functools
+import logging
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import numpy as np
 import polars as pl
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradflow.gradients.charts import histogram_chart, profile_chart
@@ -24,14 +27,16 @@ from gradflow.gradients.compiled import uncompiled_name
 from gradflow.gradients.flow import Flow, read_flows
 from gradflow.gradients.layers import LayerWatch
 from gradflow.gradients.mean_loss import MeanLoss
+from gradflow.gradients.origin import Origin
 from gradflow.gradients.record import (
     Entry,
     RecordWriter,
     first_non_finite,
     is_weight,
+    keep_earlier_record,
     scan_gradients,
 )
-from gradflow.gradients.snapshot import Rows, Snapshot, flow_of_rows
+from gradflow.gradients.snapshot import Rows, Snapshot, flow_of_rows, joined
 from gradflow.gradients.verdict import Remedies, Verdict, diagnose
 from gradflow.gradients.weights_and_biases import (
     Chart,
@@ -45,6 +50,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HISTOGRAMS = ("weight", "pre_activation", "activation")
+log = logging.getLogger(__name__)
+Method = TypeVar("Method", bound=Callable[..., None])
+
+
+def _guarded(method: Method) -> Method:
+    """Let no error of the monitor end a training: it disables the monitor, unless `on_error`."""
+
+    @functools.wraps(method)
+    def guarded(self: GradientMonitor, *args: Any, **options: Any) -> None:
+        if self.is_disabled:
+            return
+        try:
+            method(self, *args, **options)
+        except Exception as error:
+            self._failed(error)
+
+    return cast(Method, guarded)
 
 
 class GradientMonitor(Callback):
@@ -57,27 +79,34 @@ class GradientMonitor(Callback):
     record. A record is made at every step whose number is a multiple of `every_n_steps` (the first
     step is number 0). The last step is recorded too if max_steps or max_epochs tells its number.
 
-    On a CPU every step's loss is checked. If it is non-finite, the record names the step and the
-    first layer with a non-finite z. On an accelerator a check would wait for the device, so only
-    recorded steps are checked.
+    On a CPU every step's loss is checked. If it is non-finite, the record names the step, and the
+    first layer with a non-finite z if a repetition of the pass shows it (see `origin.py`). On an
+    accelerator a check would wait for the device, so only recorded steps are checked.
 
     The records go to `gradients.parquet` in the trainer's `default_root_dir` and, in one log call
-    each, to every WandbLogger of the trainer (see `weights_and_biases.py` for the keys). `flows`
-    holds their figures, and `verdict` the latest verdict. When training ends, the verdict is
-    written to `verdict.json`. W&B sends an alert when it turns bad. The gradient-flow picture goes
-    to W&B every `picture_every_n_steps`, and at the end, together with the charts of `charts.py`.
-    `histograms` adds histograms of "weight", "pre_activation" (z) or "activation" (phi(z)).
-    `remedies` is what the verdict may recommend (see `verdict.Remedies`): nothing by default.
+    each, to every WandbLogger of the trainer (see `weights_and_biases.py` for the keys). The record
+    of an earlier run in this folder is kept under another name. If the folder is an address, such
+    as s3://…, nothing is written. `flows` holds the figures of the records, and `verdict` the
+    latest verdict. When training ends, the verdict is written to `verdict.json`. W&B sends an alert
+    when it turns bad. The gradient-flow picture goes to W&B every `picture_every_n_steps`, and at
+    the end, together with the charts of `charts.py`. `histograms` adds histograms of "weight",
+    "pre_activation" (z) or "activation" (phi(z)). `remedies` is what the verdict may recommend (see
+    `verdict.Remedies`): nothing by default.
 
     A frozen parameter has no row. A parameter that requires a gradient but has none in this step
-    has a row of nulls. A parameter shared by several layers has one row, under its first name. With
-    several optimizers Lightning counts each one's step: a record holds all parameters as they are
-    when the counted step is due. Sharded gradients (FSDP) are not gathered: each process records
-    its own part. Layers inside compiled modules are measured in a second, uncompiled pass of the
-    same batch, before the optimizer acts (see `compiled.py` for the exceptions).
+    has a row of nulls. A parameter shared by several layers has one row, under its first name. What
+    cannot be measured is left out, with one warning: parameters that are sparse, complex, sharded
+    over processes, or not initialized. With several optimizers the record of step n has the
+    parameters of each optimizer at its own n-th step. Losses are then not recorded, since it is
+    unknown which belongs to which. Layers inside compiled modules are measured in a second,
+    uncompiled pass of the same batch, before the optimizer acts (see `compiled.py` for the
+    exceptions).
+
+    An error in the monitor itself disables it with a traceback in the log, and the training goes
+    on. With `on_error="raise"` it ends the training.
 
     Raises:
-        ValueError: if a number of steps is below 1, or `histograms` has an unknown name.
+        ValueError: if a number of steps is below 1, or `histograms` or `on_error` is unknown.
     """
 
     def __init__(
@@ -86,7 +115,10 @@ class GradientMonitor(Callback):
         picture_every_n_steps: int = 2000,
         histograms: Sequence[str] = (),
         remedies: Remedies | None = None,
+        on_error: Literal["disable", "raise"] = "disable",
     ) -> None:
+        if on_error not in ("disable", "raise"):
+            raise ValueError(f"on_error={on_error}: allowed: disable, raise")
         for key, steps in (
             ("every_n_steps", every_n_steps),
             ("picture_every_n_steps", picture_every_n_steps),
@@ -101,121 +133,200 @@ class GradientMonitor(Callback):
         self.picture_every_n_steps = picture_every_n_steps
         self.histograms = tuple(histograms)
         self.remedies = dict(remedies or {})
+        self.on_error = on_error
+        self.is_disabled = False
         self.flows: list[Flow] = []
         self.verdict: Verdict | None = None
+        self._folder: Path | None = None  # None if nothing can be written
         self._writer: RecordWriter | None = None
         self._watch: LayerWatch | None = None
+        self._origin: Origin | None = None
         self._last_step: float = -1
-        self._recorded_step = -1
+        self._optimizers: list[set[nn.Parameter]] = []  # the parameters of each
+        self._done: list[int] = []  # the steps of each
+        self._counted = (-1, -1)  # the optimizer whose step was counted last, and Lightning's step
+        self._parts: dict[int, list[list[Rows]]] = {}  # of steps that some optimizer has not made
         self._loss: Tensor | None = None
         self._mean_loss = MeanLoss()
         self._factor: Tensor | float = 1.0
         self._snapshot: Snapshot | None = None
         self._non_finite: tuple[int, str] | None = None  # step and layer
+        self._skipped: set[str] = set()  # parameters that a warning has named
 
+    @_guarded
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the record, and drop the rows of steps that a resumed run repeats."""
         if not trainer.is_global_zero:
             return
-        folder = Path(trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._writer = RecordWriter(folder, trainer.global_step)
-        self._last_step = trainer.estimated_stepping_batches - 1
-        self._recorded_step = -1
+        self._end_watching()
+        self._optimizers = [set(_parameters(optimizer)) for optimizer in trainer.optimizers]
+        several = len(self._optimizers) > 1
         if trainer.global_step == 0:  # a resumed run has its state from the checkpoint
-            self._mean_loss = MeanLoss()
-        self._snapshot = None
-        earlier = scan_gradients(folder)
-        self.flows = read_flows(earlier)
-        self._non_finite = first_non_finite(earlier)
+            self._mean_loss, self._done = MeanLoss(), []
+        if not several or len(self._done) != len(self._optimizers):
+            self._done = [trainer.global_step // max(len(self._optimizers), 1)] * len(
+                self._optimizers
+            )
+        # With max_steps, Lightning counts the steps of all optimizers together.
+        self._last_step = trainer.estimated_stepping_batches
+        if several and trainer.max_steps != -1:
+            self._last_step //= len(self._optimizers)
+        self._last_step -= 1
+        self._counted, self._parts, self._snapshot = (-1, -1), {}, None
+        self._open_record(trainer)
         self.verdict = None
-        keep = [kind for kind in self.histograms if kind != "weight"]
-        self._watch = LayerWatch(pl_module, keep=tuple(keep))
+        keep = tuple(kind for kind in self.histograms if kind != "weight")
+        self._watch = LayerWatch(pl_module, keep=keep, on_error=self._failed)
+        if pl_module.device.type == "cpu":
+            self._origin = Origin(pl_module)
 
+    @_guarded
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Measure this batch's pass if its step is due."""
+        """Measure this batch's pass if a step is due."""
         if self._watch is not None:
             self._loss = None  # training_step may skip a batch
-            self._watch.start(measuring=self._is_due(trainer.global_step))
+            if any(map(self._is_due, self._done)):
+                self._watch.start()
 
+    @_guarded
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
         """Check the loss and keep it for the record."""
         if self._watch is None:
             return
-        factor = _factor(trainer, pl_module, loss)
-        returned = loss.detach() * factor
-        self._mean_loss.add(returned)
-        if self._is_due(trainer.global_step):
-            self._factor, self._loss = factor, returned
-        if loss.device.type == "cpu" and not self._non_finite and not math.isfinite(loss.detach()):
-            self._note_non_finite(trainer.global_step, self._watch.first_non_finite())
-        self._watch.forget()
+        self._watch.enter_backward()
+        self._factor = _factor(trainer, pl_module, loss)
+        if len(self._optimizers) == 1:
+            returned = loss.detach() * self._factor
+            self._mean_loss.add(returned)
+            self._loss = returned if self._is_due(self._done[0]) else None
+        if self._origin is not None:
+            if self._non_finite is None and not math.isfinite(loss.detach()):
+                self._note_non_finite(max(self._done), self._origin.find())
+            self._origin.forget()
 
+    @_guarded
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that gradients are no longer those of the loss."""
+        if self._watch is not None:
+            self._watch.leave_backward()
+
+    @_guarded
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Measure gradients and weights before the optimizer acts, if this step is due."""
-        step = trainer.global_step
-        if self._watch is None or step == self._recorded_step:
+        """Measure gradients and weights before the optimizer acts, if its step is due."""
+        if self._watch is None:
+            return
+        which = next((i for i, o in enumerate(trainer.optimizers) if o is optimizer), 0)
+        counted = which, trainer.global_step
+        if counted == self._counted:
             return  # an optimizer may evaluate its loss several times in a step
         self._finish(trainer)  # another optimizer may have acted before, in the same batch
+        self._counted = counted
+        step = self._done[which]
+        self._done[which] += 1
         if not self._is_due(step):
             return
-        self._recorded_step = step
+        several = len(self._optimizers) > 1
+        layers = self._watch.collect(self._factor, go_on=several)
+        if several and layers is not None:
+            layers = layers.below(_children(pl_module, self._optimizers[which]))
         self._snapshot = Snapshot(
             step,
             pl_module,
-            self._watch.collect(self._factor),
+            layers,
             self._loss,
             self._mean_loss.take(),
             weight_histograms="weight" in self.histograms,
+            only=self._optimizers[which] if several else None,
         )
+        self._warn_of(self._snapshot.skipped)
 
+    @_guarded
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Measure the optimizer's update, and record the step."""
         self._finish(trainer)
+        # Of accumulated batches the last one is measured; the optimizer has acted by then.
+        if self._watch is not None:
+            self._watch.stop()
+        if self._origin is not None:
+            self._origin.forget()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state to save in a checkpoint: the losses that are not recorded yet."""
-        return self._mean_loss.state_dict()
+        return self._mean_loss.state_dict() | {"done": list(self._done)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state from a checkpoint."""
         self._mean_loss.load_state_dict(state_dict)
+        self._done = list(state_dict.get("done", []))
 
+    @_guarded
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Write the buffer, so that a run resumed from this checkpoint has every earlier row."""
         self._flush()
 
+    @_guarded
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the buffer and the verdict, and remove the hooks."""
         self._end(trainer)
 
+    @_guarded
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Write the buffer and the verdict, since a user wants the gradients before a crash."""
         self._end(trainer)
 
+    def _open_record(self, trainer: Trainer) -> None:
+        self._folder, self._writer, self.flows, self._non_finite = None, None, [], None
+        folder = str(trainer.default_root_dir)
+        if "://" in folder:
+            warnings.warn(f"{folder}: is an address; no gradients are written to it", stacklevel=2)
+            return
+        self._folder = Path(folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if trainer.global_step == 0 and (kept := keep_earlier_record(self._folder)) is not None:
+            warnings.warn(f"an earlier run's gradients are now in {kept}", stacklevel=2)
+        self._writer = RecordWriter(self._folder, min(self._done, default=0))
+        earlier = scan_gradients(self._folder)
+        self.flows = read_flows(earlier)
+        self._non_finite = first_non_finite(earlier)
+
     def _is_due(self, step: int) -> bool:
         return step % self.every_n_steps == 0 or step == self._last_step
 
     def _finish(self, trainer: Trainer) -> None:
-        if self._snapshot is None or self._writer is None:
+        """Read what was measured, and record the step once all optimizers have made theirs."""
+        if self._snapshot is None:
             return
         step, rows = self._snapshot.step, self._snapshot.read()
-        rows += _chance_loss(trainer.lightning_module)
         self._snapshot = None
-        for group in rows:
-            self._writer.append(step, group.kind, group.entries, group.columns)
+        parts = self._parts.setdefault(step, [])
+        if len(self._optimizers) == 1:
+            rows += _chance_loss(trainer.lightning_module)
+        elif not parts:
+            rows.append(Rows("optimizers", [Entry("optimizers", 0, len(self._optimizers))], {}))
+        self._append(step, rows)
+        parts.append(rows)
+        if len(parts) == len(self._optimizers):
+            del self._parts[step]
+            self._record(trainer, step, joined(parts) if len(parts) > 1 else rows)
+
+    def _append(self, step: int, rows: Sequence[Rows]) -> None:
+        if self._writer is not None:
+            for group in rows:
+                self._writer.append(step, group.kind, group.entries, group.columns)
+
+    def _record(self, trainer: Trainer, step: int, rows: list[Rows]) -> None:
         flow = flow_of_rows(step, rows)
         self.flows.append(flow)
         if flow.loss is not None and not math.isfinite(flow.loss) and not self._non_finite:
@@ -227,6 +338,26 @@ class GradientMonitor(Callback):
         if step and step % self.picture_every_n_steps == 0:
             self._log_picture(trainer)
 
+    def _warn_of(self, skipped: dict[str, str]) -> None:
+        new = {name: reason for name, reason in skipped.items() if name not in self._skipped}
+        if new:
+            self._skipped |= new.keys()
+            listed = ", ".join(f"{name} ({reason})" for name, reason in new.items())
+            warnings.warn(f"gradients are not measured for {listed}", stacklevel=2)
+
+    def _failed(self, error: Exception) -> None:
+        """Disable the monitor after an error of its own, or raise it."""
+        if self.on_error == "raise":
+            raise error
+        self.is_disabled = True
+        log.error("gradient monitor: disabled by an error; training goes on", exc_info=error)
+        self._snapshot = None
+        try:
+            self._flush()
+            self._end_watching()
+        except Exception:  # it is broken already
+            log.debug("gradient monitor: not closed", exc_info=True)
+
     def _log_picture(self, trainer: Trainer) -> None:
         if any(flow.layers for flow in self.flows):
             log_picture(trainer.loggers, self.flows[-1].step, self._draw)
@@ -237,27 +368,34 @@ class GradientMonitor(Callback):
         return draw_gradient_flow(self.flows)
 
     def _note_non_finite(self, step: int, layer: str | None) -> None:
-        assert self._writer is not None  # checked by the callers
         self._non_finite = step, layer or "loss"
-        self._writer.append(step, "non_finite", [Entry(layer or "loss", 0, 1)], {})
+        self._append(step, [Rows("non_finite", [Entry(layer or "loss", 0, 1)], {})])
+
+    def _end_watching(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+        if self._origin is not None:
+            self._origin.close()
+        self._watch = self._origin = None
 
     def _end(self, trainer: Trainer) -> None:
         self._flush()
-        if self._watch is None or self._writer is None:
+        if self._watch is None:
             return  # another process, or already ended
-        self._watch.close()
-        self._watch = None
+        self._end_watching()
         if self.flows:
             self.verdict = diagnose(self.flows, self._non_finite, self.remedies)
-            self.verdict.write(Path(trainer.default_root_dir))
+            if self._folder is not None:
+                self.verdict.write(self._folder)
             log_verdict(trainer.loggers, self.verdict, alert=False)
             self._log_picture(trainer)
-            draw = partial(self._charts, trainer)
-            log_charts(trainer.loggers, self.flows[-1].step, draw)
+            if self._folder is not None:
+                draw = partial(self._charts, trainer, self._folder)
+                log_charts(trainer.loggers, self.flows[-1].step, draw)
 
-    def _charts(self, trainer: Trainer) -> list[Chart]:
+    def _charts(self, trainer: Trainer, folder: Path) -> list[Chart]:
         steps = (self.flows[0].step, self.flows[-1].step)
-        record = scan_gradients(Path(trainer.default_root_dir))
+        record = scan_gradients(folder)
         ends = record.filter(pl.col("step").is_in(steps)).collect()
         weights = [
             uncompiled_name(name)
@@ -270,6 +408,19 @@ class GradientMonitor(Callback):
     def _flush(self) -> None:
         if self._writer is not None:
             self._writer.flush()
+
+
+def _parameters(optimizer: Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _children(module: nn.Module, parameters: set[nn.Parameter]) -> list[str]:
+    """Return the names of the children that have some of `parameters`."""
+    return [
+        name
+        for name, child in module.named_children()
+        if any(parameter in parameters for parameter in child.parameters())
+    ]
 
 
 def _chance_loss(module: LightningModule) -> list[Rows]:

@@ -30,6 +30,7 @@ One row per step, kind and name:
 | activation | layer | the output of a nonlinearity, on request | dead, saturated |
 | loss | | L, its absolute value in `max` | all others |
 | mean_loss | | its mean over the `elements` batches since the last record, in `max` | all others |
+| optimizers | | how many act, in `elements`, if there are several | all others |
 | non_finite | layer | the first with NaN or Inf in z, when the loss first was non-finite | all |
 
 Bins and the four counts add up to `elements`. In a row without bins, norm, rms and max are null if
@@ -179,6 +180,21 @@ def scan_gradients(run_folder: Path) -> pl.LazyFrame:
     parts = _parts(run_folder / FOLDER)
     # The rows of each part are in order, and so are the parts.
     return _scan(parts) if parts else SCHEMA.to_frame().lazy()
+
+
+def keep_earlier_record(run_folder: Path) -> Path | None:
+    """Give the record in a run folder another name, and return where it is; None if there is none.
+
+    A run that begins anew in the folder then has a record of its own.
+    """
+    folder = run_folder / FOLDER
+    if not _parts(folder):
+        return None
+    stem, _, suffix = FOLDER.partition(".")
+    number = 1
+    while (kept := run_folder / f"{stem}-{number}.{suffix}").exists():
+        number += 1
+    return folder.rename(kept)
 
 
 def copy_as_one_part(run_folder: Path, other: Path) -> None:

@@ -9,6 +9,7 @@ This file knows modules and tensors. It knows nothing of compilers or hooks.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -78,15 +79,22 @@ class Call:
 
         Buffers and random states are restored.
         """
+        with torch.enable_grad():
+            leaves = tree_leaves(self.output())
+        reached = {i: g for i, g in self._gradients.items() if leaves[i].requires_grad}
+        return [leaves[i] for i in reached], list(reached.values())
+
+    def output(self) -> Any:
+        """Repeat the call uncompiled; return what it returns.
+
+        Buffers, the attributes of modules and random states are restored.
+        """
         # Copies here too: a module may change its input in place.
         arguments, keywords = tree_map_only(Tensor, _copy_within_graph, self.inputs)
         environment = self._environment or _Environment.capture(self.module, self._device())
         buffers = {name: buffer.clone() for name, buffer in environment.buffers.items()}
-        with _restored(environment, self._device()), torch.enable_grad():
-            output = functional_call(self.module, buffers, arguments, keywords)
-        leaves = tree_leaves(output)
-        reached = {i: g for i, g in self._gradients.items() if leaves[i].requires_grad}
-        return [leaves[i] for i in reached], list(reached.values())
+        with _restored(environment, self._device()), _attributes_restored(self.module):
+            return functional_call(self.module, buffers, arguments, keywords)
 
     def _reached(self, place: int, gradient: Tensor | None) -> None:
         if gradient is not None:  # None for an unused output
@@ -95,6 +103,31 @@ class Call:
     def _device(self) -> torch.device:
         tensors = [*self.module.parameters(), *tree_leaves(self.inputs)]
         return next((x.device for x in tensors if isinstance(x, Tensor)), torch.device("cpu"))
+
+
+@contextmanager
+def _attributes_restored(root: nn.Module) -> Iterator[None]:
+    """Put back what modules keep as plain attributes, and the contents of their containers."""
+    modules = list(root.modules())
+    before = [dict(vars(module)) for module in modules]
+    contents = [
+        (value, copy.copy(value))
+        for attributes in before
+        for value in attributes.values()
+        if isinstance(value, (list, dict, set))
+    ]
+    try:
+        yield
+    finally:
+        for module, attributes in zip(modules, before, strict=True):
+            vars(module).clear()
+            vars(module).update(attributes)
+        for container, content in contents:
+            container.clear()
+            if isinstance(container, list):
+                container.extend(content)
+            else:
+                container.update(content)
 
 
 def _copy_as_leaf(x: Tensor) -> Tensor:

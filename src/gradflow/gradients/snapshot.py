@@ -6,7 +6,7 @@ nothing of Lightning, files or loggers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class Snapshot:
 
     `layers` and `loss` () come from the training pass. `mean_loss` is the mean () over the batches
     since the last record, and their number. With `weight_histograms` the weights' rows have counts
-    and bins too.
+    and bins too. `only` are the parameters to measure; None means all.
     """
 
     def __init__(
@@ -48,14 +48,21 @@ class Snapshot:
         mean_loss: tuple[Tensor, int] | None = None,
         *,
         weight_histograms: bool = False,
+        only: Set[nn.Parameter] | None = None,
     ) -> None:
         self.step = step
+        self.skipped: dict[str, str] = {}  # parameters that cannot be measured, and why
         self._layers = layers
         self._entries: list[Entry] = []
         self._without_gradient: list[Entry] = []
         self._parameters: list[nn.Parameter] = []
         for index, (name, parameter) in enumerate(module.named_parameters()):
-            if not parameter.requires_grad or parameter.numel() == 0:
+            if not parameter.requires_grad or (only is not None and parameter not in only):
+                continue
+            if (reason := unmeasurable(parameter)) is not None:
+                self.skipped[uncompiled_name(name)] = reason
+                continue
+            if parameter.numel() == 0:
                 continue
             entry = Entry(uncompiled_name(name), index, parameter.numel(), parameter.dim())
             if parameter.grad is None:
@@ -126,6 +133,45 @@ class Snapshot:
         return rows
 
 
+def joined(parts: Sequence[Sequence[Rows]]) -> list[Rows]:
+    """Join the rows of several optimizers' steps, kind by kind; layers are numbered through."""
+    kinds: dict[tuple[str, bool], list[Rows]] = {}
+    for rows in parts:
+        for group in rows:
+            kinds.setdefault((group.kind, bool(group.columns)), []).append(group)
+    return [
+        Rows(
+            kind,
+            [entry for group in groups for entry in group.entries],
+            {
+                column: np.concatenate([np.asarray(group.columns[column]) for group in groups])
+                for column in groups[0].columns
+                if all(column in group.columns for group in groups)
+            },
+        )
+        for (kind, _), groups in kinds.items()
+    ]
+
+
+def unmeasurable(parameter: nn.Parameter) -> str | None:
+    """Return why a parameter or its gradient cannot be measured; None if both can."""
+    if isinstance(parameter, nn.UninitializedParameter):
+        return "it is not initialized"
+    for what, x in (("it", parameter), ("its gradient", parameter.grad)):
+        if x is None:
+            continue
+        if x.layout != torch.strided:
+            return f"{what} is sparse"
+        if x.is_nested or type(x) not in (Tensor, nn.Parameter):
+            return f"{what} is a {type(x).__name__}"
+        if x.is_meta or x.dtype not in _MEASURABLE:
+            return f"{what} is {'without data' if x.is_meta else x.dtype}"
+    return None
+
+
+_MEASURABLE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
 def flow_of_rows(step: int, rows: Sequence[Rows]) -> Flow:
     """Return the flow of a step's rows, as `read_flows` does for the record."""
     kinds: dict[str, dict[str, Any]] = {}
@@ -172,7 +218,7 @@ def _columns(
 ) -> dict[str, Any]:
     """Return norm, RMS and maximum as columns; NaN if any element is non-finite."""
     finite = np.where(np.isfinite(norm), norm, np.nan)
-    root = np.sqrt([entry.elements for entry in entries])
+    root = np.sqrt([max(entry.elements, 1) for entry in entries])
     columns: dict[str, Any] = {"norm": finite, "rms": finite / root}
     if maximum is not None:
         columns["max"] = np.where(np.isfinite(maximum), maximum, np.nan)

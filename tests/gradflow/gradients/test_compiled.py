@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gradflow.gradients.layers import LayerValues, LayerWatch
+from gradflow.gradients.origin import Origin
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +86,7 @@ def measured(net: nn.Module, watch: LayerWatch | None = None) -> LayerValues:
     torch.manual_seed(0)
     x = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
     watch = watch or LayerWatch(net)
-    watch.start(measuring=True)
+    watch.start()
     loss = net(x).square().sum()
     watch.forget()
     loss.backward()
@@ -132,17 +133,16 @@ def test_layers_before_in_and_behind_a_part_are_those_of_the_eager_net(
 def test_a_part_is_not_watched_without_gradients_and_its_inputs_are_let_go() -> None:
     part = torch_compile(nn.Sequential(nn.Linear(6, 3), nn.ReLU()))
     watch = LayerWatch(nn.Sequential(part))
-    for measuring in (False, True):
-        watch.start(measuring)
-        with torch.no_grad():
-            part(torch.ones(2, 6))
-        assert watch.first_non_finite() is None
-        assert watch.collect() is None
-    watch.start(measuring=False)
+    watch.start()
+    with torch.no_grad():
+        part(torch.ones(2, 6))
+    assert watch.collect() is None
+    origin = Origin(nn.Sequential(part))
     part(torch.full((2, 6), torch.inf))
-    assert watch.first_non_finite() == "0.0"
-    watch.forget()
-    assert watch.first_non_finite() is None
+    assert origin.find() == "0.1"  # the nonlinearity, whose input is infinite
+    part(torch.full((2, 6), torch.inf))
+    origin.forget()
+    assert origin.find() is None
 
 
 @pytest.mark.distributed

@@ -25,7 +25,7 @@ def watched(
     net: nn.Module, images: Tensor, labels: Tensor, count: int | None = None
 ) -> LayerValues | None:
     watch = LayerWatch(net, images=count)
-    watch.start(measuring=True)
+    watch.start()
     F.cross_entropy(net(images), labels).backward()
     values = watch.collect()
     watch.close()
@@ -70,7 +70,7 @@ def test_a_large_layer_is_measured_on_fewer_images_and_on_one_at_least() -> None
     for size, images in ((ELEMENTS // 3, 3), (2 * ELEMENTS, 1), (8, IMAGES)):
         net = nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Linear(size, 2))
         watch = LayerWatch(net)
-        watch.start(measuring=True)
+        watch.start()
         net(torch.ones(9, size))
         values = watch.collect()
         assert values is not None
@@ -147,7 +147,7 @@ def test_validation_between_pass_and_backward_does_not_disturb() -> None:
     images, labels = classification(4, 16)
     wanted = expected(convnet_pass(copy.deepcopy(net), images), labels)
     watch = LayerWatch(net, images=None)
-    watch.start(measuring=True)
+    watch.start()
     loss = F.cross_entropy(net(images), labels)
     with torch.no_grad():
         net(100 * images[:1])
@@ -170,7 +170,7 @@ def test_an_activation_that_works_in_place_is_measured_before_and_after() -> Non
     first = net[0](x)
     second = net[2](first.clamp(min=0))
     watch = LayerWatch(net, images=None, keep=("pre_activation", "activation"))
-    watch.start(measuring=True)
+    watch.start()
     net(x).sum().backward()
     values = watch.collect()
     assert values is not None
@@ -187,7 +187,7 @@ def test_each_pass_that_is_measured_replaces_the_one_before() -> None:
     wanted = expected(convnet_pass(copy.deepcopy(net), second[0]), second[1])
     watch = LayerWatch(net, images=None)
     for images, labels in (first, second):
-        watch.start(measuring=True)
+        watch.start()
         F.cross_entropy(net(images), labels).backward()
     values = watch.collect(factor=3)
     assert values is not None
@@ -199,26 +199,28 @@ def test_each_pass_that_is_measured_replaces_the_one_before() -> None:
 def test_a_pass_that_is_not_measured_leaves_nothing() -> None:
     net = convnet()
     watch = LayerWatch(net)
-    watch.start(measuring=False)
     images, labels = classification(4, 16)
-    loss = F.cross_entropy(net(images), labels)
-    assert watch.first_non_finite() is None
-    watch.forget()
-    loss.backward()
+    F.cross_entropy(net(images), labels).backward()
     assert watch.collect() is None
 
 
-def test_closing_leaves_no_hook() -> None:
+@pytest.mark.parametrize("end", ["close", "collect", "stop"])
+def test_there_are_hooks_only_while_a_pass_is_measured(end: str) -> None:
     net = convnet()
     watch = LayerWatch(net, keep=("activation",))
-    assert sum(len(m._forward_pre_hooks) + len(m._forward_hooks) for m in net.modules()) == 15
-    watch.close()
-    assert not any(m._forward_pre_hooks or m._forward_hooks for m in net.modules())
+    hooks = [h for m in net.modules() for h in (m._forward_pre_hooks, m._forward_hooks)]
+    assert not any(hooks)
+    watch.start()
+    assert all(hooks)
+    getattr(watch, end)()
+    assert not any(hooks)
 
 
-def test_a_net_without_layers_that_are_known_has_no_values() -> None:
+def test_of_a_net_without_nonlinearities_the_output_is_measured() -> None:
     net = nn.Sequential(nn.Flatten(), nn.LayerNorm(10))
-    assert watched(net, torch.randn(4, 10), torch.zeros(4, dtype=torch.long)) is None
+    values = watched(net, torch.randn(4, 10), torch.zeros(4, dtype=torch.long))
+    assert values is not None
+    assert (values.names, values.units) == (["output"], [10])
 
 
 def test_watching_does_not_break_the_graph_of_a_net_that_is_compiled_in_place() -> None:
@@ -238,7 +240,7 @@ def test_watching_does_not_break_the_graph_of_a_net_that_is_compiled_in_place() 
 )
 def test_unusual_shapes_are_measured(net: nn.Module) -> None:
     watch = LayerWatch(net)
-    watch.start(measuring=True)
+    watch.start()
     x = torch.randn(4, 3) if isinstance(net[0], nn.Linear) else torch.randn(4, 1, 3)
     net(x).sum().backward()
     values = watch.collect()
@@ -261,5 +263,6 @@ def test_a_scalar_and_an_empty_batch_do_not_break_a_pass() -> None:
 
     values = watched(Tempered(), torch.randn(4, 3), torch.zeros(4, dtype=torch.long))
     assert values is not None
-    assert dict(zip(values.names, values.elements, strict=True)) == {"head": 8, "softplus": 1}
+    # What enters the loss is not what the head returns.
+    assert dict(zip(values.names, values.elements, strict=True)) == {"softplus": 1, "output": 8}
     assert values.values[values.names.index("softplus"), 0] == 2

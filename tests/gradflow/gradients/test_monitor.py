@@ -185,7 +185,7 @@ def test_a_layer_that_is_all_nan_is_counted_and_the_others_are_measured(tmp_path
     assert_rows_are(rows[1:], dict(list(float64_gradients(module, 0, 1).items())[1:]))
 
 
-def test_with_several_optimizers_each_counted_step_is_recorded_once(tmp_path: Path) -> None:
+def test_with_several_optimizers_a_step_has_the_parameters_of_each(tmp_path: Path) -> None:
     class Two(Smooth):
         def __init__(self) -> None:
             super().__init__()
@@ -202,9 +202,10 @@ def test_with_several_optimizers_each_counted_step_is_recorded_once(tmp_path: Pa
         def configure_optimizers(self) -> list[torch.optim.Optimizer]:
             return [torch.optim.SGD(m.parameters(), lr=0.1) for m in (self.net[0], self.net[3])]
 
-    fit(tmp_path, Two(), every_n_steps=1, max_steps=4)
+    fit(tmp_path, Two(), every_n_steps=1, max_steps=4)  # Lightning counts both optimizers' steps
     rows = read_gradients(tmp_path).filter(pl.col("kind") == "gradient")
-    assert rows["step"].to_list() == [step for step in range(4) for _ in range(4)]
+    assert rows["step"].to_list() == [step for step in range(2) for _ in range(4)]
+    assert rows["name"].to_list() == 2 * [name for name, _ in Two().named_parameters()]
 
 
 def test_an_optimizer_that_evaluates_its_loss_repeatedly_is_recorded_once_a_step(

@@ -84,7 +84,7 @@ def test_a_resumed_run_goes_on_with_the_flows_before_its_checkpoint(tmp_path: Pa
         )
     last = tmp_path / "checkpoints" / "last.ckpt"
     resumed = watch(tmp_path, BatchOfTheStep(), every_n_steps=2, max_steps=18, resume=last)
-    whole = GradientMonitor(2)
+    whole = GradientMonitor(2, on_error="raise")
     fit(
         tmp_path / "whole",
         BatchOfTheStep(),
@@ -102,12 +102,14 @@ def test_a_run_that_goes_on_reads_no_more_histograms_than_those_of_a_part(
     """The part that the checkpoint's step lies in is read, to drop what is about to be repeated."""
     whole = watch(tmp_path, Smooth(), max_steps=50)
     histograms_read.clear()
-    resumed = GradientMonitor(1)
+    resumed = GradientMonitor(1, on_error="raise")
     trainer: Any = SimpleNamespace(
         is_global_zero=True,
         default_root_dir=tmp_path,
         global_step=30,
         estimated_stepping_batches=50,
+        max_steps=50,
+        optimizers=[torch.optim.SGD(Smooth().parameters())],
     )
     resumed.on_train_start(trainer, Smooth())
     assert_same(resumed.flows, whole.flows[:30])

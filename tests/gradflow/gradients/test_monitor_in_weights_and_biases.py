@@ -147,7 +147,7 @@ def test_histograms_on_request_are_those_of_the_record(tmp_path: Path, logger: W
 def test_the_summary_has_the_verdict_and_figures_and_no_histogram(
     tmp_path: Path, logger: WandbLogger
 ) -> None:
-    monitored = GradientMonitor(5)
+    monitored = GradientMonitor(5, on_error="raise")
     fit(tmp_path, every_n_steps=None, callbacks=(monitored,), logger=logger, log_every_n_steps=100)
     wandb.finish()
     summary: dict[str, Any] = {}
@@ -173,7 +173,7 @@ def test_a_verdict_that_turns_bad_is_an_alert_and_the_picture_is_logged_at_the_e
             for layer in self.net[3::2]:
                 nn.init.normal_(layer.weight, std=1e-3)
 
-    monitor = GradientMonitor(5, remedies={"frozen": ["init=larger"]})
+    monitor = GradientMonitor(5, remedies={"frozen": ["init=larger"]}, on_error="raise")
     fit(tmp_path, Frozen(), None, callbacks=(monitor,), logger=logger, log_every_n_steps=100)
     wandb.finish()
     (alert,) = inspected(tmp_path, "alert")

@@ -172,7 +172,7 @@ def test_gradients_that_were_freed_before_the_reading_are_not_clipped_ones() -> 
 def full_step(net: nn.Module, images: Tensor, labels: Tensor) -> list[Rows]:
     """Everything that can be measured in one step."""
     watch = LayerWatch(net, keep=("pre_activation", "activation"))
-    watch.start(measuring=True)
+    watch.start()
     loss = F.cross_entropy(net(images), labels)
     loss.backward()
     snapshot = Snapshot(0, net, watch.collect(), loss.detach(), weight_histograms=True)

@@ -4,14 +4,13 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradflow.gradients.units import FLAT, dead_and_saturated
+from gradflow.gradients.units import FLAT, Judged, dead_and_saturated
 
 
-def shares(phi: nn.Module, z: Tensor) -> list[float]:
-    return dead_and_saturated([(phi, z)])[0].tolist()
+def shares(phi: nn.Module, z: Tensor, output: Tensor | None = None) -> list[float]:
+    return dead_and_saturated([Judged(phi, z, output)])[0].tolist()
 
 
 def channels(values: list[float], spread: float = 0.01, channels_last: bool = False) -> Tensor:
@@ -90,8 +89,11 @@ def test_units_are_features_of_vectors_and_of_sequences() -> None:
 
 def test_layers_of_one_kind_are_judged_each_for_itself() -> None:
     z = [channels([1.0] * (4 - k) + [-1.0] * k) for k in range(5)]
-    layers = [(nn.ReLU(), x) for x in z]
-    layers[2:2] = [(nn.Tanh(), z[2]), (nn.ReLU(), torch.ones(2, 7)), (nn.LeakyReLU(), z[1])]
+    layers = [Judged(nn.ReLU(), x, None) for x in z]
+    layers[2:2] = [
+        Judged(phi, x, None)
+        for phi, x in ((nn.Tanh(), z[2]), (nn.ReLU(), torch.ones(2, 7)), (nn.LeakyReLU(), z[1]))
+    ]
     dead = [0, 1 / 4, 0, 0, 0, 2 / 4, 3 / 4, 1]
     saturated = [0, 0, 0, 0, 1 / 4, 0, 0, 0]
     found = dead_and_saturated(layers)
@@ -134,66 +136,47 @@ def test_prelu_of_a_sequence_has_a_slope_per_position() -> None:
     assert shares(nn.PReLU(3, init=0.01), z) == [0, 0.2]
 
 
-class Cubic(nn.Module):
-    """x³ where |x| < 1, else its sign: flat at 0 and beyond 1, steepest just below 1."""
+class Counting(nn.Module):
+    """An activation of one's own, with a state: it counts its calls."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x.clamp(-1, 1) ** 3
-
-
-class Scaled(nn.Module):
-    """A parameter per channel, in the shape of an image."""
-
-    def __init__(self, channels: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.logspace(-1, 1, channels).view(1, -1, 1, 1))
+        self.calls = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.tanh(self.scale * x)
+        self.calls += 1
+        return x.clamp(min=0).square()
 
 
-def test_an_activation_of_ones_own_is_judged_by_its_derivative() -> None:
-    # 3 x² against FLAT times 3: saturated below |x| = 0.22 and beyond 1.
-    assert shares(Cubic(), channels([0.2, 0.25, -0.9, 1.5])) == [0, 0.5]
-    # scale · sech²(scale · x) against FLAT · scale: beyond scale · |x| = 2.2.
-    assert shares(Scaled(3), channels([15, 1, 1])) == pytest.approx([0, 1 / 3])
+class Softer(nn.ReLU):
+    """A subclass with another formula."""
 
-
-def test_parts_of_an_activation_are_not_touched() -> None:
-    """Nested modules are in evaluation too: no draw, no statistic, no hook."""
-
-    class Nested(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = nn.Sequential(nn.BatchNorm2d(2), nn.RReLU(), nn.Dropout(0.5))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.inner(x) * 2
-
-    phi, calls = Nested(), []
-    for module in phi.modules():
-        module.register_forward_pre_hook(lambda *_: calls.append(1))
-    state, before = torch.get_rng_state(), {k: v.clone() for k, v in phi.state_dict().items()}
-    assert shares(phi, channels([1, -1])) == [0, 0]
-    assert torch.equal(torch.get_rng_state(), state)
-    assert all(torch.equal(v, before[k]) for k, v in phi.state_dict().items())
-    assert not calls
-    assert all(module.training for module in phi.modules())
-
-
-class Step(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return (x > 0).float()
+        return torch.where(x > 0, x, 0.5 * x)
 
 
-class Gated(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return F.glu(x, dim=1)
+def test_an_activation_of_ones_own_is_judged_by_its_output_and_never_called() -> None:
+    phi, z = Counting(), channels([1, -1, -1, 100])
+    output = phi(z)
+    dead, saturated = shares(phi, z, output)
+    assert dead == 0.5
+    assert math.isnan(saturated)  # its slope has no largest value
+    assert phi.calls == 1
+    assert all(map(math.isnan, shares(phi, z)))  # without its output it is not judged
 
 
-def test_a_step_lets_nothing_through_and_what_is_not_elementwise_is_not_judged() -> None:
-    assert shares(Step(), channels([1, -1, -1, -1])) == [0.75, 0]  # FLAT times 0: none is flat
-    assert all(math.isnan(share) for share in shares(Gated(), channels([1, -1])))
+def test_a_subclass_of_a_known_activation_is_not_taken_for_it() -> None:
+    z = channels([-1, -1])
+    assert shares(nn.ReLU(), z) == [1, 0]
+    assert shares(Softer(), z, Softer()(z))[0] == 0
+
+
+def test_known_and_unknown_activations_are_judged_side_by_side() -> None:
+    z = channels([1, -1])
+    layers = [Judged(nn.ReLU(), z, None), Judged(Counting(), z, z), Judged(nn.ReLU(), -z, None)]
+    torch.testing.assert_close(
+        dead_and_saturated(layers)[:, 0], torch.tensor([0.5, 0, 0.5]).double()
+    )
 
 
 def test_nan_is_neither_dead_nor_saturated() -> None:
@@ -201,10 +184,3 @@ def test_nan_is_neither_dead_nor_saturated() -> None:
     z[0, 1, 0, 0] = math.nan
     assert shares(nn.ReLU(), z) == [0.75, 0]
     assert shares(nn.Tanh(), 100 * z) == [0, 0.75]
-
-
-def test_containers_of_different_activations_are_told_apart() -> None:
-    """Both are nn.Sequential without parameters, and print nothing that would tell them apart."""
-    z = torch.full((4, 2), -1.0)
-    relu, leaky = nn.Sequential(nn.ReLU(inplace=True)), nn.Sequential(nn.LeakyReLU(0.2))
-    assert dead_and_saturated([(relu, z), (leaky, z)]).tolist() == [[1, 0], [0, 0]]

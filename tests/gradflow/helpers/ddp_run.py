@@ -42,5 +42,5 @@ if __name__ == "__main__":
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[GradientMonitor(1)],
+        callbacks=[GradientMonitor(1, on_error="raise")],
     ).fit(Halved())

@@ -99,7 +99,9 @@ def fit(
     Random layers draw in each step what they would draw in any run, but with `seeded=False`.
     """
     module = TinyCNN() if module is None else module
-    monitor = [GradientMonitor(every_n_steps)] if every_n_steps is not None else []
+    monitor = (
+        [GradientMonitor(every_n_steps, on_error="raise")] if every_n_steps is not None else []
+    )
     options: dict[str, Any] = {"max_steps": 12, "logger": False, "enable_checkpointing": False}
     options |= trainer
     Trainer(
@@ -123,7 +125,7 @@ def watch(
     **options: Any,
 ) -> GradientMonitor:
     """Train as `fit` does, for two steps by default, and return the monitor."""
-    monitor = GradientMonitor(every_n_steps, histograms=histograms)
+    monitor = GradientMonitor(every_n_steps, histograms=histograms, on_error="raise")
     options = {"max_steps": 2} | options
     callbacks = (*options.pop("callbacks", ()), monitor)
     fit(folder, module, every_n_steps=None, callbacks=callbacks, **options)

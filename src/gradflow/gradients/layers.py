@@ -61,11 +61,8 @@ class LayerValues:
     tensors: dict[str, dict[str, Tensor]]
 
     def below(self, children: list[str]) -> LayerValues | None:
-        """Return the layers inside of these children of the module alone; None if there is none.
-
-        The output of the net is unknown then.
-        """
-        kept = [i for i, name in enumerate(self.names) if name.partition(".")[0] in children]
+        """Return the nonlinearities inside of these children alone; None if there is none."""
+        kept = [i for i, n in enumerate(self.names[:-1]) if n.partition(".")[0] in children]
         if not kept:
             return None
         names = [self.names[i] for i in kept]
@@ -94,7 +91,7 @@ class _Call:
     gradient: Tensor | None = None
     of_loss: bool = False  # whether the gradient is one of the loss
     output: Tensor | None = None  # of a nonlinearity, where it is needed
-    source: Tensor | None = None  # of the logits: the tensor itself
+    source: Tensor | None = None  # of the logits, and of functions: the tensor itself
 
 
 class Hook:
@@ -193,6 +190,8 @@ class LayerWatch:
         last = self._pass_compiled_parts_again()
         calls = _of_the_loss(self._calls)
         logits = self._logits(last)
+        if logits is not None:  # a sigmoid or softmax of the logits is no layer
+            calls = [call for call in calls if call.source is not logits.source]
         if logits is not None and _of_the_loss([*calls, logits])[-1:] != [logits]:
             logits = None  # other tensors got a gradient, and it did not
         collected = self._values(calls, logits, factor) if calls or logits is not None else None
@@ -242,7 +241,7 @@ class LayerWatch:
 
     def _logits(self, last: _Call | None) -> _Call | None:
         """Return the call of the net's output; None if it is unknown."""
-        losses = list({id(call.source): call for call in self._losses}.values())
+        losses = list({id(call.source): call for call in _of_the_loss(self._losses)}.values())
         if len(losses) == 1:
             return losses[0]
         returned = [id(call.source) for call in self._outputs]
@@ -307,13 +306,10 @@ class LayerWatch:
             latest.output = self._sample(output)
 
     def _function(self, name: str, module: nn.Module, z: Tensor) -> None:
-        if not self._is_inside() and not self._is_output(z):
+        if not self._is_inside():
             where = self._stack[-1][0] if self._stack else ""
-            self._enter(f"{where}.{name}".lstrip("."), z, module)
-
-    def _is_output(self, z: Tensor) -> bool:
-        """Whether z is what an outermost module returned: a sigmoid behind the net is no layer."""
-        return not self._stack and any(call.source is z for call in self._outputs)
+            if self._enter(f"{where}.{name}".lstrip("."), z, module) and not _in_backward():
+                self._calls[-1].source = z
 
     def _loss(self, logits: Tensor) -> None:
         if not _in_backward():

@@ -57,12 +57,14 @@ class Origin:
     def find(self) -> str | None:
         """Return the first layer with a non-finite z since `forget`, or None. Waits for devices."""
         calls, self._calls = self._calls, []
+        outputs: list[str] = []
         for name, call in calls:
             if not needs_other_processes(call.module):
-                found = _Search(name, call.module).run(call)
-                if found is not None:
-                    return found
-        return None
+                layer, output = _Search(name, call.module).run(call)
+                if layer is not None:
+                    return layer
+                outputs += [] if output is None else [output]
+        return outputs[0] if outputs else None
 
     def _entering(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
         if is_transparent(module) or not torch.is_grad_enabled():
@@ -86,7 +88,8 @@ class _Search:
         self._stack: list[str] = []
         self._returned: list[tuple[str, Tensor]] = []  # by weight layers
 
-    def run(self, call: Call) -> str | None:
+    def run(self, call: Call) -> tuple[str | None, str | None]:
+        """Return the first bad nonlinearity, and the name of what is returned if that is bad."""
         functions = FunctionCalls(self._function, lambda logits: None)
         handles = []
         for inner, module in self._module.named_modules():
@@ -100,17 +103,16 @@ class _Search:
             with torch.no_grad():
                 output = call.output()
         except Exception:  # of the net's own code, whose state was perhaps not put back
-            return self._bad
+            return self._bad, None
         finally:
             functions.close()
             for handle in handles:
                 handle.remove()
-        if self._bad is None:
-            for x in tree_leaves(output):
-                if _is_bad(x):
-                    known = (name for name, returned in self._returned if returned is x)
-                    return next(known, self._name or None)
-        return self._bad
+        for x in tree_leaves(output):
+            if _is_bad(x):
+                known = (name for name, returned in self._returned if returned is x)
+                return self._bad, next(known, self._name or None)
+        return self._bad, None
 
     def _entering(self, name: str, module: nn.Module, inputs: Any) -> None:
         self._stack.append(name)

@@ -17,7 +17,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import polars as pl
@@ -133,6 +133,8 @@ def _judge(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None) -> t
         layer = None if where == "loss" else where
         return _verdict("diverged", text, math.inf, step, layer), "diverged"
 
+    if start.optimizers > 1:
+        return _judge_several(start, now, step)
     known = start.chance is not None
     first = next((flow.known_loss[0] for flow in seen if flow.known_loss), math.inf)
     chance = first if start.chance is None else start.chance
@@ -174,6 +176,17 @@ def _judge(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None) -> t
     text = f"the loss stays at {against}, "
     text += f"and {unjudged}" if unjudged else "though no layer shows why"
     return _verdict("untrained", text, 1 - gained / needed, step, None), "untrained"
+
+
+def _judge_several(start: Flow, now: Flow, step: int) -> tuple[Verdict, str]:
+    """Judge the units alone: which loss and which layers belong to which optimizer is unknown."""
+    for flow, remedy_key in ((start, ""), (now, "by_training")):
+        for kind, shares in (("dead", flow.dead), ("saturated", flow.saturated)):
+            if (cause := _units(flow, shares, kind)) is not None:
+                text, beyond, layer = cause
+                return _verdict(cast(Kind, kind), text, beyond, step, layer), remedy_key or kind
+    text = "no layer has dead or saturated units; with several optimizers no more is judged"
+    return _verdict("healthy", text, 0.0, step, None), ""
 
 
 def _mean_of_latest(flows: Sequence[Flow]) -> tuple[float, int] | None:

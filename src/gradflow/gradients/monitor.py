@@ -59,12 +59,16 @@ def _guarded(method: Method) -> Method:
 
     @functools.wraps(method)
     def guarded(self: GradientMonitor, *args: Any, **options: Any) -> None:
+        if self._error is not None and not self.is_disabled:
+            self._disable(self._error)
         if self.is_disabled:
             return
         try:
             method(self, *args, **options)
         except Exception as error:
-            self._failed(error)
+            if self.on_error == "raise":
+                raise
+            self._disable(error)
 
     return cast(Method, guarded)
 
@@ -135,6 +139,7 @@ class GradientMonitor(Callback):
         self.remedies = dict(remedies or {})
         self.on_error = on_error
         self.is_disabled = False
+        self._error: Exception | None = None  # within a pass of the net
         self.flows: list[Flow] = []
         self.verdict: Verdict | None = None
         self._folder: Path | None = None  # None if nothing can be written
@@ -176,7 +181,7 @@ class GradientMonitor(Callback):
         self._open_record(trainer)
         self.verdict = None
         keep = tuple(kind for kind in self.histograms if kind != "weight")
-        self._watch = LayerWatch(pl_module, keep=keep, on_error=self._failed)
+        self._watch = LayerWatch(pl_module, keep=keep, on_error=self._failed_in_pass)
         if pl_module.device.type == "cpu":
             self._origin = Origin(pl_module)
 
@@ -345,10 +350,13 @@ class GradientMonitor(Callback):
             listed = ", ".join(f"{name} ({reason})" for name, reason in new.items())
             warnings.warn(f"gradients are not measured for {listed}", stacklevel=2)
 
-    def _failed(self, error: Exception) -> None:
-        """Disable the monitor after an error of its own, or raise it."""
+    def _failed_in_pass(self, error: Exception) -> None:
+        """Note an error within a pass of the net; the next callback disables the monitor."""
         if self.on_error == "raise":
             raise error
+        self._error = error
+
+    def _disable(self, error: Exception) -> None:
         self.is_disabled = True
         log.error("gradient monitor: disabled by an error; training goes on", exc_info=error)
         self._snapshot = None

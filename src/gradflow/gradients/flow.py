@@ -30,7 +30,7 @@ class Flow:
     """
 
     step: int
-    loss: float | None  # absolute value; None if Lightning never got it
+    loss: float | None  # None if Lightning never got it
     layers: list[str]
     pre_activation: Floats  # (n,) log10 RMS of z
     gradient: Floats  # (n,) log10 RMS of dL/dz: the gradient profile

@@ -95,7 +95,8 @@ class GradientMonitor(Callback):
     when it turns bad. The gradient-flow picture goes to W&B every `picture_every_n_steps`, and at
     the end, together with the charts of `charts.py`. `histograms` adds histograms of "weight",
     "pre_activation" (z) or "activation" (phi(z)). `remedies` is what the verdict may recommend (see
-    `verdict.Remedies`): nothing by default.
+    `verdict.Remedies`): nothing by default. `chance_loss` is the loss of a net that knows nothing
+    of its input; the module's attribute `chance_loss` may say it instead, None for "unknown".
 
     A frozen parameter has no row. A parameter that requires a gradient but has none in this step
     has a row of nulls. A parameter shared by several layers has one row, under its first name. What
@@ -120,6 +121,7 @@ class GradientMonitor(Callback):
         histograms: Sequence[str] = (),
         remedies: Remedies | None = None,
         on_error: Literal["disable", "raise"] = "disable",
+        chance_loss: float | None = None,
     ) -> None:
         if on_error not in ("disable", "raise"):
             raise ValueError(f"on_error={on_error}: allowed: disable, raise")
@@ -138,6 +140,7 @@ class GradientMonitor(Callback):
         self.histograms = tuple(histograms)
         self.remedies = dict(remedies or {})
         self.on_error = on_error
+        self.chance_loss = chance_loss
         self.is_disabled = False
         self._error: Exception | None = None  # within a pass of the net
         self.flows: list[Flow] = []
@@ -157,6 +160,7 @@ class GradientMonitor(Callback):
         self._snapshot: Snapshot | None = None
         self._non_finite: tuple[int, str] | None = None  # step and layer
         self._skipped: set[str] = set()  # parameters that a warning has named
+        self._alerted: set[str] = set()  # kinds of verdicts
 
     @_guarded
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -179,7 +183,7 @@ class GradientMonitor(Callback):
         self._last_step -= 1
         self._counted, self._parts, self._snapshot = (-1, -1), {}, None
         self._open_record(trainer)
-        self.verdict = None
+        self.verdict, self._alerted = None, set()
         keep = tuple(kind for kind in self.histograms if kind != "weight")
         self._watch = LayerWatch(pl_module, keep=keep, on_error=self._failed_in_pass)
         if pl_module.device.type == "cpu":
@@ -317,7 +321,7 @@ class GradientMonitor(Callback):
         self._snapshot = None
         parts = self._parts.setdefault(step, [])
         if len(self._optimizers) == 1:
-            rows += _chance_loss(trainer.lightning_module)
+            rows += self._chance_loss(trainer.lightning_module)
         elif not parts:
             rows.append(Rows("optimizers", [Entry("optimizers", 0, len(self._optimizers))], {}))
         self._append(step, rows)
@@ -325,6 +329,16 @@ class GradientMonitor(Callback):
         if len(parts) == len(self._optimizers):
             del self._parts[step]
             self._record(trainer, step, joined(parts) if len(parts) > 1 else rows)
+
+    def _chance_loss(self, module: LightningModule) -> list[Rows]:
+        """Return the row of the chance loss; none if neither user nor module says anything."""
+        chance: Any = self.chance_loss
+        if chance is None:
+            chance = getattr(module, "chance_loss", module)
+        if chance is module:
+            return []
+        value = math.nan if chance is None else float(chance)
+        return [Rows("chance_loss", [Entry("loss", 0, 1)], {"max": np.array([value])})]
 
     def _append(self, step: int, rows: Sequence[Rows]) -> None:
         if self._writer is not None:
@@ -338,7 +352,11 @@ class GradientMonitor(Callback):
             self._note_non_finite(step, _first_non_finite_layer(rows))
         log_record(trainer.loggers, step, rows, flow)
         before, self.verdict = self.verdict, diagnose(self.flows, self._non_finite, self.remedies)
-        if self.verdict.kind != "healthy" and (before is None or before.kind != self.verdict.kind):
+        kind = self.verdict.kind
+        # One alert for each kind. After the first, a kind must last for two records.
+        lasts = before is not None and before.kind == kind
+        if kind != "healthy" and kind not in self._alerted and (lasts or not self._alerted):
+            self._alerted.add(kind)
             log_verdict(trainer.loggers, self.verdict, alert=True)
         if step and step % self.picture_every_n_steps == 0:
             self._log_picture(trainer)
@@ -429,15 +447,6 @@ def _children(module: nn.Module, parameters: set[nn.Parameter]) -> list[str]:
         for name, child in module.named_children()
         if any(parameter in parameters for parameter in child.parameters())
     ]
-
-
-def _chance_loss(module: LightningModule) -> list[Rows]:
-    """Return the row of the module's `chance_loss`; none if it has no such attribute."""
-    chance: Any = getattr(module, "chance_loss", module)
-    if chance is module:
-        return []
-    value = math.nan if chance is None else float(chance)
-    return [Rows("chance_loss", [Entry("loss", 0, 1)], {"max": np.array([value])})]
 
 
 def _factor(trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> Tensor | float:

@@ -28,7 +28,7 @@ One row per step, kind and name:
 | pre_activation | layer | z, the input of a nonlinearity, or the logits | as for weight |
 | pre_activation_gradient | layer | dL/dz, L as training_step returns it | counts, bins |
 | activation | layer | the output of a nonlinearity, on request | dead, saturated |
-| loss | | L, its absolute value in `max` | all others |
+| loss | | L, in `max` | all others |
 | mean_loss | | its mean over the `elements` batches since the last record, in `max` | all others |
 | optimizers | | how many act, in `elements`, if there are several | all others |
 | non_finite | layer | the first with NaN or Inf in z, when the loss first was non-finite | all |

@@ -126,9 +126,9 @@ class Snapshot:
         if self._layers is not None:
             rows += _layer_rows(self._layers, values["layers"], histograms)
         if "loss" in values:
-            rows.append(Rows("loss", [Entry("loss", 0, 1)], {"max": np.abs(values["loss"])}))
+            rows.append(Rows("loss", [Entry("loss", 0, 1)], {"max": values["loss"]}))
         if "mean loss" in values:
-            mean = {"max": np.abs(values["mean loss"])}
+            mean = {"max": values["mean loss"]}
             rows.append(Rows("mean_loss", [Entry("loss", 0, self._averaged)], mean))
         return rows
 

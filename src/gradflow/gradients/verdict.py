@@ -32,7 +32,8 @@ Kind = Literal[
 ]
 
 # Thresholds between healthy and sick nets of the fault suite, set on its tuning part alone. Only
-# _GAIN_OVER_FIRST and _MIN_LAYERS are not: the suite measures all layers of its nets.
+# _GAIN_OVER_FIRST, _NEAR_CHANCE and _MIN_LAYERS are not: the suite measures all layers of its nets,
+# and its task says the chance loss.
 _DECADES = 2.0  # of dL/dz or z, between the first and the last nonlinearity
 _Z_DECADES = 2.0  # decades that z may lose from the first to the last nonlinearity
 _SMALL_WEIGHTS = 0.6  # decades of z lost, above which small weights are taken as the cause
@@ -42,15 +43,17 @@ _CLEAR_GAIN = 0.03  # the same, if its layers show a cause: with less it hardly 
 _GAIN_OVER_FIRST = 0.05  # share of the first loss: the same, if no logits tell the chance loss
 _LARGE_STEP = 0.075  # relative change of half of the weights, which erases their initialization
 _BLOWN_UP = 2.0  # times the chance loss: a higher loss is worse than guessing
+_NEAR_CHANCE = 0.15  # share of log(outputs) by which a first loss may miss it
 _EARLY = 20  # steps in which a run is judged by its layers alone
 _PATIENCE = 100  # steps that a net with healthy layers is given to learn anything
 _MIN_BATCHES = 25  # that the present loss is averaged over
 _MIN_LAYERS = 3  # with the logits: fewer cannot show shrinking or growing
 
-# What to try, most promising first, by kind of verdict: overrides, or any text for the user. Two
-# more keys replace a kind's. `small_weights` applies if z shrinks along with the gradient, since
-# weights that are too small cause both. `by_training` applies if units were alive at the start, so
-# that the optimizer's steps killed or saturated them.
+# What to try, most promising first, by kind of verdict: overrides, or any text for the user. Three
+# more keys replace a kind's. `at_start` applies if the loss is non-finite before the first step,
+# where clipping or a lower learning rate cannot help. `small_weights` applies if z shrinks along
+# with the gradient, since weights that are too small cause both. `by_training` applies if units
+# were alive at the start, so that the optimizer's steps killed or saturated them.
 Remedies = Mapping[str, Sequence[str]]
 
 
@@ -124,6 +127,8 @@ def _judge(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None) -> t
         first_non_finite = (step, "loss")
     if first_non_finite is not None:
         bad_step, where = first_non_finite
+        if bad_step == 0:
+            return _judge_bad_start(flows[0], where, step)
         text = f"the loss is not finite at step {bad_step}"
         text += f"; z is first so in {where}" if where != "loss" else ""
         if (grown := _exploding(start)) is not None:
@@ -135,12 +140,13 @@ def _judge(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None) -> t
 
     if start.optimizers > 1:
         return _judge_several(start, now, step)
-    known = start.chance is not None
     first = next((flow.known_loss[0] for flow in seen if flow.known_loss), math.inf)
-    chance = first if start.chance is None else start.chance
+    level = _chance(start, first)
+    known = level is not None
+    chance = first if level is None else level
     present, batches = _mean_of_latest(seen) or (chance, 0)
     young = step < _EARLY or batches < _MIN_BATCHES  # or no loss is known
-    gained = (chance - present) / chance if chance else 0.0
+    gained = (chance - present) / abs(chance) if chance else 0.0
     against = f"{present:.4g}, {'chance' if known else 'at first'} {chance:.4g}"
     least = _GAIN if known else _GAIN_OVER_FIRST
     learns = not young and gained > least
@@ -178,6 +184,23 @@ def _judge(flows: Sequence[Flow], first_non_finite: tuple[int, str] | None) -> t
     return _verdict("untrained", text, 1 - gained / needed, step, None), "untrained"
 
 
+def _judge_bad_start(start: Flow, where: str, step: int) -> tuple[Verdict, str]:
+    """Judge a loss that is non-finite before the first step: no training has caused it.
+
+    The finite layers before the bad one tell whether the signal grew until it overflowed.
+    """
+    text = "the loss is not finite at step 0, before any weight has changed"
+    text += f"; z is first so in {where}" if where != "loss" else ""
+    layer = None if where == "loss" else where
+    z = start.pre_activation[: start.layers.index(where)] if where in start.layers else np.zeros(0)
+    z = z[np.isfinite(z)]
+    grown = float(z[-1] - z[0]) if len(z) > 1 else 0.0
+    if grown > _DECADES:
+        text = f"z grows by {grown:.1f} decades up to {where}; {text}"
+        return _verdict("exploding", text, (grown - _DECADES) / _DECADES, step, layer), "exploding"
+    return _verdict("diverged", text, math.inf, step, layer), "at_start"
+
+
 def _judge_several(start: Flow, now: Flow, step: int) -> tuple[Verdict, str]:
     """Judge the units alone: which loss and which layers belong to which optimizer is unknown."""
     for flow, remedy_key in ((start, ""), (now, "by_training")):
@@ -187,6 +210,18 @@ def _judge_several(start: Flow, now: Flow, step: int) -> tuple[Verdict, str]:
                 return _verdict(cast(Kind, kind), text, beyond, step, layer), remedy_key or kind
     text = "no layer has dead or saturated units; with several optimizers no more is judged"
     return _verdict("healthy", text, 0.0, step, None), ""
+
+
+def _chance(start: Flow, first: float) -> float | None:
+    """Return the loss of a net that knows nothing of its input; None without evidence for it.
+
+    The module or the monitor's user says it. Otherwise it is the logarithm of the number of
+    logits, if the first loss lies there: a loss may also be scaled, have penalties, or be none of
+    classes at all.
+    """
+    if start.chance is None or start.chance_loss is not None:
+        return start.chance
+    return start.chance if abs(first / start.chance - 1) <= _NEAR_CHANCE else None
 
 
 def _mean_of_latest(flows: Sequence[Flow]) -> tuple[float, int] | None:
@@ -286,12 +321,13 @@ def _blown_up(flows: Sequence[Flow], chance: float) -> _Cause | None:
     if len(losses) < 2:
         return None
     first, (worst, step) = losses[0][0], max(losses[1:])
-    threshold = _BLOWN_UP * max(chance, first)
+    reference = max(chance, first)
+    threshold = reference + (_BLOWN_UP - 1) * abs(reference)  # a loss may be negative
     if worst <= threshold:
         return None
     against = f"chance {chance:.3g}" if chance > first else f"at first {first:.3g}"
     text = f"the loss goes up to {worst:.3g} by step {step}, {against}"
-    return text, worst / threshold - 1 if threshold else math.inf, None
+    return text, (worst - threshold) / abs(threshold) if threshold else math.inf, None
 
 
 def _steps_too_large(flows: Sequence[Flow]) -> _Cause | None:

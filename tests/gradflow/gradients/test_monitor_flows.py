@@ -156,3 +156,23 @@ def test_steps_are_compared_with_parameters_of_two_dimensions_or_more(tmp_path: 
         n: p.dim() for n, p in module.named_parameters()
     }
     assert rows(tmp_path, "pre_activation")["dimensions"].is_null().all()
+
+
+def test_the_chance_loss_that_the_user_gives_wins_over_the_modules(tmp_path: Path) -> None:
+    class Says(Smooth):
+        chance_loss = 7.0
+
+    monitor = GradientMonitor(1, chance_loss=3.5, on_error="raise")
+    fit(tmp_path, Says(), every_n_steps=None, callbacks=(monitor,), max_steps=2)
+    assert monitor.flows[0].chance == read_flows(read_gradients(tmp_path))[0].chance == 3.5
+
+
+def test_a_loss_keeps_its_sign(tmp_path: Path) -> None:
+    class Negative(Smooth):
+        def training_step(self, batch: list[Tensor], index: int) -> Tensor:
+            return super().training_step(batch, index) - 10
+
+    monitor = watch(tmp_path, Negative(), max_steps=2)
+    assert monitor.flows[0].loss is not None
+    assert -9 < monitor.flows[0].loss < -6
+    assert monitor.flows[1].mean_loss == pytest.approx(monitor.flows[1].loss)

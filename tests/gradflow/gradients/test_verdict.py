@@ -419,3 +419,44 @@ def test_a_verdict_is_read_as_it_was_written(tmp_path: Path) -> None:
     verdict.write(tmp_path)
     assert Verdict.read(tmp_path) == verdict
     assert [path.name for path in tmp_path.iterdir()] == ["verdict.json"]
+
+
+def test_without_evidence_for_a_chance_loss_learning_is_judged_by_the_fall_of_the_loss() -> None:
+    """A loss of another kind, such as an autoencoder's, whose outputs are not classes."""
+    untold = [replace(f, chance_loss=None) for f in run(**CAUSES["vanishing"])]
+    stuck = with_loss(untold, lambda step: 0.07)
+    verdict = diagnose(stuck)
+    assert verdict.kind == "vanishing"
+    assert "chance" not in verdict.evidence
+    assert diagnose(with_loss(untold, lambda step: 0.07 - 0.0004 * step)).kind == "healthy"
+
+
+@pytest.mark.parametrize(("first", "known"), [(2.3, True), (2.6, True), (2.7, False), (1.9, False)])
+def test_the_logarithm_of_the_outputs_is_chance_if_the_first_loss_lies_there(
+    first: float, known: bool
+) -> None:
+    untold = [replace(f, chance_loss=None) for f in run()]
+    evidence = diagnose(with_loss(untold, lambda step: first if step == 0 else CHANCE)).evidence
+    assert ("chance 2.303" in evidence) is known
+    assert (f"at first {first}" in evidence) is not known
+
+
+def test_a_negative_loss_that_falls_is_learned_and_one_that_rises_blows_up() -> None:
+    untold = [replace(f, chance_loss=None) for f in run()]
+    assert diagnose(with_loss(untold, lambda step: -1 - 0.01 * step)).kind == "healthy"
+    assert diagnose(with_loss(untold, lambda step: -1.0)).kind == "untrained"
+    assert diagnose(with_loss(untold, lambda step: -1 + 0.001 * step)).kind == "untrained"
+    assert diagnose(with_loss(untold, lambda step: -1 + 0.05 * step)).kind == "diverged"
+
+
+def test_a_loss_that_is_bad_before_the_first_step_is_no_fault_of_training() -> None:
+    advice = {"diverged": ["clip"], "exploding": ["init"], "at_start": []}
+    steady = flow(loss=math.nan, pre_activation=[0.0, 0.1, math.nan, math.nan])
+    verdict = diagnose([steady], (0, "third"), advice)
+    assert (verdict.kind, verdict.layer, verdict.remedies) == ("diverged", "third", ())
+    assert "before any weight has changed" in verdict.evidence
+    growing = flow(loss=math.nan, pre_activation=[0.0, 19.0, math.nan, math.nan])
+    verdict = diagnose([growing], (0, "third"), advice)
+    assert (verdict.kind, verdict.layer, verdict.remedies) == ("exploding", "third", ("init",))
+    assert "z grows by 19.0 decades" in verdict.evidence
+    assert diagnose([flow(), steady], (10, "third"), advice).remedies == ("clip",)

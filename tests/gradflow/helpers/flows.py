@@ -14,7 +14,7 @@ LAYERS = ["first", "second", "third", "logits"]
 
 
 def flow(step: int = 0, **changes: Any) -> Flow:
-    """Return a step of a net at chance with healthy layers."""
+    """Return a step of a net at chance, which its task knows, with healthy layers."""
     values: dict[str, Any] = {
         "step": step,
         "loss": CHANCE,
@@ -29,6 +29,8 @@ def flow(step: int = 0, **changes: Any) -> Flow:
         "update_to_weight": np.full(3, -3.0),
         "batches": 10,
     } | changes
+    if values["outputs"]:
+        values.setdefault("chance_loss", math.log(values["outputs"]))
     values.setdefault("mean_loss", values["loss"])
     for name, value in values.items():
         if isinstance(value, list) and name != "layers":

@@ -16,6 +16,7 @@ from gradflow.runs.metrics_file import MetricsFile
 from gradflow.training.callbacks import profiler, standard_callbacks
 from gradflow.training.checkpoints import AtomicCheckpointIO
 from gradflow.training.distributed import strategy
+from gradflow.training.dry_step import BATCHES
 from gradflow.training.fine_tuning import freeze, load_weights
 from project.config import Config
 
@@ -44,11 +45,11 @@ def build_net(config: Config, data: Any) -> nn.Module:
         initialize(net, activation)
     except ValueError as error:
         raise ConfigError(f"init={config.axes.get('init', config.init)}: {error}") from error
-    if config.weights:
+    if config.weights is not None:
         if config.chose("init") and not config.weights_except:
             raise ConfigError(f"init={config.axes['init']}: has no effect with weights")
-        load_weights(net, Path(config.weights).expanduser(), config.weights_except)
-    freeze(net, config.freeze)
+        load_weights(net, Path(config.weights).expanduser(), list(map(str, config.weights_except)))
+    freeze(net, [str(name) for name in config.freeze])
     if config.channels_last:
         net = net.to(memory_format=torch.channels_last)
     return net
@@ -77,15 +78,14 @@ def build_task(config: Config, data: Any) -> Any:
 
 
 def few_steps(config: Config) -> Config:
-    """Return a configuration of at most three steps in this process, for the dry step."""
+    """Return a configuration of few batches in this process, for the dry step."""
     here = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
     short = {
         "trainer": config.trainer.model_copy(update=here),
-        "steps": min(config.steps, 3),
         "accumulate": min(config.accumulate, 2),
         "log_every": 1,
-        "validate_every": 1,
-        "limit_batches": None,
+        "validate_every": 2,
+        "limit_batches": BATCHES,
         "compile": False,
         "profiler": None,
     }

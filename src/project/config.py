@@ -48,7 +48,7 @@ class Config(RunConfig):
     dry_step: bool
     profiler: Literal["simple", "advanced"] | None
 
-    freeze: list[str]
+    freeze: list[str | int]
 
     model: Node
     activation: Node

@@ -36,8 +36,9 @@ def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, fl
     with open_run(config, folder, name) as run:
         if run.is_finished:
             return run.metrics
+        test = config.test and not config.overfit
         if config.dry_step and run.checkpoint is None and is_first_process():
-            dry_step(PROJECT, few_steps(config), build_trainer, test=config.test)
+            dry_step(PROJECT, few_steps(config), build_trainer, test=test)
         data = build_data(config)
         task = build_task(config if run.checkpoint is None else config.without_weights(), data)
         if config.overfit:
@@ -50,7 +51,7 @@ def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, fl
             data.require_steps(trainer.world_size, config.accumulate)
         run.start(trainer)
         trainer.fit(task, datamodule=data, ckpt_path=run.checkpoint, weights_only=True)
-        return run.finish(trainer, task, data, validation=validates, test=config.test)
+        return run.finish(trainer, task, data, validation=validates, test=test)
 
 
 PROJECT = Project(config=Config, build_data=build_data, build_task=build_task, train=train)

@@ -38,7 +38,7 @@ PAGES = [*READ, *sorted(REPOSITORY.glob(".github/**/*.md"))]
 
 # A bare fork has none of these, and its documents may still speak of them.
 LAB = tuple(REPOSITORY / top / "lab" for top in ("src", "tests", "scripts", "conf"))
-HAS_LAB = LAB[0].is_dir()
+HAS_LAB = (LAB[0] / "__init__.py").is_file()
 LAB_AXES = ("pathology", "remedy", "case")
 
 SHELLS = ("", "bash", "sh", "console")

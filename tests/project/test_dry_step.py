@@ -26,7 +26,7 @@ PRUNING = (
     ("words", "said"),
     [
         (["+model.in_channels=1"], "src/project/models/convnet.py:"),
-        (["+model.in_channels=1"], "expected input[2, 3, 32, 32] to have 1 channels"),
+        (["+model.in_channels=1"], "expected input[16, 3, 32, 32] to have 1 channels"),
         (["+model.num_classes=2"], "Target 9 is out of bounds"),
         (["callbacks=early_stopping", "callbacks.early_stopping.monitor=validation/f1"], "`valid"),
         ([f"+callbacks.prune={PRUNING}"], "ModelPruning: RuntimeError: view size is not compat"),

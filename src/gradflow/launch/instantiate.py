@@ -9,11 +9,10 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Union, Unpack, get_args, get_origin
+from typing import Any, Union, Unpack, get_args, get_origin, get_type_hints
 
 import hydra.utils
 from hydra.errors import InstantiationException
@@ -128,20 +127,24 @@ def _parameters(node: Mapping[str, Any], key: str) -> Mapping[str, inspect.Param
 def parameters_of(target: Any) -> dict[str, inspect.Parameter]:
     """Return the parameters of a callable, by name.
 
-    A constructor that ends in `**name: Unpack[…]`, a typed dictionary, hands those arguments on: it
-    has the parameters of its base class too.
+    A constructor that ends in `**name: Unpack[Options]`, with a typed dictionary, hands these on to
+    the constructor of a base class: it has their parameters too.
     """
     own = dict(inspect.signature(target).parameters)
     last = list(own.values())[-1] if own else None
-    if isinstance(target, type) and last is not None and _is_unpacked(last.annotation):
-        del own[last.name]
-        return parameters_of(target.__mro__[1]) | own
-    return own
-
-
-def _is_unpacked(annotation: Any) -> bool:
-    # Under `from __future__ import annotations`, it is the text.
-    return get_origin(annotation) is Unpack or bool(re.match(r"(\w+\.)?Unpack\[", str(annotation)))
+    if not isinstance(target, type) or last is None or last.kind is not last.VAR_KEYWORD:
+        return own
+    makers = [kind for kind in target.__mro__ if "__init__" in vars(kind)]
+    try:
+        hint = get_type_hints(vars(makers[0])["__init__"])[last.name]
+    except (KeyError, NameError, TypeError):
+        return own
+    if get_origin(hint) is not Unpack or len(makers) < 2:
+        return own
+    del own[last.name]
+    options = get_type_hints(get_args(hint)[0])
+    inherited = parameters_of(makers[1])
+    return {name: p for name, p in inherited.items() if name in options} | own
 
 
 def _refused(node: Mapping[str, Any], key: str, error: Exception) -> ConfigError:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
+from gradflow.errors import ConfigError
 from gradflow.runs.config import RunConfig
 from gradflow.training.process import restored_process
 from gradflow.training.project import Project
@@ -43,6 +44,7 @@ def figures(
     *,
     validation: bool,
     test: bool,
+    batches: int | None = None,
 ) -> dict[str, float]:
     """Return what the module logs on those of the two splits that are asked for and there are."""
     trainer = Trainer(
@@ -53,7 +55,11 @@ def figures(
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
+        limit_val_batches=batches,
+        limit_test_batches=batches,
     )
+    if test and type(data).test_dataloader is LightningDataModule.test_dataloader:
+        raise ConfigError(f"test=true: {type(data).__name__} has no test split; test=false")
     found: dict[str, float] = {}
     if validation:
         for of_loader in trainer.validate(module, datamodule=data, verbose=False):

@@ -158,6 +158,8 @@ class Run:
             for callback in trainer.callbacks  # type: ignore[attr-defined]
         )
         loggers, step, epoch = trainer.loggers, steps_done(trainer), trainer.current_epoch
+        if step == 0:
+            raise ConfigError("no step was made: has the training split fewer images than a batch?")
         leave_process_group()
         if self._status is None:
             return {}
@@ -172,21 +174,19 @@ class Run:
 
     def fail(self, error: BaseException) -> None:
         """Record the error. After Ctrl-C or SIGTERM, raise the exception that ends the process."""
-        if self._status is None or self._trainer is None:
-            return
-        self._status.steps = steps_done(self._trainer)  # even if it failed
-        with suppress(ConfigError, OSError):
-            self._status.metrics = last_values(self.folder)
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-        self._status.state = "interrupted" if stopped else "failed"
-        if isinstance(error, SIGTERMException):
-            self._status.error = "SIGTERM"
+        terminated = isinstance(error, SIGTERMException)
+        if self._status is not None and self._trainer is not None:
+            self._status.steps = steps_done(self._trainer)  # even if it failed
+            with suppress(ConfigError, OSError):
+                self._status.metrics = last_values(self.folder)
+            self._status.state = "interrupted" if stopped else "failed"
+            first = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+            self._status.error = "SIGTERM" if terminated else "Ctrl-C" if stopped else first
+        if terminated:
             raise SystemExit(128 + signal.SIGTERM) from error
         if stopped:  # Lightning turns a KeyboardInterrupt into a SystemExit
-            self._status.error = "Ctrl-C"
             raise KeyboardInterrupt from error
-        first = f"{type(error).__name__}: {error}".splitlines()[0]
-        self._status.error = first.removesuffix(": ")
 
     def close(self) -> None:
         """Write the status and close W&B, even if one of them raises."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from lightning.pytorch import LightningDataModule, LightningModule
 
 from gradflow.errors import ConfigError
+from gradflow.runs.config import refuse_foreign_code
 from gradflow.runs.files import CHECKPOINTS, CONFIG
 from gradflow.training.checkpoints import read_checkpoint
 from gradflow.training.project import Project
@@ -21,18 +22,26 @@ def trained(
     """Return the configuration, the task and the data of the run in `folder`.
 
     `last` means the weights at the run's end, `best` those with the best headline metric on the
-    validation split. The data gets the state that it had saved. Only `project` is imported,
-    whatever the folder names. ConfigError if there is no such checkpoint, or a damaged one.
+    validation split. The data gets the state that it had saved.
+
+    Raises:
+        ConfigError: if there is no such checkpoint, if it is damaged or does not fit the folder's
+            configuration, or if that names something that may run code of the folder's.
     """
     path = folder / CHECKPOINTS / f"{which}.ckpt"
     if not path.exists():
         raise ConfigError(f"{path}: there is no such checkpoint; is {folder} the folder of a run?")
     config = project.config.load(folder / CONFIG).without_weights()
+    refuse_foreign_code(config.model_dump(), type(config).__module__.partition(".")[0])
     checkpoint = read_checkpoint(path)
     data = project.build_data(config)
     saved = checkpoint.get(type(data).__qualname__)  # Lightning's key for it
     if saved is not None:
         data.load_state_dict(saved)
     task = project.build_task(config, data)
-    task.load_state_dict(checkpoint["state_dict"])
+    try:
+        task.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:300]
+        raise ConfigError(f"{path}: does not fit {folder / CONFIG}: {first}") from error
     return config, task, data

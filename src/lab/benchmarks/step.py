@@ -23,7 +23,7 @@ from gradflow.launch.compose import compose
 from gradflow.training.process import quieten
 from project.build import build_data, build_task, build_trainer
 from project.config import Config
-from project.data import Batches
+from project.data.batches import Batches
 
 _WARM_UP = 5  # steps of each round before its clock starts
 

@@ -42,10 +42,13 @@ class ImageFolders(LightningDataModule):
         super().__init__()
         if in_channels not in (1, 3):
             raise ValueError(f"in_channels={in_channels}: must be 1 (grey) or 3 (RGB)")
-        if len(size) != 2 or min(size) < 1:
-            raise ValueError(f"size={size}: must be [height, width]")
+        if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+            raise ValueError(f"size={size}: must be [height, width], in pixels")
         check_integer("batch_size", batch_size, 1, 1_000_000)
         check_integer("workers", workers, 0, 1024)
+        check_integer("pad", pad, 0, 1024)
+        if not isinstance(flip, bool):
+            raise ValueError(f"flip={flip}: must be true or false")
         self.root = Path(root).expanduser()
         self.size = list(size)
         self.in_channels = in_channels
@@ -87,11 +90,9 @@ class ImageFolders(LightningDataModule):
         return found
 
     def made_up_batch(self) -> list[Tensor]:
-        """Return a batch of two images of noise, for the dry step."""
-        return [
-            torch.randn(2, self.in_channels, *self.size),
-            torch.tensor([0, self.num_classes - 1]),
-        ]
+        """Return a batch of 16 images of noise, for the dry step."""
+        labels = torch.tensor([0, self.num_classes - 1]).repeat(8)
+        return [torch.randn(16, self.in_channels, *self.size), labels]
 
     @property
     def has_validation(self) -> bool:

@@ -1,8 +1,4 @@
-"""What every data set is here: uint8 images in memory, three splits, and batches of each.
-
-Knows the splits; not where images come from (`cifar10.py`, `synthetic.py`), nor how a batch is
-cut (`batches.py`).
-"""
+"""What every data set is here: uint8 images in memory, three splits, and batches of each."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
@@ -61,6 +57,7 @@ class ImageData(LightningDataModule, ABC):
     in_channels: int = 3
     size: tuple[int, int] = (32, 32)  # height and width
     classes: Sequence[str] | None = None  # their names
+    class_counts: Sequence[int] | None = None  # of the training split; None: all are equal
     # One process may run many jobs on the same data: it is read once.
     _loaded: ClassVar[dict[Hashable, tuple[Splits, Statistics]]] = {}
 
@@ -138,12 +135,11 @@ class ImageData(LightningDataModule, ABC):
         return found
 
     def made_up_batch(self) -> Images:
-        """Return a batch of two images of noise, for the dry step."""
-        images = torch.randn(2, self.in_channels, *self.size)
+        """Return a batch of 16 images of noise, for the dry step."""
+        images = torch.randn(16, self.in_channels, *self.size)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return Images(
-            images.contiguous(memory_format=layout), torch.tensor([0, self.num_classes - 1])
-        )
+        labels = torch.tensor([0, self.num_classes - 1]).repeat(8)
+        return Images(images.contiguous(memory_format=layout), labels)
 
     def prepare_data(self) -> None:
         """Fetch the data, in one process of each machine, if it is not there yet. DataError."""
@@ -191,6 +187,12 @@ class ImageData(LightningDataModule, ABC):
                     f"say {expected}"
                 )
             train, validation = hold_out(images, self.validation, self.num_classes)
+            counts = torch.bincount(train.labels, minlength=self.num_classes).tolist()
+            if counts != list(self.class_counts or counts[:1] * self.num_classes):
+                raise DataError(
+                    f"{type(self).__name__}: class_counts={self.class_counts}: must say how many "
+                    f"training images each class has: {counts}"
+                )
             statistics = channel_statistics(train.images)
             self._loaded[key] = Splits(train, validation, test), statistics
         return self._loaded[key]
@@ -247,6 +249,11 @@ def hold_out(images: Images, count: int, num_classes: int) -> tuple[Images, Imag
     held = torch.zeros(len(images.labels), dtype=torch.bool)
     for label in range(num_classes):
         members = (images.labels == label).nonzero().squeeze(1)
+        if len(members) <= count // num_classes:
+            raise DataError(
+                f"validation={count}: holds out {count // num_classes} images of each class, and "
+                f"class {label} has {len(members)}"
+            )
         held[members[len(members) - count // num_classes :]] = True
     kept, validation = (~held).nonzero().squeeze(1), held.nonzero().squeeze(1)
     return _select(images, kept), _select(images, validation)

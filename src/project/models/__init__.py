@@ -1,7 +1,4 @@
-"""Nets, norms and initializers: plain torch modules and functions.
-
-Everything is passed as an argument. Training, logging and configuration files are unknown here.
-"""
+"""Nets, norms and initializers: plain torch modules and functions."""
 
 from project.models.blocks import BasicBlock
 from project.models.convnet import ConvNet

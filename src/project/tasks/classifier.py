@@ -35,7 +35,9 @@ class Classifier(Supervised):
     def predict_step(self, batch: Tensor, batch_idx: int) -> dict[str, Any]:
         """Return, for inputs (B, ...), the most probable class and all probabilities."""
         p = self.net(batch).float().softmax(dim=1)
-        names = self.classes or [str(k) for k in range(p.shape[1])]
+        names = self.classes or ()
+        if len(names) != p.shape[1]:
+            names = [str(k) for k in range(p.shape[1])]
         top = {"label": [names[k] for k in p.argmax(1).tolist()], "probability": p.amax(1)}
         return top | {f"p({name})": column for name, column in zip(names, p.unbind(1), strict=True)}
 

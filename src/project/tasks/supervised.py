@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Required, TypedDict
 
 import lightning as L
 import torch
@@ -21,6 +21,18 @@ from torchmetrics import MeanMetric, Metric
 
 SPLITS = ("train", "validation", "test")
 Batch = Sequence[Tensor]  # inputs (B, ...) and targets (B, ...)
+
+
+class Given(TypedDict, total=False):
+    """What a run offers to a task, beside the net."""
+
+    optimizer: Required[Callable[[Iterable[nn.Parameter]], Optimizer]]
+    scheduler: Required[Callable[[Optimizer], LRScheduler]]
+    clip: Required[Callable[[nn.Module], None]]
+    num_classes: int | None
+    class_counts: Sequence[int] | None
+    classes: Sequence[str] | None
+    log_every: int
 
 
 class Supervised(L.LightningModule, ABC):

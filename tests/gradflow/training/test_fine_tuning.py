@@ -58,9 +58,9 @@ def test_a_head_of_another_size_is_refused_unless_excepted_and_nothing_is_copied
     with pytest.raises(ConfigError) as refused:
         load_weights(here, file)
     assert str(refused.value) == (
-        f"weights={file}: does not fit the net: other shapes: head.weight 7x5 instead of 3x5, "
-        "head.bias 7 instead of 3; weights_except=[prefix, …] leaves modules as they are "
-        "initialized"
+        f"weights={file}: does not fit the net: other shapes or kinds: "
+        "head.weight 7x5 instead of 3x5, head.bias 7 instead of 3; "
+        "weights_except=[prefix, …] leaves modules as they are initialized"
     )
     assert all(torch.equal(here.state_dict()[name], before[name]) for name in before)
     load_weights(here, file, ["head"])
@@ -124,6 +124,49 @@ def test_frozen_modules_get_no_gradient_and_others_do() -> None:
     assert with_gradient == {"body.1.weight", "body.1.bias", "head.weight"}
 
 
-def test_a_net_that_is_frozen_as_a_whole_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^freeze=\[body,head\]: leaves no parameter to train$"):
-        freeze(net(), ["body", "head"])
+def test_tied_weights_are_frozen_under_each_of_their_names() -> None:
+    tied = nn.ModuleDict({"encoder": nn.Linear(4, 4), "decoder": nn.Linear(4, 4)})
+    tied["decoder"].weight = tied["encoder"].weight
+    freeze(tied, ["decoder"])
+    assert not tied["encoder"].weight.requires_grad
+    assert tied["encoder"].bias.requires_grad
+
+
+def test_a_net_that_is_compiled_inside_takes_its_own_weights(tmp_path: Path) -> None:
+    there, here = net(), net()
+    there.body, here.body = torch.compile(there.body), torch.compile(here.body)
+    load_weights(here, saved(tmp_path / "file.pt", there.state_dict()), ["head"])
+    assert torch.equal(*(x.body._orig_mod[0].weight for x in (here, there)))
+
+
+def test_of_two_nets_in_a_file_the_tasks_own_is_taken_or_none(tmp_path: Path) -> None:
+    one, other, here = net(), net(), net()
+    both = {f"net.{k}": v for k, v in one.state_dict().items()}
+    both |= {f"ema.{k}": v for k, v in other.state_dict().items()}
+    load_weights(here, saved(tmp_path / "file.pt", both))
+    assert torch.equal(here.head.weight, one.head.weight)
+    unnamed = {k.replace("net.", "t."): v for k, v in both.items()}
+    with pytest.raises(ConfigError, match=r"has several nets of these names: ema\., t\."):
+        load_weights(here, saved(tmp_path / "file.pt", unnamed))
+
+
+def test_an_old_file_without_the_counter_of_batches_is_taken(tmp_path: Path) -> None:
+    state = net().state_dict()
+    del state["body.1.num_batches_tracked"]
+    load_weights(net(), saved(tmp_path / "file.pt", state))
+
+
+@pytest.mark.parametrize(
+    "wrong", [torch.zeros(3, dtype=torch.complex64), torch.zeros(3, dtype=torch.int8), [1, 2, 3]]
+)
+def test_weights_of_another_kind_are_refused(tmp_path: Path, wrong: object) -> None:
+    state = net().state_dict() | {"head.bias": wrong}
+    with pytest.raises(ConfigError, match=r"other shapes or kinds: head\.bias"):
+        load_weights(net(), saved(tmp_path / "file.pt", state))
+
+
+def test_another_precision_is_converted(tmp_path: Path) -> None:
+    here, there = net(), net().bfloat16()
+    load_weights(here, saved(tmp_path / "file.pt", there.state_dict()))
+    assert here.head.weight.dtype == torch.float32
+    assert torch.equal(here.head.weight, there.head.weight.float())

@@ -14,10 +14,9 @@ from http_source import Server, serving
 from torchvision import datasets
 
 from gradflow.errors import DataError
-from project.data import Splits
 from project.data.cifar10 import npm, rows, sources
 from project.data.cifar10.pace import Limits, TooSlowError
-from project.data.images import ImageData
+from project.data.images import ImageData, Splits
 
 KEPT = {".cifar10.lock", rows.FILE}
 

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from project.data import Batches, Synthetic
+from project.data import Synthetic
+from project.data.batches import Batches
 
 
 def linear_accuracy(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> float:

@@ -28,8 +28,9 @@ def load(group: str, choice: str) -> Callable[..., Any]:
 
 
 def shallow(model: str) -> dict[str, int]:
-    """The least depth, of a net that has one to choose."""
-    return {"depth": 8} if "depth" in shipped.read("model", model) else {}
+    """The least depth, of the template's own nets."""
+    node = shipped.read("model", model)
+    return {"depth": 8} if node["_target_"] == "project.models.ConvNet" else {}
 
 
 def assert_net_trains(
@@ -44,7 +45,7 @@ def assert_net_trains(
     }  # fmt: skip
     net = offer(node, key="model", offered=offered, kind=nn.Module)
     load("init", init)(net, make_activation)
-    logits = net(torch.randn(4, 3, 16, 16))
+    logits = net(torch.randn(4, 3, 32, 32))
     F.cross_entropy(logits, torch.arange(4)).backward()
     assert logits.shape == (4, 10)
     assert torch.isfinite(logits).all()

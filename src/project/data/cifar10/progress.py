@@ -6,14 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich import progress as rich
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TransferSpeedColumn,
-)
 
 logger = logging.getLogger("project.data")
 
@@ -26,13 +20,9 @@ def progress(what: str, size: int) -> Iterator[Callable[[int], None]]:
     block ends without an error.
     """
     if sys.stderr.isatty():
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as bar:
+        columns = (rich.BarColumn(), rich.DownloadColumn(), rich.TransferSpeedColumn())
+        text = rich.TextColumn("{task.description}")
+        with rich.Progress(text, *columns, console=Console(stderr=True)) as bar:
             task = bar.add_task(what, total=size)
             yield lambda done: bar.update(task, completed=min(done, size))
             bar.update(task, completed=size)

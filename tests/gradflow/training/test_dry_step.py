@@ -1,5 +1,6 @@
 """What would fail late in a run fails in the dry step, in one line that says where."""
 
+import dataclasses
 import random
 import re
 import warnings
@@ -118,6 +119,69 @@ def test_made_up_batches_are_preferred_to_data_that_would_have_to_be_fetched(
     assert "mat1 and mat2 shapes cannot be multiplied (2x7 and 6x8)" in refusal()
 
 
+class Foreign(Points):
+    """Data as other people write it: it asks its trainer, and has two validation splits."""
+
+    def setup(self, stage: str) -> None:
+        assert self.trainer is not None
+        self.ranks = self.trainer.world_size
+
+    def val_dataloader(self) -> Any:
+        return [super().val_dataloader(), super().val_dataloader()]
+
+
+def test_real_loaders_are_used_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def validate(task: Fit, batch: torch.Tensor, _: int, dataloader_idx: int = 0) -> None:
+        seen.append(dataloader_idx)
+        if dataloader_idx == 0:
+            task.log("validation/distance", batch.sum(), add_dataloader_idx=False)
+
+    monkeypatch.setattr(Fit, "validation_step", validate)
+    project = dataclasses.replace(PROJECT, build_data=Foreign)
+    config = compose(["steps=30", "validate_every=2"], CONF)
+    dry_step(project, config, build_trainer, test=True)
+    assert set(seen) == {0, 1}
+
+
+def test_made_up_batches_are_not_used_for_loaders_that_a_subclass_has_replaced() -> None:
+    class MadeUp(Points):
+        def made_up_batch(self) -> torch.Tensor:
+            return torch.zeros(2, 1)  # no net takes it
+
+    class Own(MadeUp):
+        def train_dataloader(self) -> Any:
+            return super().train_dataloader()
+
+    config = compose(["steps=3", "validate_every=2"], CONF)
+    dry_step(dataclasses.replace(PROJECT, build_data=Own), config, build_trainer, test=True)
+    project = dataclasses.replace(PROJECT, build_data=MadeUp)
+    with pytest.raises(ConfigError, match="shapes cannot be multiplied"):
+        dry_step(project, config, build_trainer, test=True)
+
+
+def test_a_missing_test_split_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(Points, "test_dataloader")
+    assert refusal() == "test=true: Points has no test split; test=false"
+    dry(test=False)
+
+
+def test_what_is_planned_for_the_whole_run_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned: list[float] = []
+
+    class Plans(L.Callback):
+        def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            planned.append(trainer.estimated_stepping_batches)
+
+        def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            planned.append(trainer.global_step)
+
+    monkeypatch.setattr(f"{__name__}.Speak", Plans)
+    dry("steps=500", "validate_every=100", f"+callbacks.b={{_target_: {__name__}.Speak}}")
+    assert planned == [500, 3]
+
+
 def test_nothing_is_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,7 +199,7 @@ def test_nothing_is_left_behind(
             "steps=3",
             "callbacks=[]",
             f"+callbacks.a={{_target_: {ModelCheckpoint.__module__}.ModelCheckpoint, "
-            f"dirpath: {kept}, filename: best, enable_version_counter: false}}",
+            f"dirpath: {kept}, filename: best, save_last: link, enable_version_counter: false}}",
             f"+callbacks.b={{_target_: {__name__}.Speak}}",
         )
     again = [(random.random(), np.random.rand(), torch.rand(1)) for _ in range(2)]

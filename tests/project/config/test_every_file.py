@@ -8,7 +8,9 @@ import shipped
 import torch
 
 from gradflow.launch.compose import compose
+from gradflow.runs.config import refuse_foreign_code
 from project.build import build_data, build_task, build_trainer
+from project.config import Config
 
 # What a choice cannot do without, where the defaults do not give it.
 NEEDS = {("init", "zero_residual"): ["model=resnet", "norm=batch"]}
@@ -26,6 +28,8 @@ def test_composes_alone_and_its_run_is_built(
     config = compose(words, conf)
     if group in config.axes:
         assert config.axes[group] == name
+    # A run's folder may be evaluated by anybody.
+    refuse_foreign_code(config.model_dump(), Config.__module__.partition(".")[0])
     torch.manual_seed(config.seed)
     data = build_data(config)
     task = build_task(config, data)

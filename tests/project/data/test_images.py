@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from gradflow.errors import DataError
 from project.data import CIFAR10, ImageData, Images, Synthetic
 from project.data.images import hold_out
 
@@ -128,3 +129,33 @@ def test_building_a_data_set_touches_no_disk(
     monkeypatch.chdir(tmp_path)
     CIFAR10()
     assert list(tmp_path.iterdir()) == []
+
+
+class Unequal(ImageData):
+    """Three classes of 60, 30 and 10 images."""
+
+    num_classes, in_channels, size = 3, 1, (4, 4)
+
+    def __init__(self, validation: int = 0) -> None:
+        super().__init__(train_images=100, validation=validation, batch_size=10)
+
+    def read_images(self) -> tuple[Images, Images]:
+        labels = torch.arange(3).repeat_interleave(torch.tensor([60, 30, 10]))
+        images = torch.zeros(100, 1, 4, 4, dtype=torch.uint8)
+        images[::2] = 255
+        return Images(images, labels), Images(images[:9], labels[:9])
+
+
+def test_unequal_classes_must_be_told() -> None:
+    with pytest.raises(DataError, match=r"class_counts=None: must say .* has: \[60, 30, 10\]$"):
+        Unequal().load()
+    told = type("Told", (Unequal,), {"class_counts": [60, 30, 10]})
+    assert len(told().load().train.labels) == 100
+    wrong = type("Wrong", (Unequal,), {"class_counts": [50, 30, 20]})
+    with pytest.raises(DataError, match=r"class_counts=\[50, 30, 20\]"):
+        wrong().load()
+
+
+def test_a_class_that_is_too_small_for_the_validation_split_is_named() -> None:
+    with pytest.raises(DataError, match=r"validation=30: holds out 10 .* class 2 has 10$"):
+        Unequal(validation=30).load()

@@ -1,5 +1,6 @@
 """The dry step before a run: what it refuses is refused before anything is made or fetched."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,21 @@ def test_a_command_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: dry step: src/project/models/convnet.py:")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_within_it_ends_the_process_with_its_own_code(
+    tmp_path: Path, stop: signal.Signals, code: int
+) -> None:
+    (tmp_path / "stopping.py").write_text(
+        "import os, signal, lightning\n"
+        "class Stop(lightning.Callback):\n"
+        "    def on_train_batch_start(self, trainer, *_):\n"
+        "        signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"        os.kill(os.getpid(), {int(stop)})\n"
+    )
+    callback = "+callbacks.stop={_target_: stopping.Stop}"
+    done = run(tmp_path, *SMALL, callback, f"hydra.run.dir={tmp_path}/run")
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run/status.json").exists()

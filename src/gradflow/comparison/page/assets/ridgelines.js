@@ -152,7 +152,7 @@ class Ridgelines {
           "data-subnormals": h.subnormals,
           "data-nans": h.nans,
           "data-infs": h.infs,
-          "fill-opacity": 0.3 / Math.sqrt(members.length),
+          "fill-opacity": (this.overlaid ? 0.12 : 0.3) / Math.sqrt(members.length),
         }),
       );
     }
@@ -168,7 +168,7 @@ class Ridgelines {
           x: left - 8,
           y: base - 3,
           class: "label end",
-          ...(this.overlaid ? { style: `fill: ${colour}; font-weight: 600` } : {}),
+          ...(this.overlaid ? { style: `fill: ${colour}` } : {}),
         },
         shorten(row.label, (left - 14) / LETTER),
         svg("title", {}, row.label),

@@ -31,6 +31,7 @@ def one_line(error: BaseException) -> str:
             f"{allowed or f'the files of conf/{choice[1]}'}"
         )
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read; allowed: key=value, key=[a,b], key='a=b,c', +key=value, ~key"
+        allowed = "key=value, key=[a,b], key='a=b,c', +key=value, ~key"
+        return f"{error.override}: cannot be read; allowed: {allowed}"
     text = text.split("Config search path:")[0].split("Set the environment variable")[0]
     return re.sub(r"\s+", " ", text.replace("\n\n", "; ")).strip(" ;")

@@ -16,6 +16,7 @@ writing.
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from gradflow.errors import ConfigError
 from gradflow.runs import wandb_run
 from gradflow.runs.config import RunConfig
-from gradflow.runs.files import CONFIG, LAST, STATUS, claimed
+from gradflow.runs.files import CONFIG, GRADIENTS, LAST, STATUS, claimed
 from gradflow.runs.log_again import log_again
 from gradflow.runs.metrics import last_values
 from gradflow.runs.metrics_file import MetricsFile
@@ -136,6 +137,8 @@ class Run:
         for logger in loggers:
             if isinstance(logger, MetricsFile):
                 logger.drop_from(step)
+        if step == 0:  # the monitor would keep it under another name
+            shutil.rmtree(self.folder / GRADIENTS, ignore_errors=True)
         log_again([x for x in trainer.loggers if x not in loggers], self.folder, step)
 
     def finish(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 from datetime import datetime
 from importlib.metadata import version
@@ -17,7 +18,7 @@ from small_project import CONF, Fit, fit, train
 
 from gradflow.errors import ConfigError
 from gradflow.launch.compose import compose
-from gradflow.runs.files import CONFIG, RunBusyError
+from gradflow.runs.files import CONFIG, GRADIENTS, RunBusyError
 from gradflow.runs.status import Status
 
 
@@ -258,7 +259,9 @@ def test_a_run_cut_off_before_its_first_checkpoint_begins_anew_without_old_rows(
     config.save(tmp_path / CONFIG)
     Status("running").write(tmp_path)
     (tmp_path / "metrics.csv").write_text("step,epoch,train/loss\n3,0,123.0\n")
+    shutil.copytree(finished[0] / GRADIENTS, tmp_path / GRADIENTS)
     train(config, tmp_path)
+    assert [path.name for path in tmp_path.glob("gradients*")] == [GRADIENTS]
     kept = [{k: v for k, v in row.items() if v} for row in rows_of(tmp_path)]
     assert kept == [{k: v for k, v in row.items() if v} for row in rows_of(finished[0])]
 

@@ -20,7 +20,9 @@ def main() -> None:
         "files", type=Path, nargs="+", metavar="FILE", help="an image, or a folder of images"
     )
     parser.add_argument("--csv", action="store_true", help="print CSV, with every column")
-    parser.add_argument("--checkpoint", choices=["last", "best"], default="last")
+    parser.add_argument(
+        "--checkpoint", choices=["last", "best"], default="last", help="whose weights are used"
+    )
     arguments = parser.parse_args()
 
     from gradflow.training.predict import predict

@@ -10,13 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule
 
 from gradflow.errors import ConfigError
 from gradflow.runs.config import RunConfig
 from gradflow.training.process import restored_process
 from gradflow.training.project import Project
-from gradflow.training.trained import Checkpoint, trained
+from gradflow.training.trained import Checkpoint, plain_trainer, trained
 
 
 def has_validation(data: LightningDataModule) -> bool:
@@ -47,17 +47,7 @@ def figures(
     batches: int | None = None,
 ) -> dict[str, float]:
     """Return what the module logs on those of the two splits that are asked for and there are."""
-    trainer = Trainer(
-        accelerator=config.trainer.accelerator,
-        devices=1,
-        precision=config.precision,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        limit_val_batches=batches,
-        limit_test_batches=batches,
-    )
+    trainer = plain_trainer(config, batches)
     if test and type(data).test_dataloader is LightningDataModule.test_dataloader:
         raise ConfigError(f"test=true: {type(data).__name__} has no test split; test=false")
     found: dict[str, float] = {}

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gradflow.errors import ConfigError, DataError
 from gradflow.training.process import restored_process
 from gradflow.training.project import Project
-from gradflow.training.trained import Checkpoint, trained
+from gradflow.training.trained import Checkpoint, plain_trainer, trained
 
 _BATCH = 64
 
@@ -42,20 +42,21 @@ def predict(
                 "which returns the input of a file"
             )
         torch.set_num_threads(config.threads or torch.get_num_threads())
-        trainer = Trainer(
-            accelerator=config.trainer.accelerator,
-            devices=1,
-            precision=config.precision,
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-        )
-        batches = trainer.predict(task, DataLoader(_Inputs(files, data), batch_size=_BATCH))
+        inputs = DataLoader(_Inputs(files, data), batch_size=_BATCH)
+        try:
+            batches = plain_trainer(config).predict(task, inputs)
+        except MisconfigurationException as error:  # it has neither predict_step nor forward
+            first = str(error).splitlines()[0]
+            raise ConfigError(f"{folder}: its task, {type(task).__name__}: {first}") from error
     table: dict[str, list[Any]] = {"file": [str(path) for path in files]}
     for batch in batches or []:
         for name, values in _columns(batch).items():
             table.setdefault(name, []).extend(values)
+    if any(len(values) != len(files) for values in table.values()):
+        raise ConfigError(
+            f"{folder}: predict_step of {type(task).__name__}: must return a dictionary of "
+            "columns, none called file, or a tensor, with one value or row for each input"
+        )
     return table
 
 
@@ -70,7 +71,7 @@ class _Inputs(Dataset[Tensor]):
         path = self._files[index]
         try:
             found: Tensor = self._data.read(path)
-        except (OSError, ValueError, SyntaxError) as error:  # Pillow's are of all three
+        except Exception as error:  # Pillow's are of many types
             why = getattr(error, "strerror", None)
             if why is None:  # Pillow ends its message with the address of an object
                 why = f"cannot be read: {str(error).partition(' <')[0]}".splitlines()[0]
@@ -81,6 +82,8 @@ class _Inputs(Dataset[Tensor]):
 def _columns(batch: Any) -> dict[str, list[Any]]:
     if isinstance(batch, Mapping):
         return {name: _plain(values) for name, values in batch.items()}
+    if not isinstance(batch, Tensor) or batch.ndim == 0:
+        return {"output": []}
     rows = batch.reshape(len(batch), -1)
     if rows.shape[1] == 1:
         return {"output": _plain(rows[:, 0])}
@@ -88,4 +91,8 @@ def _columns(batch: Any) -> dict[str, list[Any]]:
 
 
 def _plain(values: Any) -> list[Any]:
-    return values.tolist() if isinstance(values, Tensor) else list(values)
+    if isinstance(values, Tensor):
+        values = values.tolist()
+    return (
+        list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
+    )

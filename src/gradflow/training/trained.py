@@ -5,15 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 from gradflow.errors import ConfigError
-from gradflow.runs.config import refuse_foreign_code
+from gradflow.runs.config import RunConfig, refuse_foreign_code
 from gradflow.runs.files import CHECKPOINTS, CONFIG
 from gradflow.training.checkpoints import read_checkpoint
 from gradflow.training.project import Project
 
 Checkpoint = Literal["last", "best"]
+
+
+def plain_trainer(config: RunConfig, batches: int | None = None) -> Trainer:
+    """Build a trainer in one process, without callbacks and loggers, for at most `batches`."""
+    return Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=1,
+        precision=config.precision,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        limit_val_batches=batches,
+        limit_test_batches=batches,
+    )
 
 
 def trained(

@@ -77,6 +77,34 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path: Path, files: list[Pa
         predict(tmp_path / "run", [])
 
 
+@pytest.mark.parametrize(
+    "returned",
+    [
+        lambda b: (b, b),
+        lambda b: None,
+        lambda b: b.sum(),
+        lambda b: {"sum": b.sum()},
+        lambda b: {"few": [1]},
+        lambda b: {"file": ["x"] * len(b)},
+    ],
+)
+def test_what_a_task_may_not_return_is_one_line(
+    tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch, returned: Any
+) -> None:
+    monkeypatch.setattr(Fit, "predict_step", lambda task, batch, _: returned(batch))
+    with pytest.raises(ConfigError, match="predict_step of Fit: must return a dictionary"):
+        predict(tmp_path / "run", files[:3])
+
+
+def test_a_task_that_predicts_nothing_is_refused_in_one_line(
+    tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Fit, "predict_step")
+    with pytest.raises(ConfigError, match="its task, Fit: ") as refused:
+        predict(tmp_path / "run", files[:3])
+    assert "\n" not in str(refused.value)
+
+
 def test_data_that_reads_no_files_is_refused_in_one_line(
     tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

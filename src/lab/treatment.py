@@ -26,6 +26,7 @@ from gradflow.gradients.verdict import Verdict
 from gradflow.launch.compose import compose
 from gradflow.launch.one_line import one_line
 from gradflow.launch.resolvers import folder_name
+from gradflow.runs.config import refuse_foreign_code
 from gradflow.runs.files import OVERRIDES, STATUS
 from gradflow.runs.read import read_run
 from project.config import Config
@@ -202,6 +203,7 @@ class _SickRun:
     def __init__(self, typed_overrides: list[str], steps: int | None, folder: Path) -> None:
         self._folder = folder
         config = compose(typed_overrides)
+        refuse_foreign_code(config.model_dump(), Config.__module__.partition(".")[0])
         self.seed = config.seed
         self.steps = steps or min(config.steps, LONGEST)
         self._composed: dict[tuple[str, ...], Config] = {}

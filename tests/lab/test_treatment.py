@@ -359,3 +359,11 @@ def test_the_result_is_plain_data() -> None:
     at_random = Arm("remedy=clip", "random", ("frozen",), (0.1,))
     trial = Trial(verdict, 100, (0,), untreated, (cured, void, at_random))
     assert (trial.count("recommended"), trial.count("random")) == ((1, 1), (0, 1))
+
+
+def test_a_run_that_names_a_loader_of_files_is_not_treated(trained: Trained) -> None:
+    overrides = ["pathology=vanishing", "model._target_=torch.hub.load"]
+    run = sick_run(Path("run"), overrides, ["remedy=relu"])
+    with pytest.raises(ConfigError, match=r"model\._target_=torch\.hub\.load: is not built"):
+        treat(run, seeds=1, random_count=0)
+    assert trained.configs == []

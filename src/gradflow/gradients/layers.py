@@ -142,6 +142,7 @@ class LayerWatch:
     # The modules that are being called, each with whether its input is measured.
     _stack: list[tuple[str, bool]] = field(default_factory=list)
     _edges: list[GradientEdge] = field(default_factory=list)  # of each z in a second pass
+    _measuring: bool = False
     _in_loss: bool = False
     _failed: bool = False
 
@@ -152,6 +153,7 @@ class LayerWatch:
     def start(self) -> None:
         """Begin to measure: the next pass counts."""
         self.stop()
+        self._measuring = True
         self._compiled.start(saving=True)
         self._handles = self._hooked(inside=False)
         # An active mode would compile everything anew.
@@ -167,7 +169,7 @@ class LayerWatch:
         self._compiled.start(saving=False)
         for found in (self._calls, self._losses, self._outputs, self._returned, self._stack):
             found.clear()
-        self._in_loss = False
+        self._measuring = self._in_loss = False
 
     def enter_backward(self) -> None:
         """Begin the backward pass of the loss."""
@@ -183,7 +185,7 @@ class LayerWatch:
         Does not wait for the device, and leaves the values there. Measuring ends, or with `go_on`
         continues for another loss of the same step, with the calls that this one did not reach.
         """
-        if self._failed or not self._handles:
+        if self._failed or not self._measuring:
             return None
         if not go_on:
             self._functions.close()
@@ -268,7 +270,7 @@ class LayerWatch:
         return handles
 
     def _entering(self, name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if is_transparent(module):
+        if is_transparent(module, self.module):
             return
         measured = False
         if is_nonlinearity(name, module) and len(inputs) == 1 and not self._is_inside():
@@ -276,7 +278,7 @@ class LayerWatch:
         self._stack.append((name, measured))
 
     def _leaving(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        if is_transparent(module):
+        if is_transparent(module, self.module):
             return
         measured = False
         while self._stack:  # also modules that raised, inside of one that went on
@@ -287,7 +289,8 @@ class LayerWatch:
             self._nonlinearity_returned(name, module, inputs, output)
         elif is_weight_layer(module) and isinstance(output, Tensor):
             self._returned.append((name, output))
-        if not self._stack and not isinstance(module, nn.modules.loss._Loss):
+        outermost = not self._stack and not self._compiled.repeating
+        if outermost and not isinstance(module, nn.modules.loss._Loss):
             self._may_be_logits(self._outputs, output)
 
     def _is_inside(self) -> bool:
@@ -395,7 +398,6 @@ class LayerWatch:
                     last = None
                     if place == outside and len(outputs) == 1 and _is_measurable(outputs[0]):
                         last = self._keep_logits([], outputs[0])
-                        last.gradient, last.of_loss = self._sample(gradients[0]), True
                     if outputs and self._edges:
                         # This calls the hooks on each z; no weight gets a gradient.
                         self._in_loss = True
@@ -456,11 +458,11 @@ def is_weight_layer(module: nn.Module) -> bool:
     return isinstance(module, _WEIGHT_LAYERS)
 
 
-def is_transparent(module: nn.Module) -> bool:
-    """Return whether hooks on `module` must do nothing now."""
+def is_transparent(module: nn.Module, root: nn.Module) -> bool:
+    """Return whether hooks on `module` must do nothing now; `root` is the watched module."""
     # A call of the watched module whose `forward` Lightning has replaced by training_step; or code
     # that is being compiled, which hooks must not change.
-    return torch.compiler.is_compiling() or "forward" in vars(module)
+    return torch.compiler.is_compiling() or (module is root and "forward" in vars(module))
 
 
 def _in_backward() -> bool:

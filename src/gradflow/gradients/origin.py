@@ -28,6 +28,7 @@ class Origin:
     """Keep the inputs of the outermost modules of `root`; `close` removes the hooks."""
 
     def __init__(self, root: nn.Module) -> None:
+        self._root = root
         self._calls: list[tuple[str, Call]] = []
         self._depth = 0
         self._handles: list[RemovableHandle] = []
@@ -67,7 +68,7 @@ class Origin:
         return outputs[0] if outputs else None
 
     def _entering(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
-        if is_transparent(module) or not torch.is_grad_enabled():
+        if is_transparent(module, self._root) or not torch.is_grad_enabled():
             return
         if self._depth == 0:
             twin = without_wrappers(module)
@@ -75,7 +76,7 @@ class Origin:
         self._depth += 1
 
     def _leaving(self, module: nn.Module, *_: Any) -> None:
-        if not is_transparent(module) and torch.is_grad_enabled():
+        if not is_transparent(module, self._root) and torch.is_grad_enabled():
             self._depth -= 1
 
 

@@ -156,9 +156,15 @@ class LayerWatch:
         self._measuring = True
         self._compiled.start(saving=True)
         self._handles = self._hooked(inside=False)
-        # An active mode would compile everything anew.
-        if not self._compiled and self.module._compiled_call_impl is None:
+        if not self._is_compiled():
             self._functions.open()
+
+    def _is_compiled(self) -> bool:
+        """Whether any of it is compiled: watching functions would compile that anew."""
+        module: Any = self.module
+        in_place = module._compiled_call_impl is not None
+        # Lightning's mark of a LightningModule that was given to torch.compile.
+        return bool(self._compiled) or in_place or bool(getattr(module, "_compiler_ctx", None))
 
     def stop(self) -> None:
         """Measure no more, and forget what was measured."""

@@ -1,4 +1,4 @@
-"""Measure the performance that the README claims, e.g. `python scripts/lab/benchmark.py data`."""
+"""Measure the figures of docs/costs.md and theory.md: `python scripts/lab/benchmark.py data`."""
 
 import sys
 

@@ -33,10 +33,17 @@ class CompiledParts:
     """Find the compiled parts of `root` and save their calls; `close` restores the modules.
 
     `passed` returns how many layers outside parts the training pass has gone through so far.
+    `safe` makes of a function one that may be called within a pass, whatever it raises.
     """
 
-    def __init__(self, root: nn.Module, passed: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        root: nn.Module,
+        passed: Callable[[], int],
+        safe: Callable[[Callable[..., None]], Callable[..., None]],
+    ) -> None:
         self._passed = passed
+        self._safe = safe
         self._names: set[str] = set()
         self._undo: list[Callable[[], None]] = []
         self._calls: list[tuple[int, Call]] = []
@@ -93,6 +100,7 @@ class CompiledParts:
                 saved[0].returned(output)
                 saved[0] = None
 
+        before, after = self._safe(before), self._safe(after)
         if isinstance(module, OptimizedModule):  # its own hooks are not compiled
             handles = (
                 module.register_forward_pre_hook(before, with_kwargs=True),

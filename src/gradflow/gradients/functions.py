@@ -11,7 +11,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
+from torch.overrides import (
+    TorchFunctionMode,
+    _get_current_function_mode_stack,
+    _pop_mode,
+    _push_mode,
+)
 
 # For each function the module with the same formula, built from the arguments behind the input.
 _MODULES: dict[Callable[..., Any], tuple[type[nn.Module], tuple[str, ...]]] = {}
@@ -19,17 +24,21 @@ for _functions, _kind, _arguments in (
     ((F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), nn.ReLU, ()),
     ((F.relu6,), nn.ReLU6, ()),
     ((F.leaky_relu, F.leaky_relu_), nn.LeakyReLU, ("negative_slope",)),
-    ((F.rrelu, torch.rrelu), nn.RReLU, ("lower", "upper")),
-    ((F.elu,), nn.ELU, ("alpha",)),
-    ((F.selu, torch.selu), nn.SELU, ()),
-    ((F.celu, torch.celu), nn.CELU, ("alpha",)),
+    ((F.rrelu, F.rrelu_, torch.rrelu, torch.rrelu_), nn.RReLU, ("lower", "upper")),
+    ((F.elu, F.elu_), nn.ELU, ("alpha",)),
+    ((F.selu, F.selu_, torch.selu, torch.selu_), nn.SELU, ()),
+    ((F.celu, F.celu_, torch.celu, torch.celu_), nn.CELU, ("alpha",)),
     ((F.gelu,), nn.GELU, ("approximate",)),
     ((F.silu,), nn.SiLU, ()),
     ((F.mish,), nn.Mish, ()),
     ((F.softplus,), nn.Softplus, ("beta", "threshold")),
-    ((F.hardtanh,), nn.Hardtanh, ("min_val", "max_val")),
+    ((F.hardtanh, F.hardtanh_), nn.Hardtanh, ("min_val", "max_val")),
     ((torch.tanh, torch.tanh_, Tensor.tanh, Tensor.tanh_), nn.Tanh, ()),
-    ((torch.sigmoid, torch.sigmoid_, Tensor.sigmoid, Tensor.sigmoid_), nn.Sigmoid, ()),
+    (
+        (torch.sigmoid, torch.sigmoid_, Tensor.sigmoid, Tensor.sigmoid_, torch.special.expit),
+        nn.Sigmoid,
+        (),
+    ),
     ((F.softsign,), nn.Softsign, ()),
     ((F.logsigmoid,), nn.LogSigmoid, ()),
     ((F.hardsigmoid,), nn.Hardsigmoid, ()),
@@ -37,7 +46,11 @@ for _functions, _kind, _arguments in (
     ((F.hardshrink, torch.hardshrink, Tensor.hardshrink), nn.Hardshrink, ("lambd",)),
     ((F.softshrink,), nn.Softshrink, ("lambd",)),
     ((F.tanhshrink,), nn.Tanhshrink, ()),
-    ((F.threshold, torch.threshold), nn.Threshold, ("threshold", "value")),
+    (
+        (F.threshold, F.threshold_, torch.threshold, torch.threshold_),
+        nn.Threshold,
+        ("threshold", "value"),
+    ),
 ):
     for _function in _functions:
         _MODULES[_function] = _kind, _arguments
@@ -64,14 +77,15 @@ class FunctionCalls(TorchFunctionMode):
     """Between `open` and `close`, tell of each call, before the function itself is called.
 
     `nonlinearity(name, module, z)` gets the function's name, the module with its formula, and its
-    input; `loss(logits)` the tensor that enters a loss, before a softmax or sigmoid of its own. The
-    functions are called as if nobody watched.
+    input; `loss(logits, of_classes)` the tensor that enters a loss, before a softmax or sigmoid of
+    its own, and whether it is the cross-entropy of classes. The functions are called as if nobody
+    watched.
     """
 
     def __init__(
         self,
         nonlinearity: Callable[[str, nn.Module, Tensor], None],
-        loss: Callable[[Tensor], None],
+        loss: Callable[[Tensor, bool], None],
     ) -> None:
         super().__init__()
         self._nonlinearity = nonlinearity
@@ -81,14 +95,20 @@ class FunctionCalls(TorchFunctionMode):
     def open(self) -> None:
         """Begin to watch, in this thread."""
         self._probabilities.clear()
-        self.__enter__()  # type: ignore[no-untyped-call]
+        # Below the modes of others, who leave theirs when they like.
+        others = _popped(lambda mode: True)
+        _push_mode(self)  # type: ignore[no-untyped-call]
+        for mode in reversed(others):
+            _push_mode(mode)  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
         """Watch no more. Does nothing unless it is open."""
         self._probabilities.clear()
         stack = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
-        if stack and stack[-1] is self:
-            self.__exit__(None, None, None)
+        if any(mode is self for mode in stack):
+            *others, _ = _popped(lambda mode: mode is not self)
+            for mode in reversed(others):
+                _push_mode(mode)  # type: ignore[no-untyped-call]
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -103,13 +123,24 @@ class FunctionCalls(TorchFunctionMode):
             if module is not None:
                 self._nonlinearity(func.__name__.rstrip("_"), module, x)
         elif func in _LOSSES and isinstance(x, Tensor):
-            self._loss(x)
+            self._loss(x, func is F.cross_entropy)
         elif func in _PROBABILITY_LOSSES:
-            self._loss(next((logits for p, logits in self._probabilities if p is x), x))
+            logits = next((logits for p, logits in self._probabilities if p is x), x)
+            self._loss(logits, func is F.nll_loss)
         found = func(*args, **kwargs)
         if func in _PROBABILITIES:
             self._probabilities.append((found, x))
         return found
+
+
+def _popped(go_on: Callable[[Any], bool]) -> list[Any]:
+    """Pop modes off the stack while `go_on` holds of them, and the one that ends it."""
+    popped = []
+    for _ in range(len(_get_current_function_mode_stack())):  # type: ignore[no-untyped-call]
+        popped.append(_pop_mode())  # type: ignore[no-untyped-call]
+        if not go_on(popped[-1]):
+            break
+    return popped
 
 
 def _module(

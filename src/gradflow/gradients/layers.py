@@ -92,6 +92,7 @@ class _Call:
     of_loss: bool = False  # whether the gradient is one of the loss
     output: Tensor | None = None  # of a nonlinearity, where it is needed
     source: Tensor | None = None  # of the logits, and of functions: the tensor itself
+    of_classes: bool = True  # unless a loss of another kind takes it
 
 
 class Hook:
@@ -134,6 +135,7 @@ class LayerWatch:
 
     _compiled: CompiledParts = field(init=False)
     _functions: FunctionCalls = field(init=False)
+    _frames: int = field(init=False)
     _handles: list[RemovableHandle] = field(default_factory=list)
     _calls: list[_Call] = field(default_factory=list)
     _losses: list[_Call] = field(default_factory=list)  # what entered a loss function
@@ -142,12 +144,18 @@ class LayerWatch:
     # The modules that are being called, each with whether its input is measured.
     _stack: list[tuple[str, bool]] = field(default_factory=list)
     _edges: list[GradientEdge] = field(default_factory=list)  # of each z in a second pass
+    # Hooks on tensors, with their calls. A hook holds its call, and a call its tensor: a circle
+    # through autograd's graph, which only `stop` breaks.
+    _listening: list[tuple[RemovableHandle, _Call]] = field(default_factory=list)
     _measuring: bool = False
     _in_loss: bool = False
     _failed: bool = False
 
     def __post_init__(self) -> None:
-        self._compiled = CompiledParts(self.module, passed=lambda: len(self._calls))
+        self._compiled = CompiledParts(
+            self.module, passed=lambda: len(self._calls), safe=self._safe
+        )
+        self._frames = torch._dynamo.convert_frame.FRAME_COUNTER  # compiled so far
         self._functions = FunctionCalls(self._safe(self._function), self._safe(self._loss))
 
     def start(self) -> None:
@@ -156,22 +164,29 @@ class LayerWatch:
         self._measuring = True
         self._compiled.start(saving=True)
         self._handles = self._hooked(inside=False)
-        if not self._is_compiled():
+        if not self._is_compiled() and not any(map(has_fast_path, self.module.modules())):
             self._functions.open()
 
     def _is_compiled(self) -> bool:
-        """Whether any of it is compiled: watching functions would compile that anew."""
+        """Whether anything is compiled: watching functions would compile that anew."""
         module: Any = self.module
         in_place = module._compiled_call_impl is not None
         # Lightning's mark of a LightningModule that was given to torch.compile.
-        return bool(self._compiled) or in_place or bool(getattr(module, "_compiler_ctx", None))
+        marked = bool(getattr(module, "_compiler_ctx", None))
+        some_function = self._frames < torch._dynamo.convert_frame.FRAME_COUNTER
+        return bool(self._compiled) or in_place or marked or some_function
 
     def stop(self) -> None:
         """Measure no more, and forget what was measured."""
         self._functions.close()
         for handle in self._handles:
             handle.remove()
+        for handle, call in self._listening:
+            handle.remove()
+            call.source = None
         self._handles.clear()
+        self._listening.clear()
+        self._edges.clear()
         self._compiled.start(saving=False)
         for found in (self._calls, self._losses, self._outputs, self._returned, self._stack):
             found.clear()
@@ -239,7 +254,7 @@ class LayerWatch:
             found = [call.z if kind == "pre_activation" else call.output for call in measured]
             tensors[kind] = {n: x for n, x in zip(names, found, strict=True) if x is not None}
         elements = [call.z.numel() for call in measured]
-        units = [unit_count(call.z) for call in measured]
+        units = [unit_count(call.z) if call.of_classes else 0 for call in measured]
         has_gradient = [call.gradient is not None for call in measured]
         if logits is None:
             names, elements, units = [*names, OUTPUT], [*elements, 0], [*units, 0]
@@ -263,8 +278,13 @@ class LayerWatch:
     def _hooked(self, *, inside: bool) -> list[RemovableHandle]:
         """Set hooks on all modules outside of compiled parts, or inside of them."""
         handles = []
+        untouched: set[nn.Module] = set()
         for name, module in self.module.named_modules():
+            if has_fast_path(module):
+                untouched |= set(module.modules())
             if isinstance(module, (torch.jit.ScriptModule, torch._dynamo.OptimizedModule)):
+                continue
+            if module in untouched:
                 continue
             if (name in self._compiled) is not inside:
                 continue
@@ -317,12 +337,15 @@ class LayerWatch:
     def _function(self, name: str, module: nn.Module, z: Tensor) -> None:
         if not self._is_inside():
             where = self._stack[-1][0] if self._stack else ""
-            if self._enter(f"{where}.{name}".lstrip("."), z, module) and not _in_backward():
-                self._calls[-1].source = z
+            known = len(self._calls)
+            if self._enter(f"{where}.{name}".lstrip("."), z, module) and len(self._calls) > known:
+                self._calls[-1].source = z if self._calls[-1].in_graph else None
 
-    def _loss(self, logits: Tensor) -> None:
+    def _loss(self, logits: Tensor, of_classes: bool) -> None:
         if not _in_backward():
             self._may_be_logits(self._losses, logits)
+            for call in self._losses:
+                call.of_classes &= of_classes or call.source is not logits
 
     def _may_be_logits(self, found: list[_Call], x: Any) -> None:
         if _is_measurable(x) and x.ndim and torch.is_grad_enabled() and x.requires_grad:
@@ -382,7 +405,8 @@ class LayerWatch:
                 sample = call.gradient + sample
             call.gradient, call.of_loss = sample, self._in_loss
 
-        z.register_hook(self._safe(backward))  # type: ignore[no-untyped-call]
+        handle = z.register_hook(self._safe(backward))  # type: ignore[no-untyped-call]
+        self._listening.append((handle, call))
         if self._compiled.repeating:
             self._edges.append(get_gradient_edge(z))
 
@@ -457,6 +481,17 @@ def is_nonlinearity(name: str, module: nn.Module) -> bool:
     ):
         return False  # dropout, a norm, an observer
     return not any(is_weight_layer(inner) for inner in module.modules())
+
+
+def has_fast_path(module: nn.Module) -> bool:
+    """Whether torch may compute a module otherwise while nobody watches it.
+
+    A frozen or evaluated Transformer has such a path, whose result differs where it is padded.
+    """
+    kinds = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
+    return isinstance(module, kinds) and (
+        not module.training or not any(p.requires_grad for p in module.parameters())
+    )
 
 
 def is_weight_layer(module: nn.Module) -> bool:

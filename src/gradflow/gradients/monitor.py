@@ -198,6 +198,8 @@ class GradientMonitor(Callback):
             self._loss = None  # training_step may skip a batch
             if any(map(self._is_due, self._done)):
                 self._watch.start()
+        if self._origin is not None:
+            self._origin.open()
 
     @_guarded
     def on_before_backward(
@@ -209,11 +211,11 @@ class GradientMonitor(Callback):
         self._watch.enter_backward()
         self._factor = _factor(trainer, pl_module, loss)
         if len(self._optimizers) == 1:
-            returned = loss.detach() * self._factor
+            returned = loss.detach().mean() * self._factor
             self._mean_loss.add(returned)
             self._loss = returned if self._is_due(self._done[0]) else None
         if self._origin is not None:
-            if self._non_finite is None and not math.isfinite(loss.detach()):
+            if self._non_finite is None and not bool(torch.isfinite(loss.detach()).all()):
                 self._note_non_finite(max(self._done), self._origin.find())
             self._origin.forget()
 
@@ -265,15 +267,18 @@ class GradientMonitor(Callback):
         if self._watch is not None:
             self._watch.stop()
         if self._origin is not None:
-            self._origin.forget()
+            self._origin.close()  # validation has no hooks
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state to save in a checkpoint: the losses that are not recorded yet."""
+        if self.is_disabled:
+            return {}
         return self._mean_loss.state_dict() | {"done": list(self._done)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state from a checkpoint."""
-        self._mean_loss.load_state_dict(state_dict)
+        if state_dict:
+            self._mean_loss.load_state_dict(state_dict)
         self._done = list(state_dict.get("done", []))
 
     @_guarded
@@ -378,11 +383,11 @@ class GradientMonitor(Callback):
         self.is_disabled = True
         log.error("gradient monitor: disabled by an error; training goes on", exc_info=error)
         self._snapshot = None
-        try:
-            self._flush()
-            self._end_watching()
-        except Exception:  # it is broken already
-            log.debug("gradient monitor: not closed", exc_info=True)
+        for end in (self._end_watching, self._flush):
+            try:
+                end()
+            except Exception:  # it is broken already
+                log.debug("gradient monitor: not closed", exc_info=True)
 
     def _log_picture(self, trainer: Trainer) -> None:
         if any(flow.layers for flow in self.flows):
@@ -398,17 +403,19 @@ class GradientMonitor(Callback):
         self._append(step, [Rows("non_finite", [Entry(layer or "loss", 0, 1)], {})])
 
     def _end_watching(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
-        if self._origin is not None:
-            self._origin.close()
+        watch, origin = self._watch, self._origin
         self._watch = self._origin = None
+        if origin is not None:
+            origin.close()
+        if watch is not None:
+            watch.close()
 
     def _end(self, trainer: Trainer) -> None:
-        self._flush()
-        if self._watch is None:
-            return  # another process, or already ended
+        is_over = self._watch is None  # or it is another process
         self._end_watching()
+        self._flush()
+        if is_over:
+            return
         if self.flows:
             self.verdict = diagnose(self.flows, self._non_finite, self.remedies)
             if self._folder is not None:

@@ -20,22 +20,32 @@ from torch.utils.hooks import RemovableHandle
 
 from gradflow.gradients.compiled import needs_other_processes, uncompiled_name, without_wrappers
 from gradflow.gradients.functions import FunctionCalls
-from gradflow.gradients.layers import Hook, is_nonlinearity, is_transparent, is_weight_layer
+from gradflow.gradients.layers import (
+    Hook,
+    has_fast_path,
+    is_nonlinearity,
+    is_transparent,
+    is_weight_layer,
+)
 from gradflow.gradients.replay import Call
 
 
 class Origin:
-    """Keep the inputs of the outermost modules of `root`; `close` removes the hooks."""
+    """Keep the inputs of the outermost modules of `root`, from `open` to `close`."""
 
     def __init__(self, root: nn.Module) -> None:
         self._root = root
         self._calls: list[tuple[str, Call]] = []
         self._depth = 0
         self._handles: list[RemovableHandle] = []
-        for name, module in (("", root), *root.named_children()):
-            if isinstance(module, torch.jit.ScriptModule) or (
-                module._compiled_call_impl is not None and not isinstance(module, OptimizedModule)
-            ):
+
+    def open(self) -> None:
+        """Set the hooks."""
+        self.close()
+        for name, module in (("", self._root), *self._root.named_children()):
+            if isinstance(module, torch.jit.ScriptModule) or has_fast_path(module):
+                continue
+            if module._compiled_call_impl is not None and not isinstance(module, OptimizedModule):
                 continue  # its hooks would be compiled
             entering, leaving = Hook(partial(self._entering, name)), Hook(self._leaving)
             self._handles += [
@@ -91,7 +101,7 @@ class _Search:
 
     def run(self, call: Call) -> tuple[str | None, str | None]:
         """Return the first bad nonlinearity, and the name of what is returned if that is bad."""
-        functions = FunctionCalls(self._function, lambda logits: None)
+        functions = FunctionCalls(self._function, lambda *_: None)
         handles = []
         for inner, module in self._module.named_modules():
             if isinstance(module, torch.jit.ScriptModule):

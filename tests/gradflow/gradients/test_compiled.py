@@ -139,6 +139,7 @@ def test_a_part_is_not_watched_without_gradients_and_its_inputs_are_let_go() -> 
         part(torch.ones(2, 6))
     assert watch.collect() is None
     origin = Origin(nn.Sequential(part))
+    origin.open()
     part(torch.full((2, 6), torch.inf))
     assert origin.find() == "0.1"  # the nonlinearity, whose input is infinite
     part(torch.full((2, 6), torch.inf))

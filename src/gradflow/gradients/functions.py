@@ -47,7 +47,7 @@ for _functions, _kind, _arguments in (
     ((F.softshrink,), nn.Softshrink, ("lambd",)),
     ((F.tanhshrink,), nn.Tanhshrink, ()),
     (
-        (F.threshold, F.threshold_, torch.threshold, torch.threshold_),
+        (F.threshold, torch.threshold, torch.threshold_),
         nn.Threshold,
         ("threshold", "value"),
     ),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -107,27 +108,71 @@ class Call:
 
 @contextmanager
 def _attributes_restored(root: nn.Module) -> Iterator[None]:
-    """Put back what modules keep as plain attributes, and the contents of their containers."""
+    """Put back what modules keep: attributes, what these hold, and small frozen parameters.
+
+    Attributes are followed into lists, dictionaries, sets and deques, to tensors and to generators
+    of random numbers. Other objects are not copied.
+    """
     modules = list(root.modules())
     before = [dict(vars(module)) for module in modules]
-    contents = [
-        (value, copy.copy(value))
-        for attributes in before
-        for value in attributes.values()
-        if isinstance(value, (list, dict, set))
-    ]
+    undo: list[Callable[[], object]] = []
+    seen: set[int] = set()
+    for module, attributes in zip(modules, before, strict=True):
+        for name, value in attributes.items():
+            if name not in ("_buffers", "_modules", "_parameters"):
+                undo += _undo(value, seen)
+        for parameter in module.parameters(recurse=False):
+            if not parameter.requires_grad and parameter.numel() <= _SMALL:
+                undo += _undo(parameter, seen)
     try:
         yield
     finally:
         for module, attributes in zip(modules, before, strict=True):
             vars(module).clear()
             vars(module).update(attributes)
-        for container, content in contents:
-            container.clear()
-            if isinstance(container, list):
-                container.extend(content)
-            else:
-                container.update(content)
+        with torch.no_grad():
+            for restore in undo:
+                restore()
+
+
+_SMALL = 2**16  # elements of a frozen parameter, such as a codebook, that a pass may change
+
+
+def _undo(value: Any, seen: set[int]) -> list[Callable[[], object]]:
+    """Return functions that put back the present state of a value."""
+    if id(value) in seen:
+        return []
+    seen.add(id(value))
+    if isinstance(value, Tensor):
+        if type(value) not in _PLAIN:
+            return []
+        return [partial(_refill_tensor, value, value.detach().clone(), value._version)]
+    if isinstance(value, torch.Generator):
+        return [partial(value.set_state, value.get_state())]
+    if isinstance(value, np.random.Generator):
+        state = copy.deepcopy(value.bit_generator.state)
+        return [partial(setattr, value.bit_generator, "state", state)]
+    if not isinstance(value, (list, dict, set, deque)):
+        return []
+    inner = value.values() if isinstance(value, dict) else value
+    undo = [restore for item in inner for restore in _undo(item, seen)]
+    return [partial(_refill, value, copy.copy(value)), *undo]
+
+
+_PLAIN = (Tensor, nn.Parameter)
+
+
+def _refill_tensor(x: Tensor, content: Tensor, version: int) -> None:
+    if x._version != version:
+        x.data.copy_(content)  # `data`, since a graph may have saved what is there
+
+
+def _refill(container: Any, content: Any) -> None:
+    container.clear()
+    if isinstance(container, (list, deque)):
+        container.extend(content)
+    else:
+        container.update(content)
 
 
 def _copy_as_leaf(x: Tensor) -> Tensor:

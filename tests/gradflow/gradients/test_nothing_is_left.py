@@ -2,9 +2,11 @@
 
 import gc
 import weakref
+from collections import deque
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,7 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from watched import hooks
 
 from gradflow.gradients.monitor import GradientMonitor
+from gradflow.gradients.replay import Call
 
 
 class Remembers(Smooth):
@@ -167,3 +170,47 @@ def test_the_logarithm_of_the_outputs_is_no_chance_for_a_loss_of_numbers(tmp_pat
 
     assert watch(tmp_path / "numbers", Numbers()).flows[0].outputs == 0
     assert watch(tmp_path / "classes", Smooth()).flows[0].outputs == 10
+
+
+class Stateful(nn.Module):
+    """Keeps a state of every kind that a module may keep outside of its buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 3)
+        self.torch_draws = torch.Generator().manual_seed(3)
+        self.numpy_draws = np.random.default_rng(3)
+        self.centre = torch.ones(6)
+        self.codes = nn.Parameter(torch.ones(6), requires_grad=False)
+        self.recent: deque[float] = deque([0.0], maxlen=3)
+        self.nested = {"a": [0]}
+        self.count = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.count += 1
+        self.nested["a"][0] += 1
+        self.recent.append(self.count)
+        self.centre.mul_(0.9)
+        with torch.no_grad():
+            self.codes.mul_(1.1)
+        noise = torch.randn(x.shape, generator=self.torch_draws) + self.numpy_draws.normal()
+        out: Tensor = self.linear(x * self.centre * self.codes + noise)
+        return out
+
+    def state(self) -> list[Any]:
+        kept = [*self.recent, self.nested["a"][0], self.count]
+        kept += [self.centre.tolist(), self.codes.tolist(), self.torch_draws.get_state().tolist()]
+        return [*kept, self.numpy_draws.bit_generator.state]
+
+
+def test_a_repeated_pass_puts_back_every_kind_of_state() -> None:
+    module = Stateful()
+    x = torch.ones(2, 6)
+    module(x)
+    before = module.state()
+    call = Call(module, ((x,), {}), exactly=True)
+    first = call.output()
+    assert module.state() == before
+    assert torch.equal(call.output(), first)
+    assert torch.equal(module(x), first)
+    assert module.state() != before

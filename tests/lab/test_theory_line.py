@@ -1,4 +1,4 @@
-"""The theory line on the page: what the probe would predict, or why there is none."""
+"""The theory line on the page: what the probe would predict, or why it predicts nothing."""
 
 from pathlib import Path
 from typing import Any

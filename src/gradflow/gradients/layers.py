@@ -61,7 +61,7 @@ class LayerValues:
     tensors: dict[str, dict[str, Tensor]]
 
     def below(self, children: list[str]) -> LayerValues | None:
-        """Return the nonlinearities inside of these children alone; None if there is none."""
+        """Keep only the nonlinearities inside these children. Return None if no layer is left."""
         kept = [i for i, n in enumerate(self.names[:-1]) if n.partition(".")[0] in children]
         if not kept:
             return None

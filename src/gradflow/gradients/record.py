@@ -183,9 +183,9 @@ def scan_gradients(run_folder: Path) -> pl.LazyFrame:
 
 
 def keep_earlier_record(run_folder: Path) -> Path | None:
-    """Give the record in a run folder another name, and return where it is; None if there is none.
+    """Rename the record in a run folder, so that a new run there gets a record of its own.
 
-    A run that begins anew in the folder then has a record of its own.
+    Returns the new path, or None if the folder has no record.
     """
     folder = run_folder / FOLDER
     if not _parts(folder):

@@ -104,7 +104,7 @@ class ConvNet(nn.Module):
 
 
 def _blocks_per_stage(depth: int) -> int:
-    """Return n of depth = 6n+2. ValueError, with the two nearest depths, if there is none."""
+    """Return n for a depth of 6n+2. For another depth, ValueError names the two nearest ones."""
     if MIN_DEPTH <= depth <= MAX_DEPTH and depth % 6 == 2:
         return depth // 6
     below = min(max((depth - 2) // 6 * 6 + 2, MIN_DEPTH), MAX_DEPTH - 6)

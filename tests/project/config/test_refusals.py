@@ -87,7 +87,7 @@ REFUSED = [
     ("data=synthetic data.batch_size=2001", ["data.batch_size=2001", "from 1 to 2000"]),
     ("accumulate=1000", ["data.batch_size=128", "accumulate=1000", "at most 45"]),
     ("+callbacks.x._target_=torch.nn.ReLU", ["callbacks.x._target_", "must be a Callback"]),
-    # words that are none
+    # overrides that Hydra cannot read
     ("model", ["model", "key=value"]),
     ("steps=[1", ["steps=[1", "key=value"]),
     ("steps=1,2", ["steps=1,2", "--multirun"]),

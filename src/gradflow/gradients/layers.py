@@ -30,8 +30,16 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 
 from gradflow.gradients.compiled import CompiledParts, uncompiled_name
-from gradflow.gradients.functions import NONLINEARITIES, FunctionCalls
+from gradflow.gradients.functions import FunctionCalls
 from gradflow.gradients.histogram import flatten
+from gradflow.gradients.modules import (
+    Hook,
+    has_fast_path,
+    is_measurable,
+    is_nonlinearity,
+    is_transparent,
+    is_weight_layer,
+)
 from gradflow.gradients.units import Judged, dead_and_saturated, is_known, unit_count
 
 # RMS and maximum cover the first IMAGES images of a batch (batches are shuffled), shares of units
@@ -39,7 +47,6 @@ from gradflow.gradients.units import Judged, dead_and_saturated, is_known, unit_
 IMAGES, UNIT_IMAGES, ELEMENTS = 8, 2, 2**17
 
 OUTPUT = "output"  # the name of the last layer, where no module has returned it
-_WEIGHT_LAYERS = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)
 
 
 @dataclass(frozen=True)
@@ -93,28 +100,6 @@ class _Call:
     output: Tensor | None = None  # of a nonlinearity, where it is needed
     source: Tensor | None = None  # of the logits, and of functions: the tensor itself
     of_classes: bool = True  # unless a loss of another kind takes it
-
-
-class Hook:
-    """A hook of ours on a module. A copy of the module, or its pickled form, carries none."""
-
-    def __init__(self, function: Callable[..., None]) -> None:
-        self._function = function
-
-    def __call__(self, *args: Any) -> None:
-        """Call the function, whose result is not the module's."""
-        self._function(*args)
-
-    def __reduce__(self) -> Any:
-        return _no_hook, ()
-
-
-def _nothing(*args: Any) -> None:
-    pass
-
-
-def _no_hook() -> Callable[..., None]:
-    return _nothing
 
 
 @dataclass
@@ -348,7 +333,7 @@ class LayerWatch:
                 call.of_classes &= of_classes or call.source is not logits
 
     def _may_be_logits(self, found: list[_Call], x: Any) -> None:
-        if _is_measurable(x) and x.ndim and torch.is_grad_enabled() and x.requires_grad:
+        if is_measurable(x) and x.ndim and torch.is_grad_enabled() and x.requires_grad:
             self._keep_logits(found, x)
 
     def _keep_logits(self, found: list[_Call], x: Tensor) -> _Call:
@@ -361,7 +346,7 @@ class LayerWatch:
         return known
 
     def _enter(self, name: str, z: Any, phi: nn.Module) -> bool:
-        if not _is_measurable(z):
+        if not is_measurable(z):
             return False
         if _in_backward():
             self._again(name, z)
@@ -426,7 +411,7 @@ class LayerWatch:
                     outputs, gradients = call.repeat()
                     self._functions.close()
                     last = None
-                    if place == outside and len(outputs) == 1 and _is_measurable(outputs[0]):
+                    if place == outside and len(outputs) == 1 and is_measurable(outputs[0]):
                         last = self._keep_logits([], outputs[0])
                     if outputs and self._edges:
                         # This calls the hooks on each z; no weight gets a gradient.
@@ -465,60 +450,9 @@ class LayerWatch:
         return x.detach()[: max(1, min(self.images, ELEMENTS * len(x) // x.numel()))].clone()
 
 
-def is_nonlinearity(name: str, module: nn.Module) -> bool:
-    """Return whether the input of `module`, called `name` in its net, is a pre-activation.
-
-    A class of torch.nn tells by itself. Another one is taken for a nonlinearity if its own name
-    begins with `activation` and it has no weight layer inside.
-    """
-    if isinstance(module, NONLINEARITIES):
-        return True
-    if not name.rpartition(".")[2].startswith("activation"):
-        return False
-    where = type(module).__module__
-    if where.startswith("torch.ao.") or (
-        where.startswith("torch.nn.") and not isinstance(module, nn.Identity | nn.Sequential)
-    ):
-        return False  # dropout, a norm, an observer
-    return not any(is_weight_layer(inner) for inner in module.modules())
-
-
-def has_fast_path(module: nn.Module) -> bool:
-    """Whether torch may compute a module otherwise while nobody watches it.
-
-    A frozen or evaluated Transformer has such a path, whose result differs where it is padded.
-    """
-    kinds = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
-    return isinstance(module, kinds) and (
-        not module.training or not any(p.requires_grad for p in module.parameters())
-    )
-
-
-def is_weight_layer(module: nn.Module) -> bool:
-    """Return whether a module multiplies its input with weights: linear or a convolution."""
-    return isinstance(module, _WEIGHT_LAYERS)
-
-
-def is_transparent(module: nn.Module, root: nn.Module) -> bool:
-    """Return whether hooks on `module` must do nothing now; `root` is the watched module."""
-    # A call of the watched module whose `forward` Lightning has replaced by training_step; or code
-    # that is being compiled, which hooks must not change.
-    return torch.compiler.is_compiling() or (module is root and "forward" in vars(module))
-
-
 def _in_backward() -> bool:
     """Whether autograd is at work in this thread."""
     return torch._C._current_graph_task_id() != -1
-
-
-def _is_measurable(x: object) -> bool:
-    return (
-        isinstance(x, Tensor)
-        and x.is_floating_point()
-        and x.layout == torch.strided
-        and not x.is_nested
-        and x.numel() > 0
-    )
 
 
 def _of_the_loss(calls: list[_Call]) -> list[_Call]:

@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gradflow.gradients.compiled import needs_other_processes, uncompiled_name, without_wrappers
 from gradflow.gradients.functions import FunctionCalls
-from gradflow.gradients.layers import (
+from gradflow.gradients.modules import (
     Hook,
     has_fast_path,
     is_nonlinearity,

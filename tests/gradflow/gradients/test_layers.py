@@ -12,7 +12,8 @@ from hand_passes import classification, convnet_pass
 from nets import ConvNet
 from torch import Tensor, nn
 
-from gradflow.gradients.layers import ELEMENTS, IMAGES, LayerValues, LayerWatch, is_nonlinearity
+from gradflow.gradients.layers import ELEMENTS, IMAGES, LayerValues, LayerWatch
+from gradflow.gradients.modules import is_nonlinearity
 
 
 def convnet(**options: object) -> ConvNet:

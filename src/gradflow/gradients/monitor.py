@@ -55,7 +55,10 @@ Method = TypeVar("Method", bound=Callable[..., None])
 
 
 def _guarded(method: Method) -> Method:
-    """Let no error of the monitor end a training: it disables the monitor, unless `on_error`."""
+    """Disable the monitor after an error of its own, so that training goes on.
+
+    With `on_error="raise"` the error ends the training.
+    """
 
     @functools.wraps(method)
     def guarded(self: GradientMonitor, *args: Any, **options: Any) -> None:

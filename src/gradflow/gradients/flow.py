@@ -43,6 +43,8 @@ class Flow:
     mean_loss: float | None = None  # since the last record; non-finite if any loss is
     chance_loss: float | None = None  # as the module says it; NaN: it says that none is known
     batches: int = 0  # number of batches in `mean_loss`
+    loss_deviation: float = math.nan  # standard deviation of one batch's loss in `mean_loss`
+    metric: float | None = None  # of the training, as it was logged last; larger is better
     optimizers: int = 1  # with several there is no loss, and layers of several nets
 
     @cached_property
@@ -130,7 +132,7 @@ def read_flows(record: pl.DataFrame | pl.LazyFrame) -> list[Flow]:
 
 
 _KINDS = (
-    *("gradient", "weight", "update", "loss", "mean_loss", "chance_loss", "optimizers"),
+    *("gradient", "weight", "update", "loss", "mean_loss", "metric", "chance_loss", "optimizers"),
     *("pre_activation", "pre_activation_gradient"),
 )
 
@@ -169,11 +171,20 @@ def flow_of(step: int, kinds: Mapping[str, Mapping[str, Any]]) -> Flow:
         chance_loss=_loss(kinds, "chance_loss"),
         optimizers=int(kinds["optimizers"]["elements"][0]) if "optimizers" in kinds else 1,
         batches=int(kinds["mean_loss"]["elements"][0]) if "mean_loss" in kinds else 0,
+        loss_deviation=_deviation(kinds["mean_loss"]) if "mean_loss" in kinds else math.nan,
+        metric=_loss(kinds, "metric"),
     )
 
 
 def _loss(kinds: Mapping[str, Mapping[str, Any]], kind: str) -> float | None:
     return float(_floats(kinds[kind]["max"])[0]) if kind in kinds else None
+
+
+def _deviation(mean_loss: Mapping[str, Any]) -> float:
+    if "rms" not in mean_loss:  # an older record
+        return math.nan
+    mean, rms = (float(_floats(mean_loss[column])[0]) for column in ("max", "rms"))
+    return math.sqrt(max(rms**2 - mean**2, 0.0)) if math.isfinite(mean + rms) else math.nan
 
 
 def _by_name(columns: Mapping[str, Any], column: str, names: Sequence[str]) -> Floats:

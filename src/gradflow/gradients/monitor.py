@@ -1,4 +1,4 @@
-"""A Lightning callback that records the gradients of every layer, every N steps.
+"""A Lightning callback that records the gradients of every layer, at the steps of a schedule.
 
 It works with any LightningModule and any logger. It changes nothing: weights, buffers and random
 states are the same with and without it. It knows nothing of Hydra or of the net's architecture.
@@ -36,6 +36,7 @@ from gradflow.gradients.record import (
     keep_earlier_record,
     scan_gradients,
 )
+from gradflow.gradients.schedule import is_scheduled
 from gradflow.gradients.snapshot import Rows, Snapshot, flow_of_rows, joined
 from gradflow.gradients.verdict import Remedies, Verdict, diagnose
 from gradflow.gradients.weights_and_biases import (
@@ -83,8 +84,10 @@ class GradientMonitor(Callback):
     scaler's scale, before clipping, and under DDP the mean over the processes. z and dL/dz come
     from the step's last batch, on the first process; `layers.py` says for which layers and how many
     images. L is the loss that training_step returns; its mean covers all batches since the last
-    record. A record is made at every step whose number is a multiple of `every_n_steps` (the first
-    step is number 0). The last step is recorded too if max_steps or max_epochs tells its number.
+    record. Records are made at the steps of `schedule.py`, or at every step whose number is a
+    multiple of `every_n_steps` (the first step is number 0). The last step is recorded too if
+    max_steps or max_epochs tells its number. Unless it is scheduled, that record is marked `final`
+    and removed when the run is continued, whose record then equals that of an uninterrupted run.
 
     On a CPU every step's loss is checked. If it is non-finite, the record names the step, and the
     first layer with a non-finite z if a repetition of the pass shows it (see `origin.py`). On an
@@ -100,6 +103,8 @@ class GradientMonitor(Callback):
     "pre_activation" (z) or "activation" (phi(z)). `remedies` is what the verdict may recommend (see
     `verdict.Remedies`): nothing by default. `chance_loss` is the loss of a net that knows nothing
     of its input; the module's attribute `chance_loss` may say it instead, None for "unknown".
+    `metric` is a logged training metric, such as `train/accuracy`, by which the verdict may see
+    that the net learns though its loss does not show it; `metric_mode` says which way it improves.
 
     A frozen parameter has no row. A parameter that requires a gradient but has none in this step
     has a row of nulls. A parameter shared by several layers has one row, under its first name. What
@@ -114,25 +119,30 @@ class GradientMonitor(Callback):
     on. With `on_error="raise"` it ends the training.
 
     Raises:
-        ValueError: if a number of steps is below 1, or `histograms` or `on_error` is unknown.
+        ValueError: if a number of steps is below 1, or `histograms`, `on_error` or `metric_mode` is
+            unknown.
     """
 
     def __init__(
         self,
-        every_n_steps: int,
+        every_n_steps: int | None = None,
         picture_every_n_steps: int = 2000,
         histograms: Sequence[str] = (),
         remedies: Remedies | None = None,
         on_error: Literal["disable", "raise"] = "disable",
         chance_loss: float | None = None,
+        metric: str | None = None,
+        metric_mode: Literal["max", "min"] = "max",
     ) -> None:
         if on_error not in ("disable", "raise"):
             raise ValueError(f"on_error={on_error}: allowed: disable, raise")
+        if metric_mode not in ("max", "min"):
+            raise ValueError(f"metric_mode={metric_mode}: allowed: max, min")
         for key, steps in (
             ("every_n_steps", every_n_steps),
             ("picture_every_n_steps", picture_every_n_steps),
         ):
-            if steps < 1:
+            if steps is not None and steps < 1:
                 raise ValueError(f"{key}={steps}: must be at least 1")
         unknown = [name for name in histograms if name not in HISTOGRAMS]
         if unknown:
@@ -144,6 +154,8 @@ class GradientMonitor(Callback):
         self.remedies = dict(remedies or {})
         self.on_error = on_error
         self.chance_loss = chance_loss
+        self.metric = metric
+        self.metric_mode = metric_mode
         self.is_disabled = False
         self._error: Exception | None = None  # within a pass of the net
         self.flows: list[Flow] = []
@@ -254,10 +266,13 @@ class GradientMonitor(Callback):
             pl_module,
             layers,
             self._loss,
-            self._mean_loss.take(),
+            self._mean_loss.read(),
+            self._metric(trainer),
             weight_histograms="weight" in self.histograms,
             only=self._optimizers[which] if several else None,
         )
+        if self._is_scheduled(step):  # else the run may be continued, with this record dropped
+            self._mean_loss.reset()
         self._warn_of(self._snapshot.skipped)
 
     @_guarded
@@ -319,7 +334,10 @@ class GradientMonitor(Callback):
         self._non_finite = first_non_finite(earlier)
 
     def _is_due(self, step: int) -> bool:
-        return step % self.every_n_steps == 0 or step == self._last_step
+        return self._is_scheduled(step) or step == self._last_step
+
+    def _is_scheduled(self, step: int) -> bool:
+        return is_scheduled(step, self.every_n_steps)
 
     def _finish(self, trainer: Trainer) -> None:
         """Read what was measured, and record the step once all optimizers have made theirs."""
@@ -332,11 +350,20 @@ class GradientMonitor(Callback):
             rows += self._chance_loss(trainer.lightning_module)
         elif not parts:
             rows.append(Rows("optimizers", [Entry("optimizers", 0, len(self._optimizers))], {}))
+        if not self._is_scheduled(step) and not parts:
+            rows.append(Rows("final", [Entry("step", 0, 1)], {}))
         self._append(step, rows)
         parts.append(rows)
         if len(parts) == len(self._optimizers):
             del self._parts[step]
             self._record(trainer, step, joined(parts) if len(parts) > 1 else rows)
+
+    def _metric(self, trainer: Trainer) -> Tensor | None:
+        """Return the metric's latest value (), higher if better; None if there is none."""
+        value = trainer.callback_metrics.get(self.metric or "")
+        if value is None or value.numel() != 1:
+            return None
+        return value.detach() * (1.0 if self.metric_mode == "max" else -1.0)
 
     def _chance_loss(self, module: LightningModule) -> list[Rows]:
         """Return the row of the chance loss; none if neither user nor module says anything."""

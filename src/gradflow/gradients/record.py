@@ -29,8 +29,11 @@ One row per step, kind and name:
 | pre_activation_gradient | layer | dL/dz, L as training_step returns it | counts, bins |
 | activation | layer | the output of a nonlinearity, on request | dead, saturated |
 | loss | | L, in `max` | all others |
-| mean_loss | | its mean over the `elements` batches since the last record, in `max` | all others |
+| mean_loss | | mean of L over the `elements` batches since the last record, in `max`; `rms` | others |
+| metric | | of the training, as it was logged last, in `max`; larger is better | all others |
+| chance_loss | | as the module says it, in `max`; NaN if it says that none is known | all others |
 | optimizers | | how many act, in `elements`, if there are several | all others |
+| final | | the step is the last one, and not scheduled: not recorded if the run goes on | all |
 | non_finite | layer | the first with NaN or Inf in z, when the loss first was non-finite | all |
 
 Bins and the four counts add up to `elements`. In a row without bins, norm, rms and max are null if
@@ -104,7 +107,8 @@ class RecordWriter:
     """Append to the record of one run. Only one writer per run folder at a time.
 
     Opening it drops the rows of `first_step` and later, since the run will write them again: a
-    resumed run repeats the steps after its checkpoint, a new run all steps. It also removes the
+    resumed run repeats the steps after its checkpoint, a new run all steps. It drops a `final` step
+    too, since the run goes on. It also removes the
     unfinished files of killed writers. `flush` writes the buffer; it is called automatically after
     every `steps_per_part` steps.
     """
@@ -155,7 +159,8 @@ class RecordWriter:
                 kept.append(part)
         if kept:  # parts are in order: only the last one can hold later steps
             rows = _read(kept[-1:])
-            earlier = rows.filter(pl.col("step") < first_step)
+            final = rows.filter(kind="final")["step"].implode()
+            earlier = rows.filter(pl.col("step") < first_step, ~pl.col("step").is_in(final))
             if len(earlier) < len(rows):
                 self._write(kept[-1], earlier)
 

@@ -34,8 +34,9 @@ class Rows:
 class Snapshot:
     """Measure one step of `module`, whose gradients are complete, unscaled and not yet clipped.
 
-    `layers` and `loss` () come from the training pass. `mean_loss` is the mean () over the batches
-    since the last record, and their number. With `weight_histograms` the weights' rows have counts
+    `layers` and `loss` () come from the training pass. `mean_loss` is the mean and root mean
+    square (2,) over the batches since the last record, and their number. `metric` () is larger if
+    better. With `weight_histograms` the weights' rows have counts
     and bins too. `only` are the parameters to measure; None means all.
     """
 
@@ -46,6 +47,7 @@ class Snapshot:
         layers: LayerValues | None,
         loss: Tensor | None,
         mean_loss: tuple[Tensor, int] | None = None,
+        metric: Tensor | None = None,
         *,
         weight_histograms: bool = False,
         only: Set[nn.Parameter] | None = None,
@@ -85,7 +87,9 @@ class Snapshot:
         if loss is not None:
             self._values["loss"] = loss.view(1)
         if mean_loss is not None:
-            self._values["mean loss"], self._averaged = mean_loss[0].view(1), mean_loss[1]
+            self._values["mean loss"], self._averaged = mean_loss
+        if metric is not None:
+            self._values["metric"] = metric.view(1)
         if layers is not None:
             self._values["layers"] = layers.values
 
@@ -128,8 +132,10 @@ class Snapshot:
         if "loss" in values:
             rows.append(Rows("loss", [Entry("loss", 0, 1)], {"max": values["loss"]}))
         if "mean loss" in values:
-            mean = {"max": values["mean loss"]}
+            mean = dict(zip(("max", "rms"), values["mean loss"][:, None], strict=True))
             rows.append(Rows("mean_loss", [Entry("loss", 0, self._averaged)], mean))
+        if "metric" in values:
+            rows.append(Rows("metric", [Entry("metric", 0, 1)], {"max": values["metric"]}))
         return rows
 
 

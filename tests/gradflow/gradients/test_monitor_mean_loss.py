@@ -14,8 +14,9 @@ from polars.testing import assert_frame_equal
 from tiny_run import BatchOfTheStep, Smooth, checkpoint_each_epoch, watch
 from torch import Tensor
 
+from gradflow.gradients.flow import read_flows
 from gradflow.gradients.mean_loss import MeanLoss
-from gradflow.gradients.record import read_gradients
+from gradflow.gradients.record import read_gradients, scan_gradients
 
 
 class Noted(Smooth):
@@ -123,7 +124,17 @@ def test_a_sum_in_bfloat16_loses_nothing() -> None:
     mean = MeanLoss()
     for _ in range(1000):
         mean.add(torch.tensor(1.25, dtype=torch.bfloat16))
-    taken = mean.take()
-    assert taken is not None
-    assert (taken[0].item(), taken[1]) == (1.25, 1000)
-    assert mean.take() is None
+    read = mean.read()
+    assert read is not None
+    assert (read[0].tolist(), read[1]) == ([1.25, 1.25], 1000)
+    mean.reset()
+    assert mean.read() is None
+
+
+def test_the_deviation_is_that_of_the_losses_of_single_batches(tmp_path: Path) -> None:
+    module = Noted()
+    monitor = watch(tmp_path, module, every_n_steps=5, max_steps=11)
+    losses = module.over(range(6, 11))
+    assert monitor.flows[2].loss_deviation == pytest.approx(statistics.pstdev(losses), rel=1e-6)
+    again = read_flows(scan_gradients(tmp_path))[2]
+    assert again.loss_deviation == monitor.flows[2].loss_deviation

@@ -120,7 +120,7 @@ def fit(
 def watch(
     folder: Path,
     module: LightningModule | None = None,
-    every_n_steps: int = 1,
+    every_n_steps: int | None = 1,
     histograms: tuple[str, ...] = (),
     **options: Any,
 ) -> GradientMonitor:

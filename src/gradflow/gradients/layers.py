@@ -18,7 +18,6 @@ This file knows modules and tensors. It knows nothing of Lightning or records.
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,7 +30,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gradflow.gradients.compiled import CompiledParts, uncompiled_name
 from gradflow.gradients.functions import FunctionCalls
-from gradflow.gradients.histogram import flatten
+from gradflow.gradients.layer_values import OUTPUT, Call, LayerValues, layer_values
 from gradflow.gradients.modules import (
     Hook,
     has_fast_path,
@@ -40,66 +39,11 @@ from gradflow.gradients.modules import (
     is_transparent,
     is_weight_layer,
 )
-from gradflow.gradients.units import Judged, dead_and_saturated, is_known, unit_count
+from gradflow.gradients.units import is_known
 
-# RMS and maximum cover the first IMAGES images of a batch (batches are shuffled), shares of units
-# the first UNIT_IMAGES. These images are copied; ELEMENTS bounds the copy of each layer.
-IMAGES, UNIT_IMAGES, ELEMENTS = 8, 2, 2**17
-
-OUTPUT = "output"  # the name of the last layer, where no module has returned it
-
-
-@dataclass(frozen=True)
-class LayerValues:
-    """Measurements of n layers in the order in which the net computes them.
-
-    `values` is float64 of shape (n, 6), still on the device: norm of z, max |z|, norm of dL/dz,
-    max |dL/dz|, share of dead units, share of saturated units. NaN is missing or not a number. The
-    logits have no units; a layer after frozen layers only has no gradient. The last layer is the
-    logits; if they are unknown, it has 0 elements and no values.
-    """
-
-    names: list[str]
-    elements: list[int]  # of z, in the measured images
-    units: list[int]  # channels of a convolution, features of a linear layer
-    has_gradient: list[bool]
-    values: Tensor
-    # On request: z and a = phi(z) of the measured images, by layer, for histograms.
-    tensors: dict[str, dict[str, Tensor]]
-
-    def below(self, children: list[str]) -> LayerValues | None:
-        """Keep only the nonlinearities inside these children. Return None if no layer is left."""
-        kept = [i for i, n in enumerate(self.names[:-1]) if n.partition(".")[0] in children]
-        if not kept:
-            return None
-        names = [self.names[i] for i in kept]
-        return LayerValues(
-            names,
-            [self.elements[i] for i in kept],
-            [self.units[i] for i in kept],
-            [self.has_gradient[i] for i in kept],
-            self.values[kept],
-            {
-                kind: {n: x for n, x in found.items() if n in names}
-                for kind, found in self.tensors.items()
-            },
-        )
-
-
-@dataclass(eq=False)
-class _Call:
-    """One call of a layer: its input z, in the measured images."""
-
-    name: str
-    z: Tensor
-    phi: nn.Module | None = None  # a nonlinearity; None for the logits
-    in_graph: bool = False  # whether a gradient may come
-    frozen: bool = False  # behind frozen layers only: none will come
-    gradient: Tensor | None = None
-    of_loss: bool = False  # whether the gradient is one of the loss
-    output: Tensor | None = None  # of a nonlinearity, where it is needed
-    source: Tensor | None = None  # of the logits, and of functions: the tensor itself
-    of_classes: bool = True  # unless a loss of another kind takes it
+# What is measured covers the first IMAGES images of a batch, since batches are shuffled. They are
+# copied; ELEMENTS bounds the copy of each layer.
+IMAGES, ELEMENTS = 8, 2**17
 
 
 @dataclass
@@ -122,16 +66,16 @@ class LayerWatch:
     _functions: FunctionCalls = field(init=False)
     _frames: int = field(init=False)
     _handles: list[RemovableHandle] = field(default_factory=list)
-    _calls: list[_Call] = field(default_factory=list)
-    _losses: list[_Call] = field(default_factory=list)  # what entered a loss function
-    _outputs: list[_Call] = field(default_factory=list)  # of outermost modules
+    _calls: list[Call] = field(default_factory=list)
+    _losses: list[Call] = field(default_factory=list)  # what entered a loss function
+    _outputs: list[Call] = field(default_factory=list)  # of outermost modules
     _returned: list[tuple[str, Tensor]] = field(default_factory=list)  # by weight layers
     # The modules that are being called, each with whether its input is measured.
     _stack: list[tuple[str, bool]] = field(default_factory=list)
     _edges: list[GradientEdge] = field(default_factory=list)  # of each z in a second pass
     # Hooks on tensors, with their calls. A hook holds its call, and a call its tensor: a circle
     # through autograd's graph, which only `stop` breaks.
-    _listening: list[tuple[RemovableHandle, _Call]] = field(default_factory=list)
+    _listening: list[tuple[RemovableHandle, Call]] = field(default_factory=list)
     _measuring: bool = False
     _in_loss: bool = False
     _failed: bool = False
@@ -202,7 +146,9 @@ class LayerWatch:
             calls = [call for call in calls if call.source is not logits.source]
         if logits is not None and _of_the_loss([*calls, logits])[-1:] != [logits]:
             logits = None  # other tensors got a gradient, and it did not
-        collected = self._values(calls, logits, factor) if calls or logits is not None else None
+        collected = (
+            layer_values(calls, logits, factor, self.keep) if calls or logits is not None else None
+        )
         if go_on:
             self._calls = [call for call in self._calls if call.gradient is None]
             self._losses.clear()
@@ -215,39 +161,7 @@ class LayerWatch:
         self.stop()
         self._compiled.close()
 
-    def _values(
-        self, calls: list[_Call], logits: _Call | None, factor: Tensor | float
-    ) -> LayerValues:
-        measured = [*calls, *([] if logits is None else [logits])]
-        forward = _norms_and_maxima([call.z for call in measured])
-        with_gradient = [call.gradient for call in measured if call.gradient is not None]
-        backward = iter(_norms_and_maxima(with_gradient).unbind() if with_gradient else ())
-        missing = torch.full_like(forward[0], torch.nan)
-        gradients = [missing if call.gradient is None else next(backward) for call in measured]
-        judged = [
-            Judged(call.phi, call.z[:UNIT_IMAGES], _first(call.output, UNIT_IMAGES))
-            for call in calls
-            if call.phi is not None
-        ]
-        shares = list(dead_and_saturated(judged).to(missing).unbind()) if judged else []
-        if logits is not None:
-            shares.append(missing)
-        values = torch.cat([forward, torch.stack(gradients) * factor, torch.stack(shares)], dim=1)
-        names = _numbered([call.name for call in measured])
-        tensors: dict[str, dict[str, Tensor]] = {}
-        for kind in self.keep:
-            found = [call.z if kind == "pre_activation" else call.output for call in measured]
-            tensors[kind] = {n: x for n, x in zip(names, found, strict=True) if x is not None}
-        elements = [call.z.numel() for call in measured]
-        units = [unit_count(call.z) if call.of_classes else 0 for call in measured]
-        has_gradient = [call.gradient is not None for call in measured]
-        if logits is None:
-            names, elements, units = [*names, OUTPUT], [*elements, 0], [*units, 0]
-            has_gradient = [*has_gradient, False]
-            values = torch.cat([values, torch.full_like(values[:1], torch.nan)])
-        return LayerValues(names, elements, units, has_gradient, values, tensors)
-
-    def _logits(self, last: _Call | None) -> _Call | None:
+    def _logits(self, last: Call | None) -> Call | None:
         """Return the call of the net's output; None if it is unknown."""
         losses = list({id(call.source): call for call in _of_the_loss(self._losses)}.values())
         if len(losses) == 1:
@@ -332,15 +246,15 @@ class LayerWatch:
             for call in self._losses:
                 call.of_classes &= of_classes or call.source is not logits
 
-    def _may_be_logits(self, found: list[_Call], x: Any) -> None:
+    def _may_be_logits(self, found: list[Call], x: Any) -> None:
         if is_measurable(x) and x.ndim and torch.is_grad_enabled() and x.requires_grad:
             self._keep_logits(found, x)
 
-    def _keep_logits(self, found: list[_Call], x: Tensor) -> _Call:
+    def _keep_logits(self, found: list[Call], x: Tensor) -> Call:
         known = next((c for c in (*self._losses, *self._outputs) if c.source is x), None)
         if known is None:
             name = next((n for n, out in reversed(self._returned) if out is x), OUTPUT)
-            known = _Call(name, self._sample(x), in_graph=True, source=x)
+            known = Call(name, self._sample(x), in_graph=True, source=x)
             self._listen(known, x)
         found.append(known)
         return known
@@ -352,7 +266,7 @@ class LayerWatch:
             self._again(name, z)
             return True
         # A copy: an in-place activation is about to overwrite z.
-        call = _Call(name, self._sample(z), phi)
+        call = Call(name, self._sample(z), phi)
         call.in_graph = torch.is_grad_enabled() and z.requires_grad
         call.frozen = torch.is_grad_enabled() and not z.requires_grad
         self._calls.append(call)
@@ -378,7 +292,7 @@ class LayerWatch:
             calls[-1].in_graph = True
             self._listen(calls[-1], z)
 
-    def _listen(self, call: _Call, z: Tensor) -> None:
+    def _listen(self, call: Call, z: Tensor) -> None:
         def backward(gradient: Tensor | None) -> None:
             # None for an unused output of a compiled part. Others than the loss may compute
             # gradients too: an inner loop, a gradient penalty.
@@ -395,7 +309,7 @@ class LayerWatch:
         if self._compiled.repeating:
             self._edges.append(get_gradient_edge(z))
 
-    def _pass_compiled_parts_again(self) -> _Call | None:
+    def _pass_compiled_parts_again(self) -> Call | None:
         """Repeat the compiled parts, and insert their layers in the order of the training pass.
 
         Return the call of the net's output, if the last part put it out.
@@ -455,40 +369,9 @@ def _in_backward() -> bool:
     return torch._C._current_graph_task_id() != -1
 
 
-def _of_the_loss(calls: list[_Call]) -> list[_Call]:
+def _of_the_loss(calls: list[Call]) -> list[Call]:
     """Return the calls of the pass that the loss was computed from."""
     if not any(call.gradient is not None for call in calls):  # no backward pass was seen
         return [call for call in calls if call.in_graph or call.frozen]
     told = any(call.of_loss for call in calls)
     return [c for c in calls if c.frozen or (c.gradient is not None and (c.of_loss or not told))]
-
-
-def _numbered(names: list[str]) -> list[str]:
-    """Number what is called several times: a, a#2, a#3."""
-    seen: Counter[str] = Counter()
-    numbered = []
-    for name in names:
-        seen[name] += 1
-        numbered.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-    return numbered
-
-
-def _first(x: Tensor | None, count: int) -> Tensor | None:
-    return None if x is None else x[:count]
-
-
-def _norms_and_maxima(tensors: list[Tensor]) -> Tensor:
-    """Return L2 norm and largest |x| of each tensor, float64 (n, 2); NaN and Inf propagate."""
-    # One flat tensor at a time. Stacking them or taking |x| would copy, reducing along a dimension
-    # takes several times as long, and aminmax takes longer than amin and amax.
-    flat = [flatten(x) for x in tensors]
-    least = torch.stack([x.amin() for x in flat])
-    maxima = torch.maximum(torch.stack([x.amax() for x in flat]), -least)
-    # float64, since the squares of a vanished gradient underflow in float32.
-    wide = torch.float32 if maxima.device.type == "mps" else torch.float64
-    scale = torch.ones_like(maxima, dtype=wide)
-    if maxima.dtype == torch.float64:  # squares of float64 underflow too: scale by the maximum
-        scale = maxima.where(maxima > 0, 1.0)
-        flat = [x / by for x, by in zip(flat, scale.unbind(), strict=True)]
-    norms = torch.stack([torch.linalg.vector_norm(x, dtype=wide) for x in flat]) * scale
-    return torch.stack([norms, maxima.to(wide)], dim=1)

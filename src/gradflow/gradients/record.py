@@ -29,7 +29,7 @@ One row per step, kind and name:
 | pre_activation_gradient | layer | dL/dz, L as training_step returns it | counts, bins |
 | activation | layer | the output of a nonlinearity, on request | dead, saturated |
 | loss | | L, in `max` | all others |
-| mean_loss | | mean of L over the `elements` batches since the last record, in `max`; `rms` | others |
+| mean_loss | | of the `elements` batches since the last record: mean L in `max`; `rms` | others |
 | metric | | of the training, as it was logged last, in `max`; larger is better | all others |
 | chance_loss | | as the module says it, in `max`; NaN if it says that none is known | all others |
 | optimizers | | how many act, in `elements`, if there are several | all others |

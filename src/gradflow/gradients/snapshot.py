@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from gradflow.gradients.compiled import uncompiled_name
 from gradflow.gradients.flow import Flow, flow_of
 from gradflow.gradients.histogram import Measurement, begin
-from gradflow.gradients.layers import LayerValues
+from gradflow.gradients.layer_values import LayerValues
 from gradflow.gradients.record import Columns, Entry
 
 

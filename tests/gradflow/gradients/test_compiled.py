@@ -11,7 +11,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gradflow.gradients.layers import LayerValues, LayerWatch
+from gradflow.gradients.layer_values import LayerValues
+from gradflow.gradients.layers import LayerWatch
 from gradflow.gradients.origin import Origin
 
 pytestmark = pytest.mark.slow

@@ -22,7 +22,8 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
 from gradflow.gradients import monitor as monitor_module
-from gradflow.gradients.layers import LayerValues, LayerWatch
+from gradflow.gradients.layer_values import LayerValues
+from gradflow.gradients.layers import LayerWatch
 from gradflow.gradients.monitor import GradientMonitor
 from gradflow.gradients.record import read_gradients
 from gradflow.gradients.verdict import diagnose

@@ -12,7 +12,8 @@ from hand_passes import classification, convnet_pass
 from nets import ConvNet
 from torch import Tensor, nn
 
-from gradflow.gradients.layers import ELEMENTS, IMAGES, LayerValues, LayerWatch
+from gradflow.gradients.layer_values import LayerValues
+from gradflow.gradients.layers import ELEMENTS, IMAGES, LayerWatch
 from gradflow.gradients.modules import is_nonlinearity
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from gradflow.gradients.record import is_weight
 
 Floats = NDArray[np.float64]
+# Columns of the record that tell how the layers lie in the net; older records lack them.
+STRUCTURE = ("positions", "normalized", "before", "behind", "bypassed")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Flow:
     batches: int = 0  # number of batches in `mean_loss`
     loss_deviation: float = math.nan  # standard deviation of one batch's loss in `mean_loss`
     metric: float | None = None  # of the training, as it was logged last; larger is better
+    structure: Mapping[str, Floats] = field(default_factory=dict)  # columns of STRUCTURE, each (n,)
     optimizers: int = 1  # with several there is no loss, and layers of several nets
 
     @cached_property
@@ -117,6 +120,7 @@ def read_flows(record: pl.DataFrame | pl.LazyFrame) -> list[Flow]:
         "rms",
         "max",
         "units",
+        *STRUCTURE,
         "dead",
         "saturated",
     ]
@@ -169,6 +173,7 @@ def flow_of(step: int, kinds: Mapping[str, Mapping[str, Any]]) -> Flow:
         update_to_weight=decades(ratio),
         mean_loss=_loss(kinds, "mean_loss"),
         chance_loss=_loss(kinds, "chance_loss"),
+        structure={column: _floats(z[column]) for column in STRUCTURE if column in z},
         optimizers=int(kinds["optimizers"]["elements"][0]) if "optimizers" in kinds else 1,
         batches=int(kinds["mean_loss"]["elements"][0]) if "mean_loss" in kinds else 0,
         loss_deviation=_deviation(kinds["mean_loss"]) if "mean_loss" in kinds else math.nan,

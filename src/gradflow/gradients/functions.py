@@ -71,6 +71,10 @@ _PROBABILITIES = {
     *(F.log_softmax, torch.log_softmax, Tensor.log_softmax, F.softmax, torch.softmax),
     *(Tensor.softmax, F.logsigmoid, torch.sigmoid, Tensor.sigmoid),
 }
+_NORMALIZATIONS = {
+    *(F.batch_norm, F.layer_norm, F.group_norm, F.instance_norm, F.rms_norm, F.normalize),
+    *(F.local_response_norm, torch.batch_norm, torch.layer_norm, torch.group_norm),
+}
 
 
 class FunctionCalls(TorchFunctionMode):
@@ -78,18 +82,22 @@ class FunctionCalls(TorchFunctionMode):
 
     `nonlinearity(name, module, z)` gets the function's name, the module with its formula, and its
     input; `loss(logits, of_classes)` the tensor that enters a loss, before a softmax or sigmoid of
-    its own, and whether it is the cross-entropy of classes. The functions are called as if nobody
-    watched.
+    its own, and whether it is the cross-entropy of classes. `returned(output)` follows a
+    nonlinearity, and `normalized()` a normalization. The functions are called as if nobody watched.
     """
 
     def __init__(
         self,
         nonlinearity: Callable[[str, nn.Module, Tensor], None],
         loss: Callable[[Tensor, bool], None],
+        returned: Callable[[Any], None] = lambda _: None,
+        normalized: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
         self._nonlinearity = nonlinearity
         self._loss = loss
+        self._returned = returned
+        self._normalized = normalized
         self._probabilities: list[tuple[Any, Any]] = []  # with the logits that they come from
 
     def open(self) -> None:
@@ -118,6 +126,7 @@ class FunctionCalls(TorchFunctionMode):
         if torch.compiler.is_compiling():
             return func(*args, **kwargs)
         x = args[0] if args else kwargs.get("input")
+        module = None
         if func in _MODULES and isinstance(x, Tensor):
             module = _module(func, args[1:], kwargs)
             if module is not None:
@@ -128,6 +137,10 @@ class FunctionCalls(TorchFunctionMode):
             logits = next((logits for p, logits in self._probabilities if p is x), x)
             self._loss(logits, func is F.nll_loss)
         found = func(*args, **kwargs)
+        if module is not None:
+            self._returned(found)
+        elif func in _NORMALIZATIONS:
+            self._normalized()
         if func in _PROBABILITIES:
             self._probabilities.append((found, x))
         return found

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from gradflow.gradients.histogram import flatten
+from gradflow.gradients.paths import Place, in_a_row
 from gradflow.gradients.units import Judged, dead_and_saturated, unit_count
 
 UNIT_IMAGES = 2  # shares of dead and saturated units cover the first ones of a batch
@@ -32,6 +34,9 @@ class LayerValues:
     names: list[str]
     elements: list[int]  # of z, in the measured images
     units: list[int]  # channels of a convolution, features of a linear layer
+    positions: list[int]  # pixels or tokens of a unit in one image
+    normalized: list[bool]  # whether a normalization layer was called since the layer before
+    places: list[Place | None]  # in the net
     has_gradient: list[bool]
     values: Tensor
     # On request: z and a = phi(z) of the measured images, by layer, for histograms.
@@ -47,6 +52,9 @@ class LayerValues:
             names,
             [self.elements[i] for i in kept],
             [self.units[i] for i in kept],
+            [self.positions[i] for i in kept],
+            [self.normalized[i] for i in kept],
+            in_a_row(len(kept)),
             [self.has_gradient[i] for i in kept],
             self.values[kept],
             {
@@ -67,15 +75,24 @@ class Call:
     frozen: bool = False  # behind frozen layers only: none will come
     gradient: Tensor | None = None
     of_loss: bool = False  # whether the gradient is one of the loss
+    returned: bool = False  # whether a module that is the nonlinearity has returned
     output: Tensor | None = None  # of a nonlinearity, where it is needed
     source: Tensor | None = None  # of the logits, and of functions: the tensor itself
     of_classes: bool = True  # unless a loss of another kind takes it
+    normalized: bool = False  # whether a normalization layer was called since the layer before
+    node: Node | None = None  # of z, in autograd's graph
+    output_node: Node | None = None
 
 
 def layer_values(
-    calls: list[Call], logits: Call | None, factor: Tensor | float, keep: Sequence[str]
+    calls: list[Call],
+    places: list[Place | None],
+    logits: Call | None,
+    factor: Tensor | float,
+    keep: Sequence[str],
 ) -> LayerValues:
     """Return the measurements of `calls` in their order, and of the logits, if they are known."""
+    places = [*places, None]
     measured = [*calls, *([] if logits is None else [logits])]
     forward = _norms_and_maxima([call.z for call in measured])
     with_gradient = [call.gradient for call in measured if call.gradient is not None]
@@ -98,12 +115,17 @@ def layer_values(
         tensors[kind] = {n: x for n, x in zip(names, found, strict=True) if x is not None}
     elements = [call.z.numel() for call in measured]
     units = [unit_count(call.z) if call.of_classes else 0 for call in measured]
+    positions = [call.z[0].numel() // unit_count(call.z) for call in measured]
+    normalized = [call.normalized for call in measured]
     has_gradient = [call.gradient is not None for call in measured]
     if logits is None:
         names, elements, units = [*names, OUTPUT], [*elements, 0], [*units, 0]
+        positions, normalized = [*positions, 0], [*normalized, False]
         has_gradient = [*has_gradient, False]
         values = torch.cat([values, torch.full_like(values[:1], torch.nan)])
-    return LayerValues(names, elements, units, has_gradient, values, tensors)
+    return LayerValues(
+        names, elements, units, positions, normalized, places, has_gradient, values, tensors
+    )
 
 
 def _numbered(names: list[str]) -> list[str]:

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 
 from gradflow.gradients.compiled import CompiledParts, uncompiled_name
@@ -36,10 +36,12 @@ from gradflow.gradients.modules import (
     has_fast_path,
     is_measurable,
     is_nonlinearity,
+    is_normalization,
     is_transparent,
     is_weight_layer,
 )
-from gradflow.gradients.units import is_known
+from gradflow.gradients.paths import Layer, Place, in_a_row, places
+from gradflow.gradients.units import is_known, unit_count
 
 # What is measured covers the first IMAGES images of a batch, since batches are shuffled. They are
 # copied; ELEMENTS bounds the copy of each layer.
@@ -70,6 +72,10 @@ class LayerWatch:
     _losses: list[Call] = field(default_factory=list)  # what entered a loss function
     _outputs: list[Call] = field(default_factory=list)  # of outermost modules
     _returned: list[tuple[str, Tensor]] = field(default_factory=list)  # by weight layers
+    _losses_at: list[Node] = field(default_factory=list)
+    _places: dict[tuple[str, ...], list[Place | None]] = field(default_factory=dict)  # by layers
+    _normalized: bool = False  # since the last layer
+    _function_call: Call | None = None  # of a function that has not returned yet
     # The modules that are being called, each with whether its input is measured.
     _stack: list[tuple[str, bool]] = field(default_factory=list)
     _edges: list[GradientEdge] = field(default_factory=list)  # of each z in a second pass
@@ -85,7 +91,12 @@ class LayerWatch:
             self.module, passed=lambda: len(self._calls), safe=self._safe
         )
         self._frames = torch._dynamo.convert_frame.FRAME_COUNTER  # compiled so far
-        self._functions = FunctionCalls(self._safe(self._function), self._safe(self._loss))
+        self._functions = FunctionCalls(
+            self._safe(self._function),
+            self._safe(self._loss),
+            self._safe(self._function_returned),
+            self._safe(self._note_normalization),
+        )
 
     def start(self) -> None:
         """Begin to measure: the next pass counts."""
@@ -119,11 +130,15 @@ class LayerWatch:
         self._compiled.start(saving=False)
         for found in (self._calls, self._losses, self._outputs, self._returned, self._stack):
             found.clear()
-        self._measuring = self._in_loss = False
+        self._losses_at.clear()
+        self._function_call = None
+        self._measuring = self._in_loss = self._normalized = False
 
-    def enter_backward(self) -> None:
-        """Begin the backward pass of the loss."""
+    def enter_backward(self, loss: Tensor | None = None) -> None:
+        """Begin the backward pass of the loss. Its graph tells how the layers are connected."""
         self._in_loss = True
+        if self._measuring and loss is not None and loss.grad_fn is not None:
+            self._losses_at.append(loss.grad_fn)
 
     def leave_backward(self) -> None:
         """End the backward pass of the loss."""
@@ -146,9 +161,10 @@ class LayerWatch:
             calls = [call for call in calls if call.source is not logits.source]
         if logits is not None and _of_the_loss([*calls, logits])[-1:] != [logits]:
             logits = None  # other tensors got a gradient, and it did not
-        collected = (
-            layer_values(calls, logits, factor, self.keep) if calls or logits is not None else None
-        )
+        collected = None
+        if calls or logits is not None:
+            calls, where = self._placed(calls)
+            collected = layer_values(calls, where, logits, factor, self.keep)
         if go_on:
             self._calls = [call for call in self._calls if call.gradient is None]
             self._losses.clear()
@@ -160,6 +176,23 @@ class LayerWatch:
         """Remove every hook."""
         self.stop()
         self._compiled.close()
+
+    def _placed(self, calls: list[Call]) -> tuple[list[Call], list[Place | None]]:
+        """Return the calls that depend on the net's input, and their places."""
+        names = tuple(call.name for call in calls)
+        if names not in self._places:
+            layers = [
+                Layer(call.node, call.output_node)
+                for call in calls
+                if call.node is not None and call.output_node is not None
+            ]
+            weighted = [x.grad_fn for _, x in self._returned if x.grad_fn is not None]
+            known = bool(self._losses_at) and len(layers) == len(calls)
+            found = places(layers, self._losses_at, weighted) if known else in_a_row(len(calls))
+            self._places = {names: found}  # a net seldom changes
+        pairs = list(zip(calls, self._places[names], strict=True))
+        kept = [(call, place) for call, place in pairs if place is not None]
+        return [call for call, _ in kept], [place for _, place in kept]
 
     def _logits(self, last: Call | None) -> Call | None:
         """Return the call of the net's output; None if it is unknown."""
@@ -214,6 +247,8 @@ class LayerWatch:
             self._nonlinearity_returned(name, module, inputs, output)
         elif is_weight_layer(module) and isinstance(output, Tensor):
             self._returned.append((name, output))
+        elif is_normalization(module):
+            self._note_normalization()
         outermost = not self._stack and not self._compiled.repeating
         if outermost and not isinstance(module, nn.modules.loss._Loss):
             self._may_be_logits(self._outputs, output)
@@ -226,19 +261,31 @@ class LayerWatch:
         self, name: str, module: nn.Module, inputs: Any, output: Any
     ) -> None:
         latest = next((call for call in reversed(self._calls) if call.name == name), None)
-        if latest is None or latest.output is not None or latest.phi is not module:
+        if latest is None or latest.returned or latest.phi is not module:
             return
         if not isinstance(output, Tensor) or output.shape != inputs[0].shape:
             self._calls.remove(latest)  # not elementwise: no nonlinearity
-        elif "activation" in self.keep or not is_known(module):
+            return
+        latest.returned, latest.output_node = True, output.grad_fn
+        if "activation" in self.keep or not is_known(module):
             latest.output = self._sample(output)
 
     def _function(self, name: str, module: nn.Module, z: Tensor) -> None:
-        if not self._is_inside():
+        # A single number for each image is a gate or a temperature, not a layer.
+        if not self._is_inside() and z.ndim > 1 and unit_count(z) > 1:
             where = self._stack[-1][0] if self._stack else ""
             known = len(self._calls)
             if self._enter(f"{where}.{name}".lstrip("."), z, module) and len(self._calls) > known:
-                self._calls[-1].source = z if self._calls[-1].in_graph else None
+                self._function_call = self._calls[-1]
+                self._function_call.source = z if self._function_call.in_graph else None
+
+    def _function_returned(self, output: Any) -> None:
+        if self._function_call is not None and isinstance(output, Tensor):
+            self._function_call.output_node = output.grad_fn
+        self._function_call = None
+
+    def _note_normalization(self) -> None:
+        self._normalized = True
 
     def _loss(self, logits: Tensor, of_classes: bool) -> None:
         if not _in_backward():
@@ -269,8 +316,10 @@ class LayerWatch:
         call = Call(name, self._sample(z), phi)
         call.in_graph = torch.is_grad_enabled() and z.requires_grad
         call.frozen = torch.is_grad_enabled() and not z.requires_grad
+        call.normalized, self._normalized = self._normalized, False
         self._calls.append(call)
         if call.in_graph:
+            call.node = get_gradient_edge(z).node
             self._listen(call, z)
         return True
 

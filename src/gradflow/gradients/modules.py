@@ -15,6 +15,11 @@ from gradflow.gradients.functions import NONLINEARITIES
 
 _WEIGHT_LAYERS = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)
 
+_NORMALIZATIONS = (
+    *(nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
+    nn.LocalResponseNorm,
+)
+
 
 class Hook:
     """A hook of ours on a module. A copy of the module, or its pickled form, carries none."""
@@ -70,6 +75,17 @@ def has_fast_path(module: nn.Module) -> bool:
 def is_weight_layer(module: nn.Module) -> bool:
     """Return whether a module multiplies its input with weights: linear or a convolution."""
     return isinstance(module, _WEIGHT_LAYERS)
+
+
+def is_normalization(module: nn.Module) -> bool:
+    """Return whether a module rescales its input by its own statistics: by its class or its name.
+
+    A class of another library counts if its name has "norm" in it and it holds no weight layer.
+    """
+    if isinstance(module, _NORMALIZATIONS):
+        return True
+    named = "norm" in type(module).__name__.lower()
+    return named and not any(is_weight_layer(inner) for inner in module.modules())
 
 
 def is_transparent(module: nn.Module, root: nn.Module) -> bool:

@@ -223,7 +223,7 @@ class GradientMonitor(Callback):
         """Check the loss and keep it for the record."""
         if self._watch is None:
             return
-        self._watch.enter_backward()
+        self._watch.enter_backward(loss)
         self._factor = _factor(trainer, pl_module, loss)
         if len(self._optimizers) == 1:
             returned = loss.detach().mean() * self._factor

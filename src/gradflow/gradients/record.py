@@ -16,6 +16,10 @@ One row per step, kind and name:
 | zeros, subnormals, nans, infs | Int64 | elements outside the bins; see `Histograms` |
 | norm, rms, max | Float64 | of the finite elements; null if no element is finite |
 | units | Int64 | channels or features of a layer |
+| positions | Int64 | pixels or tokens of a layer's unit, in one image |
+| normalized | Int64 | 1 if a normalization layer was called since the layer before |
+| before, behind | Int64 | layers on the longest path to it, and from it to the output |
+| bypassed | Int64 | 1 if there is a path around it from the input to the output |
 | dead, saturated | Float64 | share of these units, 0 to 1; see `units.py` |
 | bins | Array(Int64, 254) | bin i counts 2^(i-126) <= abs(x) < 2^(i-125) |
 
@@ -75,6 +79,11 @@ SCHEMA = pl.Schema(
         "rms": pl.Float64(),
         "max": pl.Float64(),
         "units": pl.Int64(),
+        "positions": pl.Int64(),
+        "normalized": pl.Int64(),
+        "before": pl.Int64(),
+        "behind": pl.Int64(),
+        "bypassed": pl.Int64(),
         "dead": pl.Float64(),
         "saturated": pl.Float64(),
         "bins": pl.Array(pl.Int64(), 254),

@@ -6,6 +6,7 @@ nothing of Lightning, files or loggers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -198,7 +199,7 @@ def _layer_rows(
     entries = [
         Entry(n, i, e) for i, (n, e) in enumerate(zip(layers.names, layers.elements, strict=True))
     ]
-    units = {"units": layers.units, "dead": dead, "saturated": saturated}
+    units = {"units": layers.units, "dead": dead, "saturated": saturated, **_structure(layers)}
     z = _columns(entries, z_norm, z_max)
     if "pre_activation" in histograms:
         z = vars(histograms["pre_activation"])
@@ -217,6 +218,14 @@ def _layer_rows(
         ]
         rows.append(Rows("activation", entries_a, found))
     return rows
+
+
+def _structure(layers: LayerValues) -> dict[str, Any]:
+    """Return the columns that tell how the layers lie in the net."""
+    unknown = (math.nan,) * 3
+    where = np.array([unknown if place is None else place for place in layers.places], dtype=float)
+    columns = dict(zip(("before", "behind", "bypassed"), where.T, strict=True))
+    return columns | {"positions": layers.positions, "normalized": layers.normalized}
 
 
 def _columns(

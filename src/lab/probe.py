@@ -84,7 +84,7 @@ def measure(net: nn.Module, images: Tensor, labels: Tensor) -> Flow:
     watch.start()
     loss = F.cross_entropy(net(images), labels)
     loss.backward()  # type: ignore[no-untyped-call]
-    snapshot = Snapshot(0, net, watch.collect(), loss.detach())
+    snapshot = Snapshot(0, net, watch.collect(), {"loss": loss.detach()})
     watch.close()
     return flow_of_rows(0, snapshot.read())
 

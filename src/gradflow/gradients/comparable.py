@@ -53,7 +53,7 @@ def ends(flow: Flow) -> Ends | None:
 
 
 def gradient_change(flow: Flow) -> float:
-    """Return the decades that dL/dz gains from the last layers back to the first: < 0 if it shrinks.
+    """Return the decades that dL/dz gains from the last layers back to the first.
 
     -inf if it is exactly 0 in all first layers, NaN if nothing can be compared.
     """

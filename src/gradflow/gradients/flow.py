@@ -43,7 +43,8 @@ class Flow:
     non_finite: float  # share of the elements of dL/dw that are NaN or Inf
     update_to_weight: Floats  # (weights,) log10 of norm(update) / norm(weight)
     mean_loss: float | None = None  # since the last record; non-finite if any loss is
-    chance_loss: float | None = None  # as the module says it; NaN: it says that none is known
+    chance_loss: float | None = None  # of `term`, else of L; NaN: the module says "unknown"
+    term: float | None = None  # the plain loss function within `loss`
     batches: int = 0  # number of batches in `mean_loss`
     loss_deviation: float = math.nan  # standard deviation of one batch's loss in `mean_loss`
     metric: float | None = None  # of the training, as it was logged last; larger is better
@@ -74,10 +75,16 @@ class Flow:
 
     @property
     def known_loss(self) -> tuple[float, int] | None:
-        """The mean loss and its batches, else the step's loss and 1; None if neither is finite."""
+        """The mean loss and its batches, else the step's loss and 1; None if neither is finite.
+
+        What this step's loss has beyond its plain loss function, such as a penalty, is taken off.
+        """
+        beyond = 0.0
+        if self.term is not None and self.loss is not None:
+            beyond = self.loss - self.term
         for loss, batches in ((self.mean_loss, self.batches), (self.loss, 1)):
-            if loss is not None and math.isfinite(loss):
-                return loss, batches
+            if loss is not None and math.isfinite(loss - beyond):
+                return loss - beyond, batches
         return None
 
     @property
@@ -136,7 +143,8 @@ def read_flows(record: pl.DataFrame | pl.LazyFrame) -> list[Flow]:
 
 
 _KINDS = (
-    *("gradient", "weight", "update", "loss", "mean_loss", "metric", "chance_loss", "optimizers"),
+    *("gradient", "weight", "update", "loss", "mean_loss", "metric", "term", "chance_loss"),
+    "optimizers",
     *("pre_activation", "pre_activation_gradient"),
 )
 
@@ -178,6 +186,7 @@ def flow_of(step: int, kinds: Mapping[str, Mapping[str, Any]]) -> Flow:
         batches=int(kinds["mean_loss"]["elements"][0]) if "mean_loss" in kinds else 0,
         loss_deviation=_deviation(kinds["mean_loss"]) if "mean_loss" in kinds else math.nan,
         metric=_loss(kinds, "metric"),
+        term=_loss(kinds, "term"),
     )
 
 

@@ -81,15 +81,15 @@ class FunctionCalls(TorchFunctionMode):
     """Between `open` and `close`, tell of each call, before the function itself is called.
 
     `nonlinearity(name, module, z)` gets the function's name, the module with its formula, and its
-    input; `loss(logits, of_classes)` the tensor that enters a loss, before a softmax or sigmoid of
-    its own, and whether it is the cross-entropy of classes. `returned(output)` follows a
-    nonlinearity, and `normalized()` a normalization. The functions are called as if nobody watched.
+    input; `loss(logits, function, args, kwargs)` the tensor that enters a loss, before a softmax or
+    sigmoid of its own, and the call. `returned(output)` follows a nonlinearity, and `normalized()`
+    a normalization. The functions are called as if nobody watched.
     """
 
     def __init__(
         self,
         nonlinearity: Callable[[str, nn.Module, Tensor], None],
-        loss: Callable[[Tensor, bool], None],
+        loss: Callable[[Tensor, Any, Sequence[Any], dict[str, Any]], None],
         returned: Callable[[Any], None] = lambda _: None,
         normalized: Callable[[], None] = lambda: None,
     ) -> None:
@@ -132,10 +132,12 @@ class FunctionCalls(TorchFunctionMode):
             if module is not None:
                 self._nonlinearity(func.__name__.rstrip("_"), module, x)
         elif func in _LOSSES and isinstance(x, Tensor):
-            self._loss(x, func is F.cross_entropy)
+            target = args[1] if len(args) > 1 else kwargs.get("target")
+            swapped = not x.requires_grad and isinstance(target, Tensor) and target.requires_grad
+            self._loss(target if swapped else x, func, args, kwargs)
         elif func in _PROBABILITY_LOSSES:
             logits = next((logits for p, logits in self._probabilities if p is x), x)
-            self._loss(logits, func is F.nll_loss)
+            self._loss(logits, func, args, kwargs)
         found = func(*args, **kwargs)
         if module is not None:
             self._returned(found)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from gradflow.gradients.chance import Term
 from gradflow.gradients.histogram import flatten
 from gradflow.gradients.paths import Place, in_a_row
 from gradflow.gradients.units import Judged, dead_and_saturated, unit_count
@@ -39,6 +40,7 @@ class LayerValues:
     places: list[Place | None]  # in the net
     has_gradient: list[bool]
     values: Tensor
+    term: Term | None  # of the one loss function that takes the logits
     # On request: z and a = phi(z) of the measured images, by layer, for histograms.
     tensors: dict[str, dict[str, Tensor]]
 
@@ -57,6 +59,7 @@ class LayerValues:
             in_a_row(len(kept)),
             [self.has_gradient[i] for i in kept],
             self.values[kept],
+            None,
             {
                 kind: {n: x for n, x in found.items() if n in names}
                 for kind, found in self.tensors.items()
@@ -79,6 +82,7 @@ class Call:
     output: Tensor | None = None  # of a nonlinearity, where it is needed
     source: Tensor | None = None  # of the logits, and of functions: the tensor itself
     of_classes: bool = True  # unless a loss of another kind takes it
+    terms: list[Term | None] = field(default_factory=list)  # of the losses that take it
     normalized: bool = False  # whether a normalization layer was called since the layer before
     node: Node | None = None  # of z, in autograd's graph
     output_node: Node | None = None
@@ -123,8 +127,11 @@ def layer_values(
         positions, normalized = [*positions, 0], [*normalized, False]
         has_gradient = [*has_gradient, False]
         values = torch.cat([values, torch.full_like(values[:1], torch.nan)])
+    terms = [] if logits is None else logits.terms
+    same = len({term.function if term else None for term in terms}) == 1
+    known = terms[0] if same else None
     return LayerValues(
-        names, elements, units, positions, normalized, places, has_gradient, values, tensors
+        names, elements, units, positions, normalized, places, has_gradient, values, known, tensors
     )
 
 

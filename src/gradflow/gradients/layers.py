@@ -18,16 +18,18 @@ This file knows modules and tensors. It knows nothing of Lightning or records.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 
+from gradflow.gradients.chance import term_of
 from gradflow.gradients.compiled import CompiledParts, uncompiled_name
 from gradflow.gradients.functions import FunctionCalls
 from gradflow.gradients.layer_values import OUTPUT, Call, LayerValues, layer_values
@@ -287,15 +289,19 @@ class LayerWatch:
     def _note_normalization(self) -> None:
         self._normalized = True
 
-    def _loss(self, logits: Tensor, of_classes: bool) -> None:
-        if not _in_backward():
-            self._may_be_logits(self._losses, logits)
-            for call in self._losses:
-                call.of_classes &= of_classes or call.source is not logits
+    def _loss(
+        self, logits: Tensor, function: Any, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> None:
+        if _in_backward():
+            return
+        if (call := self._may_be_logits(self._losses, logits)) is not None:
+            call.of_classes &= function in (F.cross_entropy, F.nll_loss)
+            call.terms.append(term_of(function, args, kwargs))
 
-    def _may_be_logits(self, found: list[Call], x: Any) -> None:
+    def _may_be_logits(self, found: list[Call], x: Any) -> Call | None:
         if is_measurable(x) and x.ndim and torch.is_grad_enabled() and x.requires_grad:
-            self._keep_logits(found, x)
+            return self._keep_logits(found, x)
+        return None
 
     def _keep_logits(self, found: list[Call], x: Tensor) -> Call:
         known = next((c for c in (*self._losses, *self._outputs) if c.source is x), None)

@@ -22,6 +22,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from gradflow.gradients.chance import Chance, Term
 from gradflow.gradients.charts import histogram_chart, profile_chart
 from gradflow.gradients.compiled import uncompiled_name
 from gradflow.gradients.flow import Flow, read_flows
@@ -171,6 +172,7 @@ class GradientMonitor(Callback):
         self._parts: dict[int, list[list[Rows]]] = {}  # of steps that some optimizer has not made
         self._loss: Tensor | None = None
         self._mean_loss = MeanLoss()
+        self._chance = Chance()
         self._factor: Tensor | float = 1.0
         self._snapshot: Snapshot | None = None
         self._non_finite: tuple[int, str] | None = None  # step and layer
@@ -186,7 +188,7 @@ class GradientMonitor(Callback):
         self._optimizers = [set(_parameters(optimizer)) for optimizer in trainer.optimizers]
         several = len(self._optimizers) > 1
         if trainer.global_step == 0:  # a resumed run has its state from the checkpoint
-            self._mean_loss, self._done = MeanLoss(), []
+            self._mean_loss, self._chance, self._done = MeanLoss(), Chance(), []
         if not several or len(self._done) != len(self._optimizers):
             self._done = [trainer.global_step // max(len(self._optimizers), 1)] * len(
                 self._optimizers
@@ -259,15 +261,18 @@ class GradientMonitor(Callback):
             return
         several = len(self._optimizers) > 1
         layers = self._watch.collect(self._factor, go_on=several)
-        if several and layers is not None:
+        scalars = {}
+        if not several:
+            term = None if layers is None else layers.term
+            scalars = self._scalars(trainer, pl_module, term, add=self._is_scheduled(step))
+        elif layers is not None:
             layers = layers.below(_children(pl_module, self._optimizers[which]))
         self._snapshot = Snapshot(
             step,
             pl_module,
             layers,
-            self._loss,
+            scalars,
             self._mean_loss.read(),
-            self._metric(trainer),
             weight_histograms="weight" in self.histograms,
             only=self._optimizers[which] if several else None,
         )
@@ -288,15 +293,18 @@ class GradientMonitor(Callback):
             self._origin.close()  # validation has no hooks
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state to save in a checkpoint: the losses that are not recorded yet."""
+        """Return the state to save in a checkpoint: what the next record needs of earlier steps."""
         if self.is_disabled:
             return {}
-        return self._mean_loss.state_dict() | {"done": list(self._done)}
+        state: dict[str, Any] = {"done": list(self._done), "chance": self._chance.state_dict()}
+        return self._mean_loss.state_dict() | state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state from a checkpoint."""
         if state_dict:
             self._mean_loss.load_state_dict(state_dict)
+        if "chance" in state_dict:
+            self._chance.load_state_dict(state_dict["chance"])
         self._done = list(state_dict.get("done", []))
 
     @_guarded
@@ -347,7 +355,7 @@ class GradientMonitor(Callback):
         self._snapshot = None
         parts = self._parts.setdefault(step, [])
         if len(self._optimizers) == 1:
-            rows += self._chance_loss(trainer.lightning_module)
+            rows += self._said_chance(trainer.lightning_module)
         elif not parts:
             rows.append(Rows("optimizers", [Entry("optimizers", 0, len(self._optimizers))], {}))
         if not self._is_scheduled(step) and not parts:
@@ -358,22 +366,28 @@ class GradientMonitor(Callback):
             del self._parts[step]
             self._record(trainer, step, joined(parts) if len(parts) > 1 else rows)
 
-    def _metric(self, trainer: Trainer) -> Tensor | None:
-        """Return the metric's latest value (), higher if better; None if there is none."""
-        value = trainer.callback_metrics.get(self.metric or "")
-        if value is None or value.numel() != 1:
-            return None
-        return value.detach() * (1.0 if self.metric_mode == "max" else -1.0)
+    def _scalars(
+        self, trainer: Trainer, module: LightningModule, term: Term | None, *, add: bool
+    ) -> dict[str, Tensor]:
+        """Return the step's single numbers (), by kind, on the device."""
+        found = {}
+        if self._loss is not None:
+            found["loss"] = self._loss
+        metric = trainer.callback_metrics.get(self.metric or "")
+        if metric is not None and metric.numel() == 1:
+            found["metric"] = metric.detach() * (1.0 if self.metric_mode == "max" else -1.0)
+        if term is not None and not self._said_chance(module):
+            found["term"], found["chance_loss"] = term.value, self._chance.read(term, add=add)
+        return found
 
-    def _chance_loss(self, module: LightningModule) -> list[Rows]:
-        """Return the row of the chance loss; none if neither user nor module says anything."""
-        chance: Any = self.chance_loss
-        if chance is None:
-            chance = getattr(module, "chance_loss", module)
-        if chance is module:
+    def _said_chance(self, module: LightningModule) -> list[Rows]:
+        """Return the row of the chance loss that the user or the module says, if one does."""
+        said: Any = self.chance_loss
+        if said is None:
+            said = getattr(module, "chance_loss", None)
+        if said is None:
             return []
-        value = math.nan if chance is None else float(chance)
-        return [Rows("chance_loss", [Entry("loss", 0, 1)], {"max": np.array([value])})]
+        return [Rows("chance_loss", [Entry("loss", 0, 1)], {"max": np.array([float(said)])})]
 
     def _append(self, step: int, rows: Sequence[Rows]) -> None:
         if self._writer is not None:

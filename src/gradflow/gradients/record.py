@@ -35,7 +35,8 @@ One row per step, kind and name:
 | loss | | L, in `max` | all others |
 | mean_loss | | of the `elements` batches since the last record: mean L in `max`; `rms` | others |
 | metric | | of the training, as it was logged last, in `max`; larger is better | all others |
-| chance_loss | | as the module says it, in `max`; NaN if it says that none is known | all others |
+| term | | the plain loss function within L, as a mean, in `max` | all others |
+| chance_loss | | of `term`, or of L as the module says it; NaN: it says "unknown" | all others |
 | optimizers | | how many act, in `elements`, if there are several | all others |
 | final | | the step is the last one, and not scheduled: not recorded if the run goes on | all |
 | non_finite | layer | the first with NaN or Inf in z, when the loss first was non-finite | all |

@@ -35,9 +35,9 @@ class Rows:
 class Snapshot:
     """Measure one step of `module`, whose gradients are complete, unscaled and not yet clipped.
 
-    `layers` and `loss` () come from the training pass. `mean_loss` is the mean and root mean
-    square (2,) over the batches since the last record, and their number. `metric` () is larger if
-    better. With `weight_histograms` the weights' rows have counts
+    `layers` and the `scalars` () come from the training pass, the latter by their kind in the
+    record. `mean_loss` is the mean and root mean square (2,) over the batches since the last
+    record, and their number. With `weight_histograms` the weights' rows have counts
     and bins too. `only` are the parameters to measure; None means all.
     """
 
@@ -46,9 +46,8 @@ class Snapshot:
         step: int,
         module: nn.Module,
         layers: LayerValues | None,
-        loss: Tensor | None,
+        scalars: Mapping[str, Tensor],
         mean_loss: tuple[Tensor, int] | None = None,
-        metric: Tensor | None = None,
         *,
         weight_histograms: bool = False,
         only: Set[nn.Parameter] | None = None,
@@ -85,12 +84,11 @@ class Snapshot:
             for kind, tensors in layers.tensors.items():
                 self._histograms[kind] = begin(list(tensors.values()))
         self._values: dict[str, Tensor] = {}
-        if loss is not None:
-            self._values["loss"] = loss.view(1)
+        self._scalars = list(scalars)
+        for kind, scalar in scalars.items():
+            self._values[kind] = scalar.view(1)
         if mean_loss is not None:
             self._values["mean loss"], self._averaged = mean_loss
-        if metric is not None:
-            self._values["metric"] = metric.view(1)
         if layers is not None:
             self._values["layers"] = layers.values
 
@@ -130,13 +128,12 @@ class Snapshot:
                 rows.append(Rows("clipped_gradient", self._entries, columns))
         if self._layers is not None:
             rows += _layer_rows(self._layers, values["layers"], histograms)
-        if "loss" in values:
-            rows.append(Rows("loss", [Entry("loss", 0, 1)], {"max": values["loss"]}))
+        for kind in self._scalars:
+            name = "loss" if "loss" in kind else kind
+            rows.append(Rows(kind, [Entry(name, 0, 1)], {"max": values[kind]}))
         if "mean loss" in values:
             mean = dict(zip(("max", "rms"), values["mean loss"][:, None], strict=True))
             rows.append(Rows("mean_loss", [Entry("loss", 0, self._averaged)], mean))
-        if "metric" in values:
-            rows.append(Rows("metric", [Entry("metric", 0, 1)], {"max": values["metric"]}))
         return rows
 
 

@@ -41,7 +41,7 @@ def one_step(
     loss.backward()
     if break_gradient is not None:
         break_gradient(net)
-    snapshot = Snapshot(0, net, None, loss.detach(), **options)
+    snapshot = Snapshot(0, net, None, {"loss": loss.detach()}, **options)
     clip(net)
     optimizer.step()
     return {rows.kind: rows for rows in snapshot.read()}
@@ -164,7 +164,7 @@ def test_float64_weights_are_measured_in_float64() -> None:
 def test_gradients_that_were_freed_before_the_reading_are_not_clipped_ones() -> None:
     net = small_net()
     net(torch.randn(2, 3, 8, 8)).sum().backward()
-    snapshot = Snapshot(0, net, None, None)
+    snapshot = Snapshot(0, net, None, {})
     net.zero_grad(set_to_none=True)
     assert [rows.kind for rows in snapshot.read()] == ["gradient", "weight", "update"]
 
@@ -175,7 +175,7 @@ def full_step(net: nn.Module, images: Tensor, labels: Tensor) -> list[Rows]:
     watch.start()
     loss = F.cross_entropy(net(images), labels)
     loss.backward()
-    snapshot = Snapshot(0, net, watch.collect(), loss.detach(), weight_histograms=True)
+    snapshot = Snapshot(0, net, watch.collect(), {"loss": loss.detach()}, weight_histograms=True)
     watch.close()
     return snapshot.read()
 

@@ -1,0 +1,119 @@
+"""The loss of a net that knows nothing of its input, from the targets that a loss function gets.
+
+Such a net puts out the same for every input. The best that it can do follows from the targets
+alone: for cross-entropy the entropy of the classes' shares, for squared errors the variance of the
+targets. Whatever a training step makes of the loss function's value, by a scale, a sum or a
+penalty, the value itself can be compared with that. This file knows tensors and loss functions.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# What the targets of a loss function are: indices or shares of classes, probabilities, or numbers.
+_TARGETS: dict[Callable[..., Tensor], str] = {
+    F.cross_entropy: "classes",
+    F.nll_loss: "classes",
+    F.binary_cross_entropy_with_logits: "probabilities",
+    F.binary_cross_entropy: "probabilities",
+    F.mse_loss: "numbers",
+}
+_OUTPUTS = 2**16  # with more of them for each input, nothing is computed
+
+
+@dataclass(frozen=True)
+class Term:
+    """The plain mean of a loss function over one batch, and what its targets are like."""
+
+    logits: Tensor  # the tensor that the net put into it
+    function: Callable[..., Tensor]
+    value: Tensor  # ()
+    # (2, outputs): means of the targets and of their squares; of classes, the share of each, twice.
+    moments: Tensor
+
+    def chance(self, moments: Tensor) -> Tensor:
+        """Return the least loss () of constant outputs on targets with these mean moments."""
+        mean, square = moments
+        if _TARGETS[self.function] == "numbers":
+            return torch.mean((square - mean**2).clamp(min=0))
+        entropy: Tensor = torch.special.entr(mean)
+        if _TARGETS[self.function] == "classes":
+            return entropy.sum()
+        return torch.mean(entropy + torch.special.entr(1 - mean))
+
+
+class Chance:
+    """The chance loss over all batches so far."""
+
+    def __init__(self) -> None:
+        self._sum: Tensor | None = None
+        self._batches = 0
+
+    def read(self, term: Term, *, add: bool) -> Tensor:
+        """Return it () over the batches that were added and `term`'s; with `add`, keep that too."""
+        total, batches = term.moments, 1
+        if self._sum is not None and self._sum.shape == total.shape:
+            total, batches = self._sum.to(total.device) + total, self._batches + 1
+        if add:
+            self._sum, self._batches = total, batches
+        return term.chance(total / batches)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state to save in a checkpoint."""
+        return {"moments": self._sum, "batches": self._batches}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the state from a checkpoint."""
+        self._sum, self._batches = state["moments"], state["batches"]
+
+
+@torch.no_grad()
+def term_of(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Term | None:
+    """Return what a call of a loss function tells; None if it is of another kind.
+
+    The value leaves out class weights, label smoothing and the like, and is a mean, whatever
+    `reduction` was asked for. It costs one more evaluation of the loss function.
+    """
+    if function not in _TARGETS:
+        return None
+    given = dict(zip(inspect.signature(function).parameters, args, strict=False)) | dict(kwargs)
+    outputs, target = given.get("input"), given.get("target")
+    if not isinstance(outputs, Tensor) or not isinstance(target, Tensor):
+        return None
+    if function is F.mse_loss and target.requires_grad and not outputs.requires_grad:
+        outputs, target = target, outputs
+    if target.requires_grad or not target.numel() or outputs.ndim < 1:
+        return None  # it is no target, but another output of the net
+    wide = torch.float32 if outputs.device.type == "mps" else torch.float64
+    options = {}
+    if _TARGETS[function] == "classes" and not target.is_floating_point():
+        ignored = given.get("ignore_index", -100)
+        options = {"ignore_index": ignored}
+        count = outputs.shape[1 if outputs.ndim > 1 else 0]
+        counted = (target != ignored).flatten().to(wide)
+        shares = torch.zeros(min(count, _OUTPUTS + 1), dtype=wide, device=outputs.device)
+        if count <= _OUTPUTS:
+            shares.scatter_add_(0, target.flatten().clamp(0, count - 1), counted)
+        moments = (shares / counted.sum()).expand(2, -1)
+    elif target.shape != outputs.shape or not target.is_floating_point():
+        return None
+    else:
+        flat = target.to(wide)
+        if _TARGETS[function] == "classes" and flat.ndim > 1:
+            flat = flat.movedim(1, -1).flatten(0, -2)
+        flat = flat.reshape(len(flat), -1) if flat.ndim else flat.view(1, 1)
+        target = target.to(torch.promote_types(target.dtype, torch.float32))
+        moments = torch.stack([flat.mean(dim=0), (flat * flat).mean(dim=0)])
+    if moments.shape[1] > _OUTPUTS:
+        return None
+    plain = outputs.detach().to(torch.promote_types(outputs.dtype, torch.float32))
+    return Term(outputs, function, function(plain, target, **options), moments)

@@ -5,9 +5,11 @@ import sys
 from gradflow.errors import ConfigError
 from gradflow.launch import cli
 from lab.benchmarks import data, gradients, step, theory
+from lab.benchmarks.gpu import main as gpu
 
 BENCHMARKS = {
     "data": data.main,
+    "gpu": gpu.main,
     "gradients": gradients.main,
     "step": step.main,
     "theory": theory.main,

@@ -39,6 +39,7 @@ from gradflow.runs.status import Status
 from gradflow.runs.wandb_run import finish_run, start_run
 from gradflow.training.process import keep_freed_memory, quieten
 from gradflow.training.progress import Progress
+from lab.benchmarks.clock import synchronize
 from lab.benchmarks.service import settled_cpu_seconds
 from project.build import build_data, build_task, build_trainer
 from project.config import Config
@@ -54,10 +55,12 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "resnet": Case("ResNet-20, batch 128", ["model.depth=20", "data.batch_size=128"], 10, 1),
+    "resnet": Case(
+        "ResNet-20, batch 128", ["trainer=cpu", "model.depth=20", "data.batch_size=128"], 10, 1
+    ),
     "narrow": Case(
         "plain net of 20 layers, width 16, sigmoid, batch 64",
-        ["pathology=vanishing", "data.batch_size=64"],
+        ["trainer=cpu", "pathology=vanishing", "data.batch_size=64"],
         20,
         1,
     ),
@@ -131,7 +134,10 @@ class _WriteWatched(L.Callback):
 
 @dataclass
 class Watched:
-    """One of the runs, watched by `by` every `every` steps, or by nothing."""
+    """One of the runs, watched by `by` every `every` steps, or by nothing.
+
+    With `every=0` the monitor keeps the schedule of conf/monitor.
+    """
 
     by: str = ""  # "monitor" or "wandb.watch"
     every: int = 1
@@ -141,10 +147,10 @@ class Watched:
         """Build the run, and train up to its first step."""
         self.folder = folder
         folder.mkdir()
-        monitor = [f"monitor.every_n_steps={self.every}"]
+        monitor = [f"monitor.every_n_steps={self.every}"] if self.every else []
         config = compose(
             [
-                *("data=synthetic", "trainer=cpu", f"steps={steps}", "validate_every=1000000"),
+                *("data=synthetic", f"steps={steps}", "validate_every=1000000"),
                 *case.overrides,
                 *(monitor if self.by == "monitor" else ["monitor=none"]),
             ]
@@ -155,6 +161,7 @@ class Watched:
         data = build_data(config)
         classifier = build_task(config, data)
         trainer = build_trainer(config, folder, "", validates=False)
+        self.device, self.trainer = trainer.strategy.root_device, trainer
         trainer.loggers = [*trainer.loggers, logger]
         self.turns = _Turns()
         self.callbacks = [
@@ -166,18 +173,22 @@ class Watched:
             logger.watch(classifier, log="gradients", log_freq=self.every, log_graph=False)
             self.callbacks.append(_WriteWatched(logger, self.every))
         trainer.callbacks = [*self.callbacks, self.turns]  # type: ignore[attr-defined]
-        self.turns.start(trainer, classifier, data.train_dataloader())
+        self.turns.start(trainer, classifier, data.train_dataloader().to(self.device))
 
     def take(self, steps: int) -> Cost:
         """Train for one turn, and return its cost."""
         wandb.run = self.run  # the hooks of wandb.watch log to it
+        synchronize(self.device)
         service, cpu, wall = settled_cpu_seconds(), time.process_time(), time.perf_counter()
         self.turns.take(steps)
+        synchronize(self.device)
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         return Cost(cpu, wall, settled_cpu_seconds() - service)
 
     def finish(self) -> None:
-        """Train the last step, and close the files."""
+        """Train the last step, unless rounds were left out, and close the files."""
+        if self.trainer.global_step < self.trainer.max_steps - 1:
+            self.trainer.should_stop = True
         self.take(1)
         finish_run(self.run, failed=False)
 
@@ -196,6 +207,8 @@ class Watched:
         """Return its name in the table."""
         if not self.by:
             return "no monitor"
+        if not self.every:
+            return f"{self.by}, default schedule"
         return f"{self.by}, every step" if self.every == 1 else f"{self.by}, every {self.every}"
 
 

@@ -1,7 +1,8 @@
 """Measure the template's training step against a bare PyTorch loop: same net, same batches.
 
 The two alternate, and both clip by norm. The template's side also logs through Lightning, as a run
-does. The gradient monitor is off; `gradients.py` measures its cost. CPU time, one thread.
+does. The gradient monitor is off; `gradients.py` measures its cost. On a CPU the time is CPU time,
+of one thread; on an accelerator it is wall time, with the device's queue empty at both ends.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from gradflow.launch.compose import compose
 from gradflow.training.process import quieten
+from lab.benchmarks.clock import seconds
 from project.build import build_data, build_task, build_trainer
 from project.config import Config
 from project.data.batches import Batches
@@ -34,18 +35,18 @@ CASES = {
 
 
 class _Clock(L.Callback):
-    """Measure CPU seconds from the end of the warm-up to the end of training."""
+    """Measure seconds from the end of the warm-up to the end of training."""
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         if trainer.global_step == _WARM_UP:
-            self.start = time.process_time()
+            self.start = seconds(trainer.strategy.root_device)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.seconds = time.process_time() - self.start
+        self.seconds = seconds(trainer.strategy.root_device) - self.start
 
 
 def template_seconds(config: Config, batches: Batches) -> float:
-    """Return CPU seconds of a step in Lightning, as `gradflow.training` sets it up."""
+    """Return seconds of a step in Lightning, as `gradflow.training` sets it up."""
     torch.manual_seed(0)
     classifier = build_task(config, build_data(config))
     with tempfile.TemporaryDirectory() as folder:
@@ -59,11 +60,11 @@ def template_seconds(config: Config, batches: Batches) -> float:
     return clock.seconds / (config.steps - _WARM_UP)
 
 
-def bare_seconds(config: Config, batches: Batches) -> float:
-    """Return CPU seconds of a step in a loop of a dozen lines."""
+def bare_seconds(config: Config, batches: Batches, device: torch.device) -> float:
+    """Return seconds of a step in a loop of a dozen lines."""
     torch.manual_seed(0)
     classifier = build_task(config, build_data(config))
-    net: nn.Module = classifier.net
+    net: nn.Module = classifier.net.to(device)
     setup: Any = classifier.configure_optimizers()
     optimizer, scheduler = setup["optimizer"], setup["lr_scheduler"]["scheduler"]
     net.train()
@@ -77,10 +78,31 @@ def bare_seconds(config: Config, batches: Batches) -> float:
             scheduler.step()
             step += 1
             if step == _WARM_UP:
-                start = time.process_time()
+                start = seconds(device)
             if step == config.steps:
                 break
-    return (time.process_time() - start) / (config.steps - _WARM_UP)
+    return (seconds(device) - start) / (config.steps - _WARM_UP)
+
+
+def measure(
+    overrides: Sequence[str], steps: int, rounds: int, device: torch.device
+) -> list[tuple[float, float]]:
+    """Return ms a step, of the template and of the bare loop, for each round."""
+    common = ["data=synthetic", "clip=norm", "logger=none", "monitor=none"]
+    common += [f"trainer={'cpu' if device.type == 'cpu' else 'gpu'}", "validate_every=1000000"]
+    config = compose([*common, *overrides, f"steps={steps + _WARM_UP}"])
+    data = build_data(config)
+    pairs = []
+    for number in range(rounds):
+        batches = data.train_dataloader().to(device)
+        sides = {
+            "template": lambda: template_seconds(config, batches),  # noqa: B023 — called at once
+            "bare": lambda: bare_seconds(config, batches, device),  # noqa: B023
+        }
+        order = sorted(sides, reverse=bool(number % 2))  # neither side always goes first
+        took = {side: sides[side]() * 1e3 for side in order}
+        pairs.append((took["template"], took["bare"]))
+    return pairs
 
 
 def main(argv: Sequence[str]) -> None:
@@ -91,18 +113,7 @@ def main(argv: Sequence[str]) -> None:
     torch.set_num_threads(1)
     quieten()
     for title, (overrides, steps) in CASES.items():
-        common = ["data=synthetic", "clip=norm", "logger=none", "monitor=none", "trainer=cpu"]
-        config = compose(
-            [*common, *overrides, f"steps={steps + _WARM_UP}", "validate_every=1000000"]
-        )
-        data = build_data(config)
-        pairs = []
-        for number in range(rounds):
-            batches = data.train_dataloader()
-            sides = [template_seconds, bare_seconds]
-            order = sides if number % 2 else sides[::-1]  # neither side always goes first
-            took = {side: side(config, batches) for side in order}
-            pairs.append((took[template_seconds] * 1e3, took[bare_seconds] * 1e3))
+        pairs = measure(overrides, steps, rounds, torch.device("cpu"))
         template, bare = (statistics.median(column) for column in zip(*pairs, strict=True))
         ratios = sorted(a / b for a, b in pairs)
         differences = sorted(a - b for a, b in pairs)

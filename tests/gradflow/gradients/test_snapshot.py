@@ -219,4 +219,5 @@ def test_a_step_waits_for_the_device_once(phi: nn.Module, recwarn: pytest.Warnin
         full_step(net, images.float(), labels)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert sum("synchronizing" in str(warning.message) for warning in recwarn) == 1
+    # Setting the mode warns too, once a process, that it does not see all synchronizing operations.
+    assert sum("called a synchronizing" in str(warning.message) for warning in recwarn) == 1

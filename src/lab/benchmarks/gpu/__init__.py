@@ -1,0 +1,1 @@
+"""Everything that needs an NVIDIA GPU, in one command: `make gpu`."""

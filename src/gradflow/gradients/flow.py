@@ -155,6 +155,7 @@ def flow_of(step: int, kinds: Mapping[str, Mapping[str, Any]]) -> Flow:
     gradients = kinds.get("gradient", empty)
     z = kinds.get("pre_activation", empty)
     layers, units = list(z["name"]), list(z.get("units", []))
+    missing = [None] * len(layers)
     # A parameter without a gradient has elements but no counts; leave it out.
     counted = zip(gradients["elements"], gradients.get("zeros", []), strict=False)
     elements = max(sum(n for n, zeros in counted if zeros is not None), 1)
@@ -181,7 +182,7 @@ def flow_of(step: int, kinds: Mapping[str, Mapping[str, Any]]) -> Flow:
         update_to_weight=decades(ratio),
         mean_loss=_loss(kinds, "mean_loss"),
         chance_loss=_loss(kinds, "chance_loss"),
-        structure={column: _floats(z[column]) for column in STRUCTURE if column in z},
+        structure={column: _floats(z.get(column, missing)) for column in STRUCTURE},
         optimizers=int(kinds["optimizers"]["elements"][0]) if "optimizers" in kinds else 1,
         batches=int(kinds["mean_loss"]["elements"][0]) if "mean_loss" in kinds else 0,
         loss_deviation=_deviation(kinds["mean_loss"]) if "mean_loss" in kinds else math.nan,

@@ -11,10 +11,11 @@ from scipy.stats import binomtest
 
 from gradflow.gradients.record import Entry, RecordWriter
 from gradflow.launch.compose import compose
-from lab.faults.grid import cases
+from lab.faults.designed import cases
+from lab.faults.designed_run import RESULTS, judge
+from lab.faults.designed_table import confirmed
 from lab.faults.peers import Step, answers
-from lab.faults.run import RESULTS, judge
-from lab.faults.table import balanced_accuracy, confirmed, wilson
+from lab.faults.stats import balanced_accuracy, wilson
 
 CASES = cases()
 
@@ -27,7 +28,7 @@ def test_no_architecture_and_no_activation_is_in_both_parts() -> None:
     assert not seen["tuning"] & seen["held_out"]
 
 
-def test_the_results_are_those_of_the_grid() -> None:
+def test_the_results_are_those_of_the_designed_runs() -> None:
     with RESULTS.open(newline="") as file:
         written = {(row["name"], row["part"], row["label"]) for row in csv.DictReader(file)}
     assert written == {(case.name, case.part, case.label) for case in CASES}

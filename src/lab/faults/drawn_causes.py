@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+import torch
+
 from lab.faults.drawn import Draw
 from lab.faults.drawn_net import build_net, weights
 
@@ -86,6 +88,7 @@ def _directed(draw: Draw, cure: str) -> str:
     return cure
 
 
+@torch.no_grad()
 def _relative_scale(draw: Draw) -> float:
     """Return the geometric mean over layers of the weights' scale, relative to the sane one."""
     sane = replace(draw, init=_SANE_INIT[draw.activation])

@@ -32,14 +32,13 @@ _OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "rmsprop": torch.optim.RMSprop,
     "adagrad": torch.optim.Adagrad,
 }
-_HE, _LECUN = "relu", "linear"  # gains of sqrt(2) and 1 over fan_in
 _INITS: dict[str, Callable[[Tensor], Tensor]] = {
-    "he_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity=_HE),
-    "he_uniform": lambda w: nn.init.kaiming_uniform_(w, nonlinearity=_HE),
+    "he_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"),
+    "he_uniform": lambda w: nn.init.kaiming_uniform_(w, nonlinearity="relu"),
     "glorot_normal": nn.init.xavier_normal_,
     "glorot_uniform": nn.init.xavier_uniform_,
-    "lecun_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity=_LECUN),
-    "lecun_uniform": lambda w: nn.init.kaiming_uniform_(w, nonlinearity=_LECUN),
+    "lecun_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="linear"),
+    "lecun_uniform": lambda w: nn.init.kaiming_uniform_(w, nonlinearity="linear"),
     "orthogonal": nn.init.orthogonal_,
     "normal_0.05": lambda w: nn.init.normal_(w, std=0.05),
     "uniform_0.05": lambda w: nn.init.uniform_(w, -0.05, 0.05),

@@ -152,7 +152,7 @@ def _print_calibration(
     for column in ("runs", "mean confidence", "share right"):
         table.add_column(column, justify="right")
     for found in reliability(confidence, right):
-        table.add_row(str(found.count), f"{found.confidence:.3f}", f"{found.right:.3f}")
+        table.add_row(str(found.size), f"{found.confidence:.3f}", f"{found.right:.3f}")
     console.print(table)
     low, high = calibration_interval(confidence, right)
     ideal, (from_, to) = calibrated_error(confidence)

@@ -72,7 +72,7 @@ def stratified_bootstrap(truth: Sequence[str], answers: Sequence[str]) -> Interv
 class Bin(NamedTuple):
     """Answers of similar confidence."""
 
-    count: int
+    size: int
     confidence: float  # mean
     right: float  # share
 
@@ -91,8 +91,8 @@ def reliability(confidence: Sequence[float], right: Sequence[bool], bins: int = 
 def calibration_error(confidence: Sequence[float], right: Sequence[bool], bins: int = 5) -> float:
     """Return the expected calibration error: Naeini et al. 2015, with bins of equal count."""
     found = reliability(confidence, right, bins)
-    total = sum(b.count for b in found)
-    return sum(b.count / total * abs(b.right - b.confidence) for b in found)
+    total = sum(b.size for b in found)
+    return sum(b.size / total * abs(b.right - b.confidence) for b in found)
 
 
 def calibration_interval(confidence: Sequence[float], right: Sequence[bool]) -> Interval:

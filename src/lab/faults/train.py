@@ -36,6 +36,7 @@ def train(
 
     The monitor writes its record to `folder`. With `monitor=False` the weights become the same,
     but nothing is measured or written, and the list is empty. `seed` seeds random layers.
+    `batches` is no plain list, which Lightning takes for several loaders.
     """
     quieten()
     keep_freed_memory()

@@ -120,7 +120,8 @@ def test_the_loss_has_the_l2_penalty_of_the_weights_alone() -> None:
                 m.bias.fill_(1.0)
     plain = nn.functional.cross_entropy(module.net(batch[0]), batch[1])
     penalty = 0.01 * sum(float(w.detach().square().sum()) for w in weights(module.net))
-    assert float(module.training_step(batch, 0).detach()) == pytest.approx(float(plain) + penalty)
+    total = float(plain.detach()) + penalty
+    assert float(module.training_step(batch, 0).detach()) == pytest.approx(total)
     assert penalty > 0
 
 

@@ -14,7 +14,6 @@ This file knows the settings. `drawn_net.py` builds the net, `drawn_causes.py` t
 
 from __future__ import annotations
 
-import math
 import random
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -117,4 +116,4 @@ def _cost(draw: Draw) -> float:
     for channels, kernel, pool in zip(draw.channels, draw.kernels, draw.pools, strict=True):
         total += side**2 * channels * fan * kernel**2
         side, fan = side // (1 if pool == "none" else 2), channels
-    return math.prod((draw.batch_size, total))
+    return draw.batch_size * total

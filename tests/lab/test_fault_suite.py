@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scipy.stats import binomtest
 
 from gradflow.gradients.record import Entry, RecordWriter
 from gradflow.launch.compose import compose
-from lab.faults.grid import cases
+from lab.faults.designed import cases
+from lab.faults.designed_run import RESULTS, judge
+from lab.faults.designed_table import confirmed
 from lab.faults.peers import Step, answers
-from lab.faults.run import RESULTS, judge
-from lab.faults.table import balanced_accuracy, confirmed, wilson
 
 CASES = cases()
 
@@ -27,7 +26,7 @@ def test_no_architecture_and_no_activation_is_in_both_parts() -> None:
     assert not seen["tuning"] & seen["held_out"]
 
 
-def test_the_results_are_those_of_the_grid() -> None:
+def test_the_results_are_those_of_the_designed_runs() -> None:
     with RESULTS.open(newline="") as file:
         written = {(row["name"], row["part"], row["label"]) for row in csv.DictReader(file)}
     assert written == {(case.name, case.part, case.label) for case in CASES}
@@ -97,18 +96,6 @@ def test_a_run_counts_only_if_it_and_its_counterfactual_confirm_the_label() -> N
         row("b", "dead", 0.1),
     ]
     assert [r["name"] for r in confirmed(rows)] == ["a-healthy", "a-dead"]
-
-
-def test_balanced_accuracy_is_the_mean_recall_of_the_classes() -> None:
-    truth = ["a"] * 8 + ["b"] * 2
-    verdicts = ["a"] * 8 + ["a", "b"]
-    assert balanced_accuracy(truth, verdicts) == pytest.approx((1 + 0.5) / 2)
-
-
-@pytest.mark.parametrize(("hits", "n"), [(0, 5), (3, 3), (7, 20), (195, 200)])
-def test_the_interval_is_wilsons(hits: int, n: int) -> None:
-    expected = binomtest(hits, n).proportion_ci(method="wilson")
-    assert wilson(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
 def step(**changes: Any) -> Step:

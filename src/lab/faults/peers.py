@@ -14,8 +14,11 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
+from gradflow.gradients.functions import NONLINEARITIES
 from gradflow.gradients.record import is_weight
+from gradflow.gradients.units import unit_dimension
 
 # The classes that each tool has a rule for; a run of another class is not counted against it.
 CLASSES = {
@@ -44,20 +47,37 @@ class Step:
 
 @dataclass
 class PeerWatch(Callback):
-    """Measure the tools' inputs every `every` steps."""
+    """Measure the tools' inputs every `every` steps, for any net of torch.nn's activations.
+
+    An activation that is called several times counts as several nonlinearities.
+    """
 
     every: int
     steps: list[Step] = field(default_factory=list)
-    _seen: dict[str, tuple[nn.Module, Tensor]] = field(default_factory=dict)
+    _seen: list[tuple[nn.Module, Tensor]] = field(default_factory=list)
+    _hooks: list[RemovableHandle] = field(default_factory=list)
+    _is_due: bool = False
     _loss: float = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Hook the nonlinearities."""
-        for name, module in pl_module.named_modules():
-            if name.rpartition(".")[2].startswith("activation"):
-                module.register_forward_pre_hook(
-                    lambda m, x, name=name: self._seen.__setitem__(name, (m, x[0].detach()))
-                )
+        self._hooks = [
+            module.register_forward_pre_hook(self._see)
+            for module in pl_module.modules()
+            if isinstance(module, NONLINEARITIES)
+        ]
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remove the hooks."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Forget the last batch."""
+        self._is_due = trainer.global_step % self.every == 0
+        self._seen.clear()
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
@@ -69,14 +89,14 @@ class PeerWatch(Callback):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Any
     ) -> None:
         """Measure, if this step is due."""
-        if trainer.global_step % self.every:
+        if not self._is_due:
             return
         weights = [
             p.grad.flatten()
             for name, p in pl_module.named_parameters()
             if is_weight(name, p.ndim) and p.grad is not None
         ]
-        nonlinear = [(m, x, _evaluated(m, x)) for m, x in self._seen.values()]
+        nonlinear = [(m, x, _evaluated(m, x)) for m, x in self._seen]
         self.steps.append(
             Step(
                 loss=self._loss,
@@ -85,21 +105,29 @@ class PeerWatch(Callback):
                 median=[float(g.abs().median()) for g in weights],
                 norm=[float(g.norm()) for g in weights],
                 zeros=[float((g == 0).float().mean()) for g in weights],
-                inactive=[
-                    float(((a > 0).float().mean(dim=(0, 2, 3)) < 0.01).float().mean())
-                    for _, _, a in nonlinear
-                ],
+                inactive=[_inactive(a) for _, _, a in nonlinear],
                 silent=[float((a <= 0).float().mean()) for _, _, a in nonlinear],
                 beyond_5=[float((x.abs() >= 5).float().mean()) for _, x, _ in nonlinear],
                 beyond_own=[_beyond(m, x) for m, x, _ in nonlinear],
             )
         )
 
+    def _see(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if self._is_due and module.training:
+            self._seen.append((module, args[0].detach().clone()))  # a module may act in place
+
 
 @torch.no_grad()
 def _evaluated(module: nn.Module, x: Tensor) -> Tensor:
-    value: Tensor = module.forward(x)
+    value: Tensor = module.forward(x.clone())
     return value
+
+
+def _inactive(output: Tensor) -> float:
+    """Return the share of units whose output (B, units, ...) or (B, T, units) is rarely > 0."""
+    units = unit_dimension(output)
+    others = [i for i in range(output.ndim) if i != units]
+    return float(((output > 0).float().mean(dim=others) < 0.01).float().mean())
 
 
 def _beyond(module: nn.Module, x: Tensor) -> float:
@@ -127,9 +155,9 @@ def _first(answers_by_step: Any) -> str:
 def _sagemaker(step: Step) -> str:
     if not step.finite:
         return "exploding"
-    if max(step.inactive) > 0.5:
+    if max(step.inactive, default=0.0) > 0.5:
         return "dead"
-    if max(step.beyond_own) > 0.5:
+    if max(step.beyond_own, default=0.0) > 0.5:
         return "saturated"
     return "vanishing" if min(step.mean) < 1e-7 else ""
 
@@ -147,9 +175,9 @@ def _autotrainer(step: Step, accuracy: float) -> str:
 
 
 def _deepdiagnosis(step: Step) -> str:
-    if max(step.silent) >= 0.7:
+    if max(step.silent, default=0.0) >= 0.7:
         return "dead"
-    if max(step.beyond_5) > 0.5:
+    if max(step.beyond_5, default=0.0) > 0.5:
         return "saturated"
     return "vanishing" if step.finite and min(step.mean) < 1e-7 else ""
 

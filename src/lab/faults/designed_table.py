@@ -1,15 +1,12 @@
-"""Tables over results.csv: how often the verdict, and the rules of earlier tools, name the cause.
+"""Tables over designed.csv: how often the verdict, and the rules of earlier tools, name the cause.
 
 Only confirmed runs count. A healthy net must have learned. A faulty net must not have learned,
 while the healthy net that it was made from did. Whether a run learned is decided by its accuracy on
-images that it was not trained on (see `run.py`); no rule looks at that.
+images that it was not trained on (see `train.py`); no rule looks at that.
 """
 
 from __future__ import annotations
 
-import math
-import random
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -17,9 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from lab.faults.peers import CLASSES
+from lab.faults.stats import balanced_accuracy, share, stratified_bootstrap
+from lab.faults.train import LEARNED
 
 Row = Mapping[str, str]
-LEARNED = 0.15  # accuracy: chance is 0.10, with a standard deviation of 0.007 on 2000 images
 _KINDS = (
     "healthy",
     "vanishing",
@@ -54,14 +52,14 @@ def print_tables(rows: Sequence[Row], console: Console | None = None) -> None:
         console.print(_confusion(part_rows, title))
         truth = [row["label"] for row in part_rows]
         verdicts = [row["verdict"] for row in part_rows]
-        low, high = _bootstrap(truth, verdicts)
+        low, high = stratified_bootstrap(truth, verdicts)
         console.print(
             f"balanced accuracy {balanced_accuracy(truth, verdicts):.3f} "
             f"(95 % bootstrap interval {low:.3f} to {high:.3f})"
         )
         healthy = [row["verdict"] for row in part_rows if row["label"] == "healthy"]
         alarms = sum(verdict != "healthy" for verdict in healthy)
-        console.print(f"false alarms on healthy runs: {_share(alarms, len(healthy))}")
+        console.print(f"false alarms on healthy runs: {share(alarms, len(healthy))}")
         early = [(row["label"], row["by_step_20"]) for row in part_rows]
         warned = [a != "healthy" for label, a in early if label not in ("healthy", "untrained")]
         false = [a != "healthy" for label, a in early if label == "healthy"]
@@ -70,22 +68,6 @@ def print_tables(rows: Sequence[Row], console: Console | None = None) -> None:
             f"{sum(false)} of {len(false)} healthy ones\n"
         )
     console.print(_peers([row for row in kept if row["part"] == "held_out"]))
-
-
-def balanced_accuracy(truth: Sequence[str], answers: Sequence[str]) -> float:
-    """Return the mean recall over the classes that occur."""
-    hits = Counter(t for t, a in zip(truth, answers, strict=True) if t == a)
-    return statistics.mean(hits[kind] / n for kind, n in Counter(truth).items())
-
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share of `hits` in `n`: Wilson 1927."""
-    if n == 0:
-        return 0.0, 1.0
-    z, p = 1.959964, hits / n
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(middle - half, 0.0), min(middle + half, 1.0)  # rounding may exceed 0 or 1
 
 
 def _confusion(rows: Sequence[Row], title: str) -> Table:
@@ -101,31 +83,8 @@ def _confusion(rows: Sequence[Row], title: str) -> Table:
         actual = sum(pairs[kind, other] for other in _KINDS)
         answered = sum(pairs[other, kind] for other in _KINDS)
         counts = [str(pairs[kind, other] or "") for other in _KINDS]
-        table.add_row(kind, *counts, _share(hits, actual), _share(hits, answered))
+        table.add_row(kind, *counts, share(hits, actual), share(hits, answered))
     return table
-
-
-def _share(hits: int, n: int) -> str:
-    if n == 0:
-        return "-"
-    low, high = wilson(hits, n)
-    return f"{hits}/{n} = {hits / n:.3f} ({low:.3f} to {high:.3f})"
-
-
-def _bootstrap(truth: Sequence[str], verdicts: Sequence[str], n: int = 2000) -> tuple[float, float]:
-    """Return the 95 % percentile interval of balanced accuracy, resampled within each class."""
-    draw = random.Random(0)
-    classes: dict[str, list[str]] = {}
-    for t, v in zip(truth, verdicts, strict=True):
-        classes.setdefault(t, []).append(v)
-    values = sorted(
-        statistics.mean(
-            sum(v == kind for v in draw.choices(group, k=len(group))) / len(group)
-            for kind, group in classes.items()
-        )
-        for _ in range(n)
-    )
-    return values[int(0.025 * n)], values[int(0.975 * n)]
 
 
 def _peers(rows: Sequence[Row]) -> Table:

@@ -20,7 +20,7 @@ from gradflow.training.seeding import SeedBatches
 from lab.faults.peers import PeerWatch, Step
 
 LEARNED = 0.15  # accuracy: chance is 0.10, with a standard deviation of 0.007 on 2000 images
-_EVERY = 10  # steps between two records
+_EVERY = 10  # steps between two looks of the other tools
 _IMAGES = 2000
 
 
@@ -42,7 +42,7 @@ def train(
     keep_freed_memory()
     torch.set_num_threads(1)
     peers = PeerWatch(_EVERY)
-    watching: list[Callback] = [GradientMonitor(_EVERY, on_error="raise"), peers]
+    watching: list[Callback] = [GradientMonitor(on_error="raise"), peers]
     trainer = Trainer(
         max_steps=steps,
         max_epochs=-1,

@@ -37,41 +37,48 @@ class Term:
     value: Tensor  # ()
     # (2, outputs): means of the targets and of their squares; of classes, the share of each, twice.
     moments: Tensor
+    count: Tensor  # () of the targets for each output
 
-    def chance(self, moments: Tensor) -> Tensor:
-        """Return the least loss () of constant outputs on targets with these mean moments."""
+    def chance(self, moments: Tensor, count: Tensor) -> Tensor:
+        """Return the least loss () of constant outputs, given the mean moments of `count` targets.
+
+        Few targets vary less than all do. An entropy is corrected for that by half of its degrees
+        of freedom over the count (Miller 1955), a variance by count / (count - 1).
+        """
         mean, square = moments
         if _TARGETS[self.function] == "numbers":
-            return torch.mean((square - mean**2).clamp(min=0))
+            variance = (square - mean**2).clamp(min=0).mean()
+            return torch.mul(variance, count / (count - 1).clamp(min=1))
         entropy: Tensor = torch.special.entr(mean)
         if _TARGETS[self.function] == "classes":
-            return entropy.sum()
-        return torch.mean(entropy + torch.special.entr(1 - mean))
+            return torch.add(entropy.sum(), ((mean > 0).sum() - 1) / (2 * count))
+        varies = (mean > 0) & (mean < 1)
+        return torch.mean(entropy + torch.special.entr(1 - mean) + varies / (2 * count))
 
 
 class Chance:
     """The chance loss over all batches so far."""
 
     def __init__(self) -> None:
-        self._sum: Tensor | None = None
-        self._batches = 0
+        self._sum: Tensor | None = None  # of moments times counts
+        self._count: Tensor | None = None
 
     def read(self, term: Term, *, add: bool) -> Tensor:
         """Return it () over the batches that were added and `term`'s; with `add`, keep that too."""
-        total, batches = term.moments, 1
-        if self._sum is not None and self._sum.shape == total.shape:
-            total, batches = self._sum.to(total.device) + total, self._batches + 1
+        total, count = term.moments * term.count, term.count
+        if self._sum is not None and self._count is not None and self._sum.shape == total.shape:
+            total, count = self._sum.to(total.device) + total, self._count.to(count.device) + count
         if add:
-            self._sum, self._batches = total, batches
-        return term.chance(total / batches)
+            self._sum, self._count = total, count
+        return term.chance(total / count, count)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state to save in a checkpoint."""
-        return {"moments": self._sum, "batches": self._batches}
+        return {"sum": self._sum, "count": self._count}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the state from a checkpoint."""
-        self._sum, self._batches = state["moments"], state["batches"]
+        self._sum, self._count = state["sum"], state["count"]
 
 
 @torch.no_grad()
@@ -103,7 +110,8 @@ def term_of(
         shares = torch.zeros(min(count, _OUTPUTS + 1), dtype=wide, device=outputs.device)
         if count <= _OUTPUTS:
             shares.scatter_add_(0, target.flatten().clamp(0, count - 1), counted)
-        moments = (shares / counted.sum()).expand(2, -1)
+        number = counted.sum()
+        moments = (shares / number.clamp(min=1)).expand(2, -1)
     elif target.shape != outputs.shape or not target.is_floating_point():
         return None
     else:
@@ -112,8 +120,9 @@ def term_of(
             flat = flat.movedim(1, -1).flatten(0, -2)
         flat = flat.reshape(len(flat), -1) if flat.ndim else flat.view(1, 1)
         target = target.to(torch.promote_types(target.dtype, torch.float32))
+        number = torch.full((), len(flat), dtype=wide, device=flat.device)
         moments = torch.stack([flat.mean(dim=0), (flat * flat).mean(dim=0)])
     if moments.shape[1] > _OUTPUTS:
         return None
     plain = outputs.detach().to(torch.promote_types(outputs.dtype, torch.float32))
-    return Term(outputs, function, function(plain, target, **options), moments)
+    return Term(outputs, function, function(plain, target, **options), moments, number)

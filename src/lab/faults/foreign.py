@@ -15,7 +15,7 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -23,9 +23,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradflow.gradients.verdict import Kind
+from lab.faults import foreign_data as data
+from lab.faults import foreign_image_nets as images
+from lab.faults import foreign_losses as losses
 from lab.faults import foreign_nets as nets
-from lab.faults import foreign_tasks as tasks
-from lab.faults.foreign_tasks import Batch, Batches, Task, held_out_score
+from lab.faults import foreign_scores as scores
+from lab.faults.foreign_data import Batch
+from lab.faults.foreign_losses import Loss
+from lab.faults.foreign_tasks import Batches, Task, held_out_score
 
 SICK, HEALTHY = 0.02, 0.05  # scores; see the top of this file
 STEPS = 150
@@ -98,7 +103,7 @@ class Stranger(LightningModule):
 class Adversaries(LightningModule):
     """A GAN: critic and generator take turns, each with its own optimizer."""
 
-    def __init__(self, net: nets.Generative, base: Base, lr: float) -> None:
+    def __init__(self, net: images.Generative, base: Base, lr: float) -> None:
         super().__init__()
         self.net, self.base, self.lr = net, base, lr
         self.automatic_optimization = False
@@ -106,7 +111,7 @@ class Adversaries(LightningModule):
     def training_step(self, batch: Batch) -> None:
         """Train the critic, then the generator, with the non-saturating loss."""
         (real,) = batch
-        for_critic, for_generator = self.optimizers()  # type: ignore[misc]
+        for_critic, for_generator = cast(list[Optimizer], self.optimizers())
         softplus = nn.functional.softplus
         made = self.net(len(real))
         critic = softplus(-self.net.critic(real)) + softplus(self.net.critic(made.detach()))
@@ -210,16 +215,16 @@ def _fast(factor: float = 300.0) -> Fault:
 # Bases
 
 
-def _images(loss: tasks.Loss = tasks.cross_entropy(), n: int = 64) -> Task:  # noqa: B008
-    return Task(tasks.pictures, loss, tasks.accuracy, n)
+def _images(loss: Loss = losses.cross_entropy(), n: int = 64) -> Task:  # noqa: B008
+    return Task(data.pictures, loss, scores.accuracy, n)
 
 
-def _values(outputs: int, seed: int, loss: tasks.Loss) -> Task:
-    return Task(tasks.teacher_values(16, outputs, seed), loss, tasks.explained)
+def _values(outputs: int, seed: int, loss: Loss) -> Task:
+    return Task(data.teacher_values(16, outputs, seed), loss, scores.explained)
 
 
-def _classes(classes: int, seed: int, loss: tasks.Loss) -> Task:
-    return Task(tasks.teacher_classes(20, classes, seed), loss, tasks.accuracy)
+def _classes(classes: int, seed: int, loss: Loss) -> Task:
+    return Task(data.teacher_classes(20, classes, seed), loss, scores.accuracy)
 
 
 def _from_100(batch: Batch, generator: torch.Generator) -> Batch:
@@ -231,7 +236,8 @@ def _in_10000s(batch: Batch, generator: torch.Generator) -> Batch:
 
 
 def _two_classes(batch: Batch, generator: torch.Generator) -> Batch:
-    return batch[0], (batch[1] > 4).float()
+    x, y = batch
+    return x, ((y < 2) | (y > 7)).float()  # vehicles, and not animals
 
 
 def _flat(batch: Batch, generator: torch.Generator) -> Batch:
@@ -254,7 +260,7 @@ def _distilled(student: Callable[[], nn.Module], no_grad: bool) -> nn.Module:
 
 _HE = partial(nn.init.kaiming_normal_, nonlinearity="relu")
 _LECUN = partial(nn.init.kaiming_normal_, nonlinearity="linear")
-_POINTS = tasks.teacher_values(16, 1, 40)
+_POINTS = data.teacher_values(16, 1, 40)
 
 
 def bases() -> list[Base]:
@@ -270,76 +276,76 @@ def bases() -> list[Base]:
 
 
 def _image_classifiers() -> list[Base]:
-    ce = tasks.cross_entropy
+    ce = losses.cross_entropy
     return [
-        Base("vgg_ce_times_0.01", nets.vgg, _images(ce(0.01)), _sgd(2.0), (_SLOW, _DEAD)),
-        Base("vgg_2014", nets.vgg_without_norm, _images(), _adam(1e-3),
+        Base("vgg_ce_times_0.01", images.vgg, _images(ce(0.01)), _sgd(2.0), (_SLOW, _DEAD)),
+        Base("vgg_2014", images.vgg_without_norm, _images(), _adam(1e-3),
              (_SIGMOID, _LARGE, _TINY, _DEAD, _fast())),
-        Base("resnet_ce_summed", nets.resnet, _images(ce(reduction="sum")), _sgd(0.05 / 64),
+        Base("resnet_ce_summed", images.resnet, _images(ce(reduction="sum")), _sgd(0.05 / 64),
              (_SLOW, _BLIND)),
-        Base("mobilenet_smoothing", nets.mobilenet, _images(ce(smoothing=0.1)), _rmsprop(1e-3),
+        Base("mobilenet_smoothing", images.mobilenet, _images(ce(smoothing=0.1)), _rmsprop(1e-3),
              (_SLOW, _BLIND)),
-        Base("densenet_ce_times_100", nets.densenet, _images(ce(100)), _sgd(5e-4),
+        Base("densenet_ce_times_100", images.densenet, _images(ce(100)), _sgd(5e-4),
              (_SLOW, _fast(1000))),
-        Base("mixer_l2_in_loss", nets.mixer, _images(tasks.with_l2), _adam(2e-3), (_SLOW,)),
-        Base("vit_adamw", nets.vit, _images(), _adamw(2e-3), (_SLOW, _fast(), _BLIND), 20),
-        Base("convnext_focal", nets.convnext, _images(tasks.focal), _adamw(4e-3), (_SLOW, _BLIND),
-             10),
-        Base("inception_two_heads", nets.Inceptions, _images(tasks.with_auxiliary), _adam(2e-3),
+        Base("mixer_l2_in_loss", images.mixer, _images(losses.with_l2), _adam(2e-3), (_SLOW,)),
+        Base("vit_adamw", images.vit, _images(), _adamw(2e-3), (_SLOW, _fast(), _BLIND), 20),
+        Base("convnext_focal", images.convnext, _images(losses.focal), _adamw(4e-3),
+             (_SLOW, _BLIND), 10),
+        Base("inception_two_heads", images.Inceptions, _images(losses.with_auxiliary), _adam(2e-3),
              (_SLOW, _DEAD)),
-        Base("functional_relu_mse", nets.Functional, _images(tasks.one_hot), _adam(1e-3),
+        Base("functional_relu_mse", images.Functional, _images(losses.one_hot), _adam(1e-3),
              (_TINY, _DEAD, _fast(1000))),
-        Base("rezero_mlp", nets.rezero, _images(), _sgd(0.01), (_SLOW, _fast(1000))),
-        Base("skip_init", nets.skip_init, _images(), _adam(3e-3), (_SLOW, _BLIND)),
-        Base("post_norm", nets.post_norm, _images(), _sgd(0.03), (_SLOW,)),
-        Base("shared_block", nets.Shared, _images(), _adam(2e-3), (_SLOW, _fast(1000))),
-        Base("pooled_then_dense", nets.pooled_then_dense, _images(), _adam(1e-3),
+        Base("rezero_mlp", images.rezero, _images(), _sgd(0.01), (_SLOW, _fast(1000))),
+        Base("skip_init", images.skip_init, _images(), _adam(3e-3), (_SLOW, _BLIND)),
+        Base("post_norm", images.post_norm, _images(), _sgd(0.03), (_SLOW,)),
+        Base("shared_block", images.Shared, _images(), _adam(2e-3), (_SLOW, _fast(1000))),
+        Base("pooled_then_dense", images.pooled_then_dense, _images(), _adam(1e-3),
              (_DEAD, _BLIND)),
         Base("softmax_regression", lambda: nets.zero_linear(768, 10), _images(), _sgd(0.005),
              (_SLOW, _fast(1000))),
-        Base("linear_probe", nets.linear_probe, _images(), _adam(1e-3), (_SLOW, _BLIND)),
+        Base("linear_probe", images.linear_probe, _images(), _adam(1e-3), (_SLOW, _BLIND)),
         Base("selu_mlp", lambda: nets.Flat(nets.plain((768, *[64] * 11, 10), nn.SELU, _LECUN)),
              _images(), _sgd(0.005), (_SIGMOID, _SMALL, _LARGE)),
         Base("relu_mlp_12", lambda: nets.Flat(nets.plain((768, *[96] * 11, 10), nn.ReLU, _HE)),
              _images(), _adam(3e-4), (_SIGMOID, _SMALL, _LARGE, _ZERO)),
         Base("logistic_regression", lambda: nets.zero_linear(768, 1),
-             Task(tasks.mapped(tasks.pictures, _two_classes), tasks.binary, tasks.likelihood),
+             Task(data.mapped(data.pictures, _two_classes), losses.binary, scores.likelihood),
              _sgd(0.005), (_SLOW, _BLIND)),
     ]  # fmt: skip
 
 
 def _other_classifiers() -> list[Base]:
-    ce = tasks.cross_entropy
+    ce = losses.cross_entropy
     return [
-        Base("highway_hinge", lambda: nets.highway(20, 5), _classes(5, 10, tasks.multi_margin),
+        Base("highway_hinge", lambda: nets.highway(20, 5), _classes(5, 10, losses.multi_margin),
              _adam(3e-3), (_SLOW, _BLIND)),
         Base("swish_rare_labels", lambda: nets.mlp(24, 96, 96, 12, act=nn.SiLU),
-             Task(tasks.rare_labels, tasks.binary, tasks.likelihood), _adam(3e-3),
+             Task(data.rare_labels, losses.binary, scores.likelihood), _adam(3e-3),
              (_SLOW, _BLIND)),
         Base("imbalanced", lambda: nets.mlp(20, 64, 64, 2, act=nn.ELU),
-             Task(tasks.one_in_ten, ce(), tasks.likelihood, 128), _adam(2e-3), (_SLOW, _BLIND)),
+             Task(data.one_in_ten, ce(), scores.likelihood, 128), _adam(2e-3), (_SLOW, _BLIND)),
         Base("biases_only", lambda: nets.biases_only(20, 4), _classes(4, 12, ce()), _adam(1e-2),
              (_SLOW, _BLIND)),
         Base("low_rank_update", lambda: nets.low_rank(20, 4), _classes(4, 14, ce()), _adam(1e-2),
              (_SLOW, _DEAD)),
         Base("distillation_no_grad",
              lambda: _distilled(lambda: nets.mlp(20, 48, 48, 5), True),
-             Task(tasks.teacher_classes(20, 5, 16), tasks.distillation, tasks.as_teacher),
+             Task(data.teacher_classes(20, 5, 16), losses.distillation, scores.as_teacher),
              _adam(3e-3), (_SLOW,)),
         Base("distillation_in_graph",
              lambda: _distilled(lambda: nets.mlp(20, 64, 5, act=nn.Tanh), False),
-             Task(tasks.teacher_classes(20, 5, 18), tasks.distillation, tasks.as_teacher),
+             Task(data.teacher_classes(20, 5, 18), losses.distillation, scores.as_teacher),
              _sgd(0.05), (_SLOW, _fast(1000))),
         Base("experts", lambda: nets.Experts(20, 6), _classes(6, 20, ce()), _adam(3e-3),
              (_SLOW, _fast(1000))),
-        Base("deep_set", lambda: nets.DeepSet(3, 3), Task(tasks.sets, ce(), tasks.accuracy),
+        Base("deep_set", lambda: nets.DeepSet(3, 3), Task(data.sets, ce(), scores.accuracy),
              _adam(3e-3), (_SLOW, _BLIND)),
         Base("temporal_convolution", lambda: nets.temporal(2, 4),
-             Task(tasks.signals, ce(), tasks.accuracy), _adam(3e-3), (_SLOW, _BLIND)),
+             Task(data.signals, ce(), scores.accuracy), _adam(3e-3), (_SLOW, _BLIND)),
         Base("two_heads",
              lambda: nets.TwoHeads(20, 5),
-             Task(tasks.mapped(tasks.teacher_classes(20, 5, 22), _with_value), tasks.two_tasks,
-                  tasks.accuracy), _adam(3e-3), (_SLOW, _fast(1000))),
+             Task(data.mapped(data.teacher_classes(20, 5, 22), _with_value), losses.two_tasks,
+                  scores.accuracy), _adam(3e-3), (_SLOW, _fast(1000))),
         Base("tanh_mlp_10",
              lambda: nets.plain((20, *[64] * 9, 4), nn.Tanh, nn.init.xavier_normal_),
              _classes(4, 24, ce()), _sgd(0.03), (_STUCK, _STEEP, _SMALL, _fast(1000))),
@@ -354,119 +360,119 @@ def _regressions() -> list[Base]:
         Base("swiglu_huber",
              lambda: nn.Sequential(nn.Linear(16, 48), *[nets.SwiGLU(48) for _ in range(3)],
                                    nn.Linear(48, 1)),
-             _values(1, 30, tasks.huber), _adam(2e-3), (_SLOW, _BLIND)),
-        Base("glu_log_cosh", lambda: nets.GLUs(16, 2), _values(2, 32, tasks.log_cosh), _adam(3e-3),
+             _values(1, 30, losses.huber), _adam(2e-3), (_SLOW, _BLIND)),
+        Base("glu_log_cosh", lambda: nets.GLUs(16, 2), _values(2, 32, losses.log_cosh), _adam(3e-3),
              (_SLOW, _TINY)),
         Base("mean_of_100", lambda: nets.mlp(16, 64, 64, 1),
-             Task(tasks.mapped(_POINTS, _from_100), tasks.mse, tasks.explained), _adam(1e-2),
+             Task(data.mapped(_POINTS, _from_100), losses.mse, scores.explained), _adam(3e-2),
              (_SLOW, _DEAD), steps=200),
         Base("targets_in_10000s", lambda: nets.mlp(16, 64, 64, 1, act=nn.Softplus),
-             Task(tasks.mapped(tasks.teacher_values(16, 1, 34), _in_10000s), tasks.mse,
-                  tasks.explained), _adam(0.1), (_SLOW,), steps=200),
+             Task(data.mapped(data.teacher_values(16, 1, 34), _in_10000s), losses.mse,
+                  scores.explained), _adam(0.1), (_SLOW,), steps=200),
         Base("gaussian_nll", lambda: nets.mlp(16, 64, 64, 2, act=nn.SiLU),
-             Task(tasks.teacher_values(16, 1, 36, 0.2), tasks.gaussian_nll, tasks.gaussian),
+             Task(data.teacher_values(16, 1, 36, 0.2), losses.gaussian_nll, scores.gaussian),
              _adam(3e-3), (_SLOW, _fast(1000))),
         Base("squared_relu_poisson", lambda: nets.mlp(8, 64, 64, 1, act=nets.SquaredReLU),
-             Task(tasks.counts, tasks.poisson_nll, tasks.poisson), _adam(2e-3),
+             Task(data.counts, losses.poisson_nll, scores.poisson), _adam(2e-3),
              (_BLIND, _LARGE)),
         Base("exp_units", lambda: nets.mlp(16, 32, 32, 1, act=nets.Exp),
-             _values(1, 38, tasks.mse), _adam(2e-3), (_SLOW, _LARGE)),
-        Base("bayes_by_backprop", bayes, _values(1, 42, tasks.bayes_by_backprop), _adam(5e-3),
+             _values(1, 38, losses.mse), _adam(2e-3), (_SLOW, _LARGE)),
+        Base("bayes_by_backprop", bayes, _values(1, 42, losses.bayes_by_backprop), _adam(5e-3),
              (_BLIND, _fast(1000))),
-        Base("linear_net", lambda: nets.linear_net(16, 48, 48, 48, 1), _values(1, 44, tasks.mse),
+        Base("linear_net", lambda: nets.linear_net(16, 48, 48, 48, 1), _values(1, 44, losses.mse),
              _sgd(0.01), (_SLOW, _LARGE)),
-        Base("siren", nets.siren, Task(tasks.waves, tasks.mse, tasks.explained, 256), _adam(3e-4),
+        Base("siren", nets.siren, Task(data.waves, losses.mse, scores.explained, 256), _adam(3e-4),
              (_SLOW, _fast(1000))),
         Base("lbfgs", lambda: nets.mlp(16, 32, 32, 1, act=nn.Tanh),
-             Task(tasks.teacher_values(16, 1, 46), tasks.mse, tasks.explained, 256), _lbfgs(0.1),
+             Task(data.teacher_values(16, 1, 46), losses.mse, scores.explained, 256), _lbfgs(0.1),
              (_SLOW, _STUCK)),
         Base("physics_informed", lambda: nets.mlp(1, 32, 32, 32, 1, act=nn.Tanh),
-             Task(tasks.collocation, tasks.physics, tasks.poisson_equation, 128), _adam(5e-3),
+             Task(data.collocation, losses.physics, scores.poisson_equation, 128), _adam(5e-3),
              (_SLOW, _STUCK), steps=200),
-        Base("graph_convolution", lambda: nets.GraphNet(tasks.ring(), 4, 1),
-             Task(tasks.graphs, tasks.mse, tasks.explained), _adam(5e-3), (_SLOW, _DEAD)),
+        Base("graph_convolution", lambda: nets.GraphNet(data.ring(), 4, 1),
+             Task(data.graphs, losses.mse, scores.explained), _adam(5e-3), (_SLOW, _DEAD)),
         Base("matrix_factors", lambda: nets.MatrixFactors(60, 40, 4),
-             Task(tasks.factors, tasks.mse, tasks.explained, 256), _adam(0.05), (_SLOW,)),
+             Task(data.factors, losses.mse, scores.explained, 256), _adam(0.05), (_SLOW,)),
         Base("quantiles", lambda: nets.mlp(16, 64, 64, 3, act=nn.Hardswish),
-             Task(tasks.teacher_values(16, 1, 48), tasks.pinball, tasks.median), _adam(3e-3),
+             Task(data.teacher_values(16, 1, 48), losses.pinball, scores.median), _adam(3e-3),
              (_SLOW, _BLIND)),
         Base("snake_mse", lambda: nets.mlp(16, 64, 64, 64, 2, act=nets.ActivationSnake),
-             _values(2, 50, tasks.mse), _rmsprop(1e-3), (_SLOW, _fast(1000), _LARGE)),
+             _values(2, 50, losses.mse), _rmsprop(1e-3), (_SLOW, _fast(1000), _LARGE)),
         Base("relu_10_mse", lambda: nets.plain((16, *[64] * 9, 1), nn.LeakyReLU, _HE),
-             _values(1, 52, tasks.mse), _adam(5e-4), (_SIGMOID, _SMALL, _BRIGHT)),
+             _values(1, 52, losses.mse), _adam(5e-4), (_SIGMOID, _SMALL, _BRIGHT)),
     ]  # fmt: skip
 
 
 def _sequence_models() -> list[Base]:
     return [
         Base("elman_cell", lambda: nets.Elman(4, 48, 2),
-             Task(tasks.sequences, tasks.mse, tasks.explained), _adam(3e-3), (_SLOW, _BLIND)),
+             Task(data.sequences, losses.mse, scores.explained), _adam(3e-3), (_SLOW, _BLIND)),
         Base("looped_tanh", lambda: nets.LoopedTanh(4, 48, 2),
-             Task(tasks.sequences, tasks.huber, tasks.explained), _rmsprop(1e-3),
+             Task(data.sequences, losses.huber, scores.explained), _rmsprop(1e-3),
              (_STUCK, _fast(1000), _STEEP)),
         Base("gru_language", lambda: nets.RecurrentModel(nn.GRU, 12, 48),
-             Task(tasks.chains(12, 17, 60), tasks.next_token, tasks.predicted, 48), _adam(5e-3),
+             Task(data.chains(12, 17, 60), losses.next_token, scores.predicted, 48), _adam(5e-3),
              (_SLOW, _fast(1000))),
         Base("lstm_language", lambda: nets.RecurrentModel(nn.LSTM, 16, 48),
-             Task(tasks.chains(16, 17, 64), tasks.next_token, tasks.predicted, 48), _adam(1e-2),
+             Task(data.chains(16, 17, 64), losses.next_token, scores.predicted, 48), _adam(1e-2),
              (_SLOW,)),
         Base("transformer_language", lambda: nets.LanguageModel(12, 16, 48, False),
-             Task(tasks.chains(12, 17, 68), tasks.next_token, tasks.predicted, 48), _adamw(3e-3),
+             Task(data.chains(12, 17, 68), losses.next_token, scores.predicted, 48), _adamw(3e-3),
              (_SLOW, _fast()), 15),
-        Base("transformer_tied", lambda: nets.LanguageModel(20, 16, 48, True),
-             Task(tasks.chains(20, 17, 72), tasks.next_token, tasks.predicted, 48), _adamw(3e-3),
-             (_SLOW,), 15),
-        Base("ctc", lambda: nets.ConvCTC(6, 6), Task(tasks.spelled, tasks.ctc, tasks.spelling),
+        Base("transformer_tied", lambda: nets.LanguageModel(10, 16, 48, True),
+             Task(data.chains(10, 17, 72), losses.next_token, scores.predicted, 48), _adamw(6e-3),
+             (_SLOW,), 15, steps=200),
+        Base("ctc", lambda: nets.ConvCTC(6, 6), Task(data.spelled, losses.ctc, scores.spelling),
              _adam(1e-2), (_SLOW,), steps=200),
     ]  # fmt: skip
 
 
 def _representations() -> list[Base]:
-    surface = tasks.low_dimensional
-    flat_images = tasks.mapped(tasks.pictures, _flat)
+    surface = data.low_dimensional
+    flat_images = data.mapped(data.pictures, _flat)
     return [
         Base("dense_autoencoder", lambda: nets.mlp(768, 128, 24, 128, 768, act=nn.ELU),
-             Task(flat_images, tasks.autoencoding, tasks.reconstructed), _adam(1e-3),
+             Task(flat_images, losses.autoencoding, scores.reconstructed), _adam(1e-3),
              (_SLOW, _TINY)),
-        Base("conv_autoencoder", nets.conv_autoencoder,
-             Task(tasks.pictures, tasks.autoencoding, tasks.reconstructed), _adam(2e-3),
+        Base("conv_autoencoder", images.conv_autoencoder,
+             Task(data.pictures, losses.autoencoding, scores.reconstructed), _adam(2e-3),
              (_SLOW, _DEAD, _LARGE)),
-        Base("vae", lambda: nets.VAE(32, 4), Task(surface(32, 4, 80), tasks.elbo,
-             tasks.reconstructed), _adam(2e-3), (_SLOW, _DEAD)),
+        Base("vae", lambda: nets.VAE(32, 4), Task(surface(32, 4, 80), losses.elbo,
+             scores.reconstructed), _adam(2e-3), (_SLOW, _DEAD)),
         Base("denoising_autoencoder", lambda: nets.mlp(48, 96, 16, 96, 48, act=nn.Mish),
-             Task(surface(48, 5, 84), tasks.denoising, tasks.reconstructed), _adam(2e-3),
+             Task(surface(48, 5, 84), losses.denoising, scores.reconstructed), _adam(2e-3),
              (_SLOW, _fast(1000))),
         Base("top_k_autoencoder", lambda: nets.SparseAutoencoder(40, 128, 8),
-             Task(surface(40, 5, 86), tasks.top_k, tasks.reconstructed), _adam(3e-3),
+             Task(surface(40, 5, 86), losses.top_k, scores.reconstructed), _adam(3e-3),
              (_SLOW, _DEAD)),
         Base("l1_autoencoder", lambda: nets.SparseAutoencoder(40, 128),
-             Task(surface(40, 5, 88), tasks.sparse, tasks.reconstructed), _adam(2e-3),
+             Task(surface(40, 5, 88), losses.sparse, scores.reconstructed), _adam(2e-3),
              (_SLOW, _fast(1000))),
-        Base("simclr", lambda: nets.Projected(nn.ReLU, 32),
-             Task(tasks.views, tasks.nt_xent, tasks.told_apart), _adam(1e-3), (_DEAD,)),
-        Base("cosine_embedding", lambda: nets.Projected(nn.GELU, 24, False),
-             Task(tasks.views, tasks.cosine_embedding, tasks.told_apart), _adam(1e-3), (_STUCK,)),
+        Base("simclr", lambda: images.Projected(nn.ReLU, 32),
+             Task(data.views, losses.nt_xent, scores.told_apart), _adam(1e-3), (_DEAD,)),
+        Base("cosine_embedding", lambda: images.Projected(nn.GELU, 24, False),
+             Task(data.views, losses.cosine_embedding, scores.told_apart), _adam(1e-3), (_STUCK,)),
         Base("triplet", lambda: nets.mlp(20, 64, 64, 16, act=nn.LeakyReLU),
-             Task(tasks.teacher_classes(20, 3, 90), tasks.triplet, tasks.nearest_class),
+             Task(data.teacher_classes(20, 3, 90), losses.triplet, scores.nearest_class),
              _adam(2e-3), (_TINY, _fast(1000))),
     ]  # fmt: skip
 
 
 def _generators_and_agents() -> list[Base]:
-    arms = Task(tasks.bandit, tasks.reinforce, tasks.reward)
+    arms = Task(data.bandit, losses.reinforce, scores.reward)
     return [
-        Base("unet_diffusion", nets.UNet,
-             Task(tasks.pictures, tasks.noise_of_images, tasks.noise_of_images_explained, 16),
+        Base("unet_diffusion", images.UNet,
+             Task(data.pictures, losses.noise_of_images, scores.noise_of_images_explained, 16),
              _adam(2e-3), (_SLOW, _fast(1000))),
         Base("point_diffusion", lambda: nets.mlp(3, 96, 96, 96, 2, act=nn.SiLU),
-             Task(tasks.moons, tasks.noise_of_points, tasks.noise_of_points_explained, 256),
+             Task(data.moons, losses.noise_of_points, scores.noise_of_points_explained, 256),
              _adam(3e-3), (_SLOW, _TINY)),
-        Base("real_nvp", nets.Flow2D, Task(tasks.moons, tasks.flow_nll, tasks.flow_density, 256),
+        Base("real_nvp", nets.Flow2D, Task(data.moons, losses.flow_nll, scores.flow_density, 256),
              _adam(5e-3), (_SLOW, _fast(1000))),
-        Base("dcgan", nets.Generative, Task(tasks.spots, tasks.mse, tasks.ringed), _gan_adam(2e-3),
-             (_SLOW, _DEAD)),
-        Base("q_bandit", lambda: nets.mlp(10, 64, 64, 5), Task(tasks.bandit, tasks.q_learning,
-             tasks.reward), _adam(3e-3), (_SLOW, _DEAD)),
+        Base("dcgan", images.Generative, Task(data.spots, losses.mse, scores.ringed),
+             _gan_adam(2e-3), (_SLOW, _DEAD)),
+        Base("q_bandit", lambda: nets.mlp(10, 64, 64, 5), Task(data.bandit, losses.q_learning,
+             scores.reward), _adam(3e-3), (_SLOW, _DEAD)),
         Base("reinforce_bandit", lambda: nets.mlp(10, 64, 64, 5, act=nn.Tanh), arms, _adam(5e-3),
              (_SLOW, _STUCK)),
     ]  # fmt: skip
@@ -505,7 +511,7 @@ def _build(
     if fault.change is not None:
         fault.change(net)
     module: LightningModule
-    if isinstance(net, nets.Generative):
+    if isinstance(net, images.Generative):
         module = Adversaries(net, base, fault.lr)
     else:
         module = Stranger(net, base, fault.lr)

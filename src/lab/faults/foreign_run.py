@@ -24,7 +24,7 @@ from gradflow.gradients.verdict import diagnose_record
 from gradflow.training.process import quieten
 from gradflow.training.seeding import SeedBatches
 from lab.faults.foreign import HEALTHY, SICK, ForeignCase, foreign_cases
-from lab.faults.foreign_tasks import Batch
+from lab.faults.foreign_data import Batch
 
 RESULTS = Path(__file__).with_name("foreign.csv")
 _OUTCOME = "outcome.json"  # in a run's folder: what is not in the record

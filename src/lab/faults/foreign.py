@@ -170,9 +170,11 @@ def _scale(net: nn.Module, factor: float) -> None:
 
 @torch.no_grad()
 def _zero_hidden(net: nn.Module) -> None:
-    """Set all weights to 0 except those of the last layer."""
-    for p in [p for p in net.parameters() if p.ndim > 1][:-1]:
-        p.zero_()
+    """Set all weights and biases to 0 except the last layer's weight."""
+    last = [p for p in net.parameters() if p.ndim > 1][-1]
+    for p in net.parameters():
+        if p is not last:
+            p.zero_()
 
 
 @torch.no_grad()
@@ -198,12 +200,14 @@ _BLIND = Fault("blind", ("untrained",), blind=True)
 _SMALL = Fault("init_too_small", ("frozen", "vanishing"), change=partial(_scale, factor=0.1))
 _TINY = Fault("init_too_small", ("frozen", "vanishing"), change=partial(_scale, factor=0.02))
 _LARGE = Fault("init_too_large", ("exploding", "diverged"), change=partial(_scale, factor=5.0))
+_HUGE = Fault("init_too_large", ("exploding", "diverged"), change=partial(_scale, factor=20.0))
 _STEEP = Fault(
     "init_too_large", ("saturated", "exploding", "diverged"), change=partial(_scale, factor=20.0)
 )
 _SIGMOID = Fault("sigmoid", ("vanishing",), change=_sigmoid)
 _DEAD = Fault("negative_bias", ("dead",), change=partial(_shift, bias=-30.0))
 _STUCK = Fault("large_bias", ("saturated",), change=partial(_shift, bias=30.0, random_sign=True))
+_PUSHED = Fault("large_bias", ("saturated",), change=partial(_shift, bias=30.0))
 _ZERO = Fault("zero_weights", ("frozen", "dead", "vanishing"), change=_zero_hidden)
 _BRIGHT = Fault("inputs_too_large", ("exploding", "diverged", "dead", "saturated"), inputs=1e4)
 
@@ -280,7 +284,7 @@ def _image_classifiers() -> list[Base]:
     return [
         Base("vgg_ce_times_0.01", images.vgg, _images(ce(0.01)), _sgd(2.0), (_SLOW, _DEAD)),
         Base("vgg_2014", images.vgg_without_norm, _images(), _adam(1e-3),
-             (_SIGMOID, _LARGE, _TINY, _DEAD, _fast())),
+             (_SIGMOID, _HUGE, _TINY, _DEAD, _fast())),
         Base("resnet_ce_summed", images.resnet, _images(ce(reduction="sum")), _sgd(0.05 / 64),
              (_SLOW, _BLIND)),
         Base("mobilenet_smoothing", images.mobilenet, _images(ce(smoothing=0.1)), _rmsprop(1e-3),
@@ -298,11 +302,11 @@ def _image_classifiers() -> list[Base]:
         Base("rezero_mlp", images.rezero, _images(), _sgd(0.01), (_SLOW, _fast(1000))),
         Base("skip_init", images.skip_init, _images(), _adam(3e-3), (_SLOW, _BLIND)),
         Base("post_norm", images.post_norm, _images(), _sgd(0.03), (_SLOW,)),
-        Base("shared_block", images.Shared, _images(), _adam(2e-3), (_SLOW, _fast(1000))),
+        Base("shared_block", images.Shared, _images(), _adam(2e-3), (_SLOW, _BLIND)),
         Base("pooled_then_dense", images.pooled_then_dense, _images(), _adam(1e-3),
              (_DEAD, _BLIND)),
-        Base("softmax_regression", lambda: nets.zero_linear(768, 10), _images(), _sgd(0.005),
-             (_SLOW, _fast(1000))),
+        Base("softmax_regression", lambda: nets.zero_linear(768, 10),
+             Task(data.pictures, ce(), scores.likelihood), _sgd(0.005), (_SLOW, _fast(1000))),
         Base("linear_probe", images.linear_probe, _images(), _adam(1e-3), (_SLOW, _BLIND)),
         Base("selu_mlp", lambda: nets.Flat(nets.plain((768, *[64] * 11, 10), nn.SELU, _LECUN)),
              _images(), _sgd(0.005), (_SIGMOID, _SMALL, _LARGE)),
@@ -321,12 +325,13 @@ def _other_classifiers() -> list[Base]:
              _adam(3e-3), (_SLOW, _BLIND)),
         Base("swish_rare_labels", lambda: nets.mlp(24, 96, 96, 12, act=nn.SiLU),
              Task(data.rare_labels, losses.binary, scores.likelihood), _adam(3e-3),
-             (_SLOW, _BLIND)),
+             (_SLOW, _ZERO)),
         Base("imbalanced", lambda: nets.mlp(20, 64, 64, 2, act=nn.ELU),
              Task(data.one_in_ten, ce(), scores.likelihood, 128), _adam(2e-3), (_SLOW, _BLIND)),
         Base("biases_only", lambda: nets.biases_only(20, 4), _classes(4, 12, ce()), _adam(1e-2),
              (_SLOW, _BLIND)),
-        Base("low_rank_update", lambda: nets.low_rank(20, 4), _classes(4, 14, ce()), _adam(1e-2),
+        Base("low_rank_update", lambda: nets.low_rank(20, 4),
+             Task(data.teacher_classes(20, 4, 14), ce(), scores.likelihood), _adam(1e-2),
              (_SLOW, _DEAD)),
         Base("distillation_no_grad",
              lambda: _distilled(lambda: nets.mlp(20, 48, 48, 5), True),
@@ -337,7 +342,7 @@ def _other_classifiers() -> list[Base]:
              Task(data.teacher_classes(20, 5, 18), losses.distillation, scores.as_teacher),
              _sgd(0.05), (_SLOW, _fast(1000))),
         Base("experts", lambda: nets.Experts(20, 6), _classes(6, 20, ce()), _adam(3e-3),
-             (_SLOW, _fast(1000))),
+             (_ZERO, _fast(1000))),
         Base("deep_set", lambda: nets.DeepSet(3, 3), Task(data.sets, ce(), scores.accuracy),
              _adam(3e-3), (_SLOW, _BLIND)),
         Base("temporal_convolution", lambda: nets.temporal(2, 4),
@@ -345,12 +350,12 @@ def _other_classifiers() -> list[Base]:
         Base("two_heads",
              lambda: nets.TwoHeads(20, 5),
              Task(data.mapped(data.teacher_classes(20, 5, 22), _with_value), losses.two_tasks,
-                  scores.accuracy), _adam(3e-3), (_SLOW, _fast(1000))),
+                  scores.accuracy), _adam(3e-3), (_SLOW, _ZERO)),
         Base("tanh_mlp_10",
              lambda: nets.plain((20, *[64] * 9, 4), nn.Tanh, nn.init.xavier_normal_),
              _classes(4, 24, ce()), _sgd(0.03), (_STUCK, _STEEP, _SMALL, _fast(1000))),
         Base("gelu_mlp_10", lambda: nets.plain((20, *[64] * 9, 4), nn.GELU, _HE),
-             _classes(4, 26, ce()), _adam(5e-4), (_SIGMOID, _SMALL, _LARGE)),
+             _classes(4, 26, ce()), _adam(5e-4), (_SIGMOID, _ZERO, _LARGE)),
     ]  # fmt: skip
 
 
@@ -362,7 +367,7 @@ def _regressions() -> list[Base]:
                                    nn.Linear(48, 1)),
              _values(1, 30, losses.huber), _adam(2e-3), (_SLOW, _BLIND)),
         Base("glu_log_cosh", lambda: nets.GLUs(16, 2), _values(2, 32, losses.log_cosh), _adam(3e-3),
-             (_SLOW, _TINY)),
+             (_SLOW, _fast(1000))),
         Base("mean_of_100", lambda: nets.mlp(16, 64, 64, 1),
              Task(data.mapped(_POINTS, _from_100), losses.mse, scores.explained), _adam(3e-2),
              (_SLOW, _DEAD), steps=200),
@@ -395,7 +400,7 @@ def _regressions() -> list[Base]:
              Task(data.factors, losses.mse, scores.explained, 256), _adam(0.05), (_SLOW,)),
         Base("quantiles", lambda: nets.mlp(16, 64, 64, 3, act=nn.Hardswish),
              Task(data.teacher_values(16, 1, 48), losses.pinball, scores.median), _adam(3e-3),
-             (_SLOW, _BLIND)),
+             (_SLOW, _BRIGHT)),
         Base("snake_mse", lambda: nets.mlp(16, 64, 64, 64, 2, act=nets.ActivationSnake),
              _values(2, 50, losses.mse), _rmsprop(1e-3), (_SLOW, _fast(1000), _LARGE)),
         Base("relu_10_mse", lambda: nets.plain((16, *[64] * 9, 1), nn.LeakyReLU, _HE),
@@ -406,10 +411,10 @@ def _regressions() -> list[Base]:
 def _sequence_models() -> list[Base]:
     return [
         Base("elman_cell", lambda: nets.Elman(4, 48, 2),
-             Task(data.sequences, losses.mse, scores.explained), _adam(3e-3), (_SLOW, _BLIND)),
+             Task(data.sequences, losses.mse, scores.explained), _adam(3e-3), (_SLOW, _fast(1000))),
         Base("looped_tanh", lambda: nets.LoopedTanh(4, 48, 2),
              Task(data.sequences, losses.huber, scores.explained), _rmsprop(1e-3),
-             (_STUCK, _fast(1000), _STEEP)),
+             (_PUSHED, _fast(1000), _STEEP)),
         Base("gru_language", lambda: nets.RecurrentModel(nn.GRU, 12, 48),
              Task(data.chains(12, 17, 60), losses.next_token, scores.predicted, 48), _adam(5e-3),
              (_SLOW, _fast(1000))),
@@ -433,7 +438,7 @@ def _representations() -> list[Base]:
     return [
         Base("dense_autoencoder", lambda: nets.mlp(768, 128, 24, 128, 768, act=nn.ELU),
              Task(flat_images, losses.autoencoding, scores.reconstructed), _adam(1e-3),
-             (_SLOW, _TINY)),
+             (_SLOW, _ZERO)),
         Base("conv_autoencoder", images.conv_autoencoder,
              Task(data.pictures, losses.autoencoding, scores.reconstructed), _adam(2e-3),
              (_SLOW, _DEAD, _LARGE)),
@@ -451,10 +456,10 @@ def _representations() -> list[Base]:
         Base("simclr", lambda: images.Projected(nn.ReLU, 32),
              Task(data.views, losses.nt_xent, scores.told_apart), _adam(1e-3), (_DEAD,)),
         Base("cosine_embedding", lambda: images.Projected(nn.GELU, 24, False),
-             Task(data.views, losses.cosine_embedding, scores.told_apart), _adam(1e-3), (_STUCK,)),
+             Task(data.views, losses.cosine_embedding, scores.told_apart), _adam(1e-3), (_DEAD,)),
         Base("triplet", lambda: nets.mlp(20, 64, 64, 16, act=nn.LeakyReLU),
              Task(data.teacher_classes(20, 3, 90), losses.triplet, scores.nearest_class),
-             _adam(2e-3), (_TINY, _fast(1000))),
+             _adam(2e-3), (_ZERO,)),
     ]  # fmt: skip
 
 
@@ -466,13 +471,13 @@ def _generators_and_agents() -> list[Base]:
              _adam(2e-3), (_SLOW, _fast(1000))),
         Base("point_diffusion", lambda: nets.mlp(3, 96, 96, 96, 2, act=nn.SiLU),
              Task(data.moons, losses.noise_of_points, scores.noise_of_points_explained, 256),
-             _adam(3e-3), (_SLOW, _TINY)),
+             _adam(3e-3), (_SLOW, _ZERO)),
         Base("real_nvp", nets.Flow2D, Task(data.moons, losses.flow_nll, scores.flow_density, 256),
              _adam(5e-3), (_SLOW, _fast(1000))),
         Base("dcgan", images.Generative, Task(data.spots, losses.mse, scores.ringed),
              _gan_adam(2e-3), (_SLOW, _DEAD)),
         Base("q_bandit", lambda: nets.mlp(10, 64, 64, 5), Task(data.bandit, losses.q_learning,
-             scores.reward), _adam(3e-3), (_SLOW, _DEAD)),
+             scores.explained), _adam(3e-3), (_SLOW, _DEAD)),
         Base("reinforce_bandit", lambda: nets.mlp(10, 64, 64, 5, act=nn.Tanh), arms, _adam(5e-3),
              (_SLOW, _STUCK)),
     ]  # fmt: skip

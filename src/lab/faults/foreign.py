@@ -360,7 +360,6 @@ def _other_classifiers() -> list[Base]:
 
 
 def _regressions() -> list[Base]:
-    bayes = lambda: nets.bayes(16, 1)  # noqa: E731
     return [
         Base("swiglu_huber",
              lambda: nn.Sequential(nn.Linear(16, 48), *[nets.SwiGLU(48) for _ in range(3)],
@@ -382,8 +381,8 @@ def _regressions() -> list[Base]:
              (_BLIND, _LARGE)),
         Base("exp_units", lambda: nets.mlp(16, 32, 32, 1, act=nets.Exp),
              _values(1, 38, losses.mse), _adam(2e-3), (_SLOW, _LARGE)),
-        Base("bayes_by_backprop", bayes, _values(1, 42, losses.bayes_by_backprop), _adam(5e-3),
-             (_BLIND, _fast(1000))),
+        Base("bayes_by_backprop", lambda: nets.bayes(16, 1),
+             _values(1, 42, losses.bayes_by_backprop), _adam(5e-3), (_BLIND, _fast(1000))),
         Base("linear_net", lambda: nets.linear_net(16, 48, 48, 48, 1), _values(1, 44, losses.mse),
              _sgd(0.01), (_SLOW, _LARGE)),
         Base("siren", nets.siren, Task(data.waves, losses.mse, scores.explained, 256), _adam(3e-4),

@@ -25,7 +25,7 @@ FOLDER = Path("data")
 @functools.cache
 def _pictures() -> tuple[Tensor, Tensor]:
     """Return CIFAR-10's first 12000 images, averaged to 16x16 and standardized, and labels."""
-    rows = np.load(FOLDER / "cifar10.npy", mmap_mode="r")[:12_000]
+    rows = np.array(np.load(FOLDER / "cifar10.npy", mmap_mode="r")[:12_000])
     images = torch.from_numpy(rows[:, 1:].reshape(-1, 3, 32, 32)).float() / 255
     images = F.avg_pool2d(images, 2)
     images = (images - images.mean((0, 2, 3), True)) / images.std((0, 2, 3), keepdim=True)

@@ -344,7 +344,7 @@ def conv_autoencoder() -> nn.Module:
 
 
 def linear_probe() -> nn.Module:
-    """A frozen random backbone in evaluation mode, and a trainable linear head."""
+    """A frozen random backbone, its batch norms in training mode, and a trainable head."""
     backbone = nn.Sequential(conv_bn(3, 64, 2), conv_bn(64, 64, 2), nn.Flatten())
     backbone.requires_grad_(False)
     return nn.Sequential(backbone, nn.Linear(64 * 16, 10))

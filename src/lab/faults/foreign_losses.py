@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.faults.foreign_data import Batch, noised
+from lab.faults.foreign_nets import BayesLinear
 
 Loss: TypeAlias = Callable[[nn.Module, Batch], Tensor]
 
@@ -192,7 +193,8 @@ def top_k(net: nn.Module, batch: Batch) -> Tensor:
 def bayes_by_backprop(net: nn.Module, batch: Batch) -> Tensor:
     """Return the error plus the divergence of all weights, shared among 5000 examples."""
     x, y = batch
-    divergence = torch.stack([m.divergence() for m in net if hasattr(m, "divergence")]).sum()  # type: ignore[attr-defined, operator, unused-ignore]
+    layers = [layer for layer in net.modules() if isinstance(layer, BayesLinear)]
+    divergence = torch.stack([layer.divergence() for layer in layers]).sum()
     return F.mse_loss(net(x), y) / 2 / 0.05 + divergence / 5000
 
 

@@ -122,8 +122,7 @@ class GLUs(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(inputs, 128), *[nn.Linear(64, 128)] * 1])
-        self.layers.append(nn.Linear(64, 128))
+        self.layers = nn.ModuleList(nn.Linear(fan_in, 128) for fan_in in (inputs, 64, 64))
         self.head = nn.Linear(64, outputs)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
@@ -254,12 +253,8 @@ class SparseAutoencoder(nn.Module):
 
     def __init__(self, inputs: int, width: int, k: int = 0) -> None:
         super().__init__()
-        self.encoder, self.act, self.decoder = (
-            nn.Linear(inputs, width),
-            nn.ReLU(),
-            nn.Linear(width, inputs),
-        )
-        self.k = k
+        self.encoder, self.act = nn.Linear(inputs, width), nn.ReLU()
+        self.decoder, self.k = nn.Linear(width, inputs), k
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         code = self.act(self.encoder(x))

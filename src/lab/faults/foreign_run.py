@@ -94,11 +94,15 @@ def judge_all(cases: Sequence[ForeignCase], folder: Path) -> list[dict[str, Any]
 
     `confirmed` is 1 if the outcome confirms the cause: the base learned, and a faulty run did not.
     """
-    scores = {
-        case.name: json.loads((folder / case.name / _OUTCOME).read_text())["score"]
-        for case in cases
+    outcomes = {
+        case.name: json.loads((folder / case.name / _OUTCOME).read_text()) for case in cases
     }
-    healthy = {case.base for case in cases if case.fault == "none" and _learned(scores[case.name])}
+    scores = {name: outcome["score"] for name, outcome in outcomes.items()}
+    healthy = {
+        case.base
+        for case in cases
+        if case.fault == "none" and label(scores[case.name]) == "healthy"
+    }
     rows = []
     for case in cases:
         record = scan_gradients(folder / case.name)
@@ -118,13 +122,10 @@ def judge_all(cases: Sequence[ForeignCase], folder: Path) -> list[dict[str, Any]
                 "verdict": verdict.kind,
                 "confidence": verdict.confidence,
                 "by_step_20": early.kind,
+                "error": outcomes[case.name]["error"],
             }
         )
     return sorted(rows, key=lambda row: str(row["name"]))
-
-
-def _learned(score: float) -> bool:
-    return label(score) == "healthy"
 
 
 def write_results(rows: Sequence[dict[str, Any]]) -> None:

@@ -400,7 +400,7 @@ def _regressions() -> list[Base]:
         Base("quantiles", lambda: nets.mlp(16, 64, 64, 3, act=nn.Hardswish),
              Task(data.teacher_values(16, 1, 48), losses.pinball, scores.median), _adam(3e-3),
              (_SLOW, _BRIGHT)),
-        Base("snake_mse", lambda: nets.mlp(16, 64, 64, 64, 2, act=nets.ActivationSnake),
+        Base("snake_mse", lambda: nets.mlp(16, 64, 64, 64, 2, act=nets.Snake),
              _values(2, 50, losses.mse), _rmsprop(1e-3), (_SLOW, _fast(1000), _LARGE)),
         Base("relu_10_mse", lambda: nets.plain((16, *[64] * 9, 1), nn.LeakyReLU, _HE),
              _values(1, 52, losses.mse), _adam(5e-4), (_SIGMOID, _SMALL, _BRIGHT)),

@@ -278,8 +278,8 @@ class Exp(nn.Module):
         return torch.exp(x)
 
 
-class ActivationSnake(nn.Module):
-    """x + sin(x)^2, an activation whose name the monitor knows as one."""
+class Snake(nn.Module):
+    """x + sin(x)^2, a periodic activation."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return x + torch.sin(x) ** 2

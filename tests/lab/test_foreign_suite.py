@@ -1,0 +1,109 @@
+"""The foreign suite: every fault changes one thing, every base trains under the monitor."""
+
+import csv
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from gradflow.gradients.monitor import GradientMonitor
+from gradflow.gradients.record import read_gradients
+from gradflow.gradients.verdict import Kind
+from lab.faults import foreign_data, foreign_tasks
+from lab.faults.foreign import HEALTHY, SICK, ForeignCase, foreign_cases
+from lab.faults.foreign_run import RESULTS, label
+
+CASES = foreign_cases()
+HEALTHY_CASES = [case for case in CASES if case.fault == "none"]
+FAULTY_CASES = [case for case in CASES if case.fault != "none"]
+NOISE = (torch.randn(12_000, 3, 16, 16), torch.randint(0, 10, (12_000,)))
+
+
+@pytest.fixture(autouse=True)
+def small_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise of CIFAR-10's shape, so that the tests need no data set, and short scores."""
+    monkeypatch.setattr(foreign_data, "_pictures", lambda: NOISE)
+    monkeypatch.setattr(foreign_tasks, "HELD_OUT", 100)
+
+
+def test_names_are_unique_and_no_base_is_in_both_parts() -> None:
+    assert len({case.name for case in CASES}) == len(CASES)
+    bases = {part: {c.base for c in CASES if c.part == part} for part in ("tuning", "held_out")}
+    assert not bases["tuning"] & bases["held_out"]
+    assert len(bases["tuning"]) == len(bases["held_out"])
+
+
+def test_every_base_has_one_healthy_run_and_at_least_one_faulty_run() -> None:
+    assert len(HEALTHY_CASES) == len({case.base for case in CASES})
+    assert {case.base for case in FAULTY_CASES} == {case.base for case in HEALTHY_CASES}
+    kinds = set(Kind.__args__)  # type: ignore[attr-defined]
+    assert all(case.allowed and set(case.allowed) < kinds for case in CASES)
+    assert all("healthy" not in case.allowed for case in FAULTY_CASES)
+
+
+@pytest.mark.parametrize("case", HEALTHY_CASES, ids=lambda case: case.base)
+def test_every_base_trains_under_the_monitor_without_an_error(
+    case: ForeignCase, tmp_path: Path
+) -> None:
+    module, batches, score = case.build()
+    trainer = Trainer(
+        max_steps=1,
+        accelerator="cpu",
+        default_root_dir=tmp_path,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[GradientMonitor(1, on_error="raise")],
+    )
+    trainer.fit(module, batches)
+    assert not read_gradients(tmp_path).is_empty()
+    assert score(module) <= 1
+
+
+@pytest.mark.parametrize("case", FAULTY_CASES, ids=lambda case: case.name)
+def test_every_fault_changes_the_run_and_nothing_else(case: ForeignCase) -> None:
+    healthy = next(other for other in HEALTHY_CASES if other.base == case.base)
+    (a, batches_a, _), (b, batches_b, _) = healthy.build(), case.build()
+    weights = zip(a.parameters(), b.parameters(), strict=False)
+    same_weights = all(torch.equal(p, q) for p, q in weights)
+    same_batch = all(
+        torch.equal(x, y) for x, y in zip(next(iter(batches_a)), next(iter(batches_b)), strict=True)
+    )
+    same_rate = _rates(a) == _rates(b)
+    kinds_a, kinds_b = ([type(module) for module in net.modules()] for net in (a, b))
+    assert [same_weights, same_batch, same_rate, kinds_a == kinds_b].count(False) == 1
+
+
+def _rates(module: torch.nn.Module) -> list[float]:
+    found = module.configure_optimizers()  # type: ignore[operator]
+    found = found["optimizer"] if isinstance(found, dict) else found
+    return [
+        optimizer.defaults["lr"] for optimizer in (found if isinstance(found, list) else [found])
+    ]
+
+
+def test_batches_are_the_same_each_time() -> None:
+    _, batches, _ = CASES[0].build()
+    first, second = (list(itertools.islice(batches, 2)) for _ in range(2))
+    assert torch.equal(first[1][0], second[1][0])
+    assert not torch.equal(first[0][0], first[1][0])
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"),
+    [(1.0, "healthy"), (HEALTHY, "healthy"), (0.03, "unclear"), (SICK, "sick"), (-1.0, "sick")],
+)
+def test_the_label_is_the_outcome(score: float, expected: str) -> None:
+    assert label(score) == expected
+
+
+def test_the_results_are_those_of_the_suite_and_their_labels_follow_from_the_scores() -> None:
+    with RESULTS.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["name"], row["part"], row["allowed"]) for row in rows} == {
+        (case.name, case.part, " ".join(case.allowed)) for case in CASES
+    }
+    assert all(row["label"] == label(float(row["score"])) for row in rows)

@@ -28,7 +28,6 @@ from lab.faults.foreign_data import Batch
 
 RESULTS = Path(__file__).with_name("foreign.csv")
 _OUTCOME = "outcome.json"  # in a run's folder: what is not in the record
-_EVERY = 10
 
 
 def run_all(cases: Sequence[ForeignCase], folder: Path) -> None:
@@ -79,7 +78,7 @@ def _train(
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        callbacks=[GradientMonitor(_EVERY, on_error="raise"), SeedBatches(seed)],
+        callbacks=[GradientMonitor(on_error="raise"), SeedBatches(seed)],
     )
     trainer.fit(module, batches)
 

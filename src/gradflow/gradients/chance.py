@@ -17,13 +17,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# What the targets of a loss function are: indices or shares of classes, probabilities, or numbers.
+# What the targets of a loss function are: indices or shares of classes, probabilities, numbers of
+# which it is the squared error or a Gaussian's likelihood, or counts.
 _TARGETS: dict[Callable[..., Tensor], str] = {
     F.cross_entropy: "classes",
     F.nll_loss: "classes",
     F.binary_cross_entropy_with_logits: "probabilities",
     F.binary_cross_entropy: "probabilities",
     F.mse_loss: "numbers",
+    F.gaussian_nll_loss: "gaussian numbers",
+    F.poisson_nll_loss: "counts",
 }
 _OUTPUTS = 2**16  # with more of them for each input, nothing is computed
 
@@ -38,6 +41,7 @@ class Term:
     # (2, outputs): means of the targets and of their squares; of classes, the share of each, twice.
     moments: Tensor
     count: Tensor  # () of the targets for each output
+    hits: Tensor | None  # () share of the classes that the net gets right, where there are classes
 
     def chance(self, moments: Tensor, count: Tensor) -> Tensor:
         """Return the least loss () of constant outputs, given the mean moments of `count` targets.
@@ -46,9 +50,13 @@ class Term:
         of freedom over the count (Miller 1955), a variance by count / (count - 1).
         """
         mean, square = moments
-        if _TARGETS[self.function] == "numbers":
-            variance = (square - mean**2).clamp(min=0).mean()
-            return torch.mul(variance, count / (count - 1).clamp(min=1))
+        if _TARGETS[self.function] == "counts":
+            return torch.mean(mean - torch.xlogy(mean, mean))
+        if "numbers" in _TARGETS[self.function]:
+            variance = (square - mean**2).clamp(min=0) * count / (count - 1).clamp(min=1)
+            if _TARGETS[self.function] == "numbers":
+                return torch.mean(variance)
+            return torch.mean(torch.log(variance.clamp(min=1e-12)) / 2 + 0.5)
         entropy: Tensor = torch.special.entr(mean)
         if _TARGETS[self.function] == "classes":
             return torch.add(entropy.sum(), ((mean > 0).sum() - 1) / (2 * count))
@@ -101,7 +109,8 @@ def term_of(
     if target.requires_grad or not target.numel() or outputs.ndim < 1:
         return None  # it is no target, but another output of the net
     wide = torch.float32 if outputs.device.type == "mps" else torch.float64
-    options = {}
+    options: dict[str, Any] = {}
+    hits = None
     if _TARGETS[function] == "classes" and not target.is_floating_point():
         ignored = given.get("ignore_index", -100)
         options = {"ignore_index": ignored}
@@ -112,6 +121,8 @@ def term_of(
             shares.scatter_add_(0, target.flatten().clamp(0, count - 1), counted)
         number = counted.sum()
         moments = (shares / number.clamp(min=1)).expand(2, -1)
+        right = outputs.argmax(1 if outputs.ndim > 1 else 0) == target
+        hits = (right.flatten() * counted).sum() / number
     elif target.shape != outputs.shape or not target.is_floating_point():
         return None
     else:
@@ -125,4 +136,6 @@ def term_of(
     if moments.shape[1] > _OUTPUTS:
         return None
     plain = outputs.detach().to(torch.promote_types(outputs.dtype, torch.float32))
-    return Term(outputs, function, function(plain, target, **options), moments, number)
+    options |= {name: given[name] for name in ("var", "log_input") if name in given}
+    value = function(plain, target, **options)
+    return Term(outputs, function, value.detach(), moments, number, hits)

@@ -39,7 +39,7 @@ def ends(flow: Flow) -> Ends | None:
     if n < 2:
         return None
     before, behind, bypassed = (_known(flow, c)[:n] for c in ("before", "behind", "bypassed"))
-    if np.isnan(before).any():  # an older record
+    if np.isnan(before).all():  # an older record
         return Ends(np.array([0]), np.array([n - 1]))
     for kind in (0, 1):
         members = np.flatnonzero(bypassed == kind)

@@ -45,6 +45,8 @@ class Flow:
     mean_loss: float | None = None  # since the last record; non-finite if any loss is
     chance_loss: float | None = None  # of `term`, else of L; NaN: the module says "unknown"
     term: float | None = None  # the plain loss function within `loss`
+    hits: float | None = None  # share of the step's batch that is classified right
+    largest_class: float | None = None  # share of the most frequent class in that batch
     batches: int = 0  # number of batches in `mean_loss`
     loss_deviation: float = math.nan  # standard deviation of one batch's loss in `mean_loss`
     metric: float | None = None  # of the training, as it was logged last; larger is better
@@ -75,16 +77,10 @@ class Flow:
 
     @property
     def known_loss(self) -> tuple[float, int] | None:
-        """The mean loss and its batches, else the step's loss and 1; None if neither is finite.
-
-        What this step's loss has beyond its plain loss function, such as a penalty, is taken off.
-        """
-        beyond = 0.0
-        if self.term is not None and self.loss is not None:
-            beyond = self.loss - self.term
+        """The mean loss and its batches, else the step's loss and 1; None if neither is finite."""
         for loss, batches in ((self.mean_loss, self.batches), (self.loss, 1)):
-            if loss is not None and math.isfinite(loss - beyond):
-                return loss - beyond, batches
+            if loss is not None and math.isfinite(loss):
+                return loss, batches
         return None
 
     @property
@@ -144,7 +140,7 @@ def read_flows(record: pl.DataFrame | pl.LazyFrame) -> list[Flow]:
 
 _KINDS = (
     *("gradient", "weight", "update", "loss", "mean_loss", "metric", "term", "chance_loss"),
-    "optimizers",
+    *("hits", "largest_class", "optimizers"),
     *("pre_activation", "pre_activation_gradient"),
 )
 
@@ -188,6 +184,8 @@ def flow_of(step: int, kinds: Mapping[str, Mapping[str, Any]]) -> Flow:
         loss_deviation=_deviation(kinds["mean_loss"]) if "mean_loss" in kinds else math.nan,
         metric=_loss(kinds, "metric"),
         term=_loss(kinds, "term"),
+        hits=_loss(kinds, "hits"),
+        largest_class=_loss(kinds, "largest_class"),
     )
 
 

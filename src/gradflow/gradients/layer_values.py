@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from gradflow.gradients.histogram import flatten
 from gradflow.gradients.paths import Place, in_a_row
 from gradflow.gradients.units import Judged, dead_and_saturated, unit_count
 
-UNIT_IMAGES = 2  # shares of dead and saturated units cover the first ones of a batch
+UNIT_IMAGES = 2  # of layers with many numbers for each unit: their shares of dead units cover these
 OUTPUT = "output"  # the name of the last layer, where no module has returned it
 
 
@@ -86,6 +87,7 @@ class Call:
     normalized: bool = False  # whether a normalization layer was called since the layer before
     node: Node | None = None  # of z, in autograd's graph
     output_node: Node | None = None
+    outside: bool = False  # whether no module called it
 
 
 def layer_values(
@@ -104,7 +106,7 @@ def layer_values(
     missing = torch.full_like(forward[0], torch.nan)
     gradients = [missing if call.gradient is None else next(backward) for call in measured]
     judged = [
-        Judged(call.phi, call.z[:UNIT_IMAGES], _first(call.output, UNIT_IMAGES))
+        Judged(call.phi, _first(call.z), _first(call.output))
         for call in calls
         if call.phi is not None
     ]
@@ -145,8 +147,9 @@ def _numbered(names: list[str]) -> list[str]:
     return numbered
 
 
-def _first(x: Tensor | None, count: int) -> Tensor | None:
-    return None if x is None else x[:count]
+def _first(x: Any) -> Any:
+    """Return the images that shares of units cover: all, where a unit has one number in each."""
+    return x if x is None or x.ndim == 2 else x[:UNIT_IMAGES]
 
 
 def _norms_and_maxima(tensors: list[Tensor]) -> Tensor:

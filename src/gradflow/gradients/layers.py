@@ -45,9 +45,9 @@ from gradflow.gradients.modules import (
 from gradflow.gradients.paths import Layer, Place, in_a_row, places
 from gradflow.gradients.units import is_known, unit_count
 
-# What is measured covers the first IMAGES images of a batch, since batches are shuffled. They are
-# copied; ELEMENTS bounds the copy of each layer.
-IMAGES, ELEMENTS = 8, 2**17
+# What is measured covers the first IMAGES images of a batch, since batches are shuffled; of layers
+# with one number for each unit and image, FEATURES. They are copied; ELEMENTS bounds the copy.
+IMAGES, FEATURES, ELEMENTS = 8, 64, 2**17
 
 
 @dataclass
@@ -183,17 +183,21 @@ class LayerWatch:
         """Return the calls that depend on the net's input, and their places."""
         names = tuple(call.name for call in calls)
         if names not in self._places:
+            trained = [call for call in calls if not call.frozen]
             layers = [
-                Layer(call.node, call.output_node)
-                for call in calls
+                Layer(call.node, call.output_node, call.outside)
+                for call in trained
                 if call.node is not None and call.output_node is not None
             ]
             weighted = [x.grad_fn for _, x in self._returned if x.grad_fn is not None]
-            known = bool(self._losses_at) and len(layers) == len(calls)
-            found = places(layers, self._losses_at, weighted) if known else in_a_row(len(calls))
-            self._places = {names: found}  # a net seldom changes
+            known = bool(self._losses_at) and len(layers) == len(trained)
+            found = iter(
+                places(layers, self._losses_at, weighted) if known else in_a_row(len(trained))
+            )
+            # A net seldom changes.
+            self._places = {names: [None if c.frozen else next(found) for c in calls]}
         pairs = list(zip(calls, self._places[names], strict=True))
-        kept = [(call, place) for call, place in pairs if place is not None]
+        kept = [(call, place) for call, place in pairs if place is not None or call.frozen]
         return [call for call, _ in kept], [place for _, place in kept]
 
     def _logits(self, last: Call | None) -> Call | None:
@@ -280,6 +284,7 @@ class LayerWatch:
             if self._enter(f"{where}.{name}".lstrip("."), z, module) and len(self._calls) > known:
                 self._function_call = self._calls[-1]
                 self._function_call.source = z if self._function_call.in_graph else None
+                self._function_call.outside = not self._stack
 
     def _function_returned(self, output: Any) -> None:
         if self._function_call is not None and isinstance(output, Tensor):
@@ -416,7 +421,8 @@ class LayerWatch:
         if self.images is None or x.ndim == 0:
             copied = x.detach().clone()
             return copied if x.ndim else copied.view(1)
-        return x.detach()[: max(1, min(self.images, ELEMENTS * len(x) // x.numel()))].clone()
+        images = FEATURES if x.ndim == 2 and self.images == IMAGES else self.images
+        return x.detach()[: max(1, min(images, ELEMENTS * len(x) // x.numel()))].clone()
 
 
 def _in_backward() -> bool:

@@ -39,7 +39,7 @@ from gradflow.gradients.record import (
 )
 from gradflow.gradients.schedule import is_scheduled
 from gradflow.gradients.snapshot import Rows, Snapshot, flow_of_rows, joined
-from gradflow.gradients.verdict import Remedies, Verdict, diagnose
+from gradflow.gradients.verdict import Diagnosis, Remedies, Verdict
 from gradflow.gradients.weights_and_biases import (
     Chart,
     log_charts,
@@ -161,6 +161,7 @@ class GradientMonitor(Callback):
         self._error: Exception | None = None  # within a pass of the net
         self.flows: list[Flow] = []
         self.verdict: Verdict | None = None
+        self._diagnosis = Diagnosis(self.remedies)
         self._folder: Path | None = None  # None if nothing can be written
         self._writer: RecordWriter | None = None
         self._watch: LayerWatch | None = None
@@ -201,6 +202,9 @@ class GradientMonitor(Callback):
         self._counted, self._parts, self._snapshot = (-1, -1), {}, None
         self._open_record(trainer)
         self.verdict, self._alerted = None, set()
+        self._diagnosis = Diagnosis(self.remedies)
+        for i in range(1, len(self.flows) + 1):  # of a resumed run
+            self._diagnosis.add(self.flows[:i])
         keep = tuple(kind for kind in self.histograms if kind != "weight")
         self._watch = LayerWatch(pl_module, keep=keep, on_error=self._failed_in_pass)
         if pl_module.device.type == "cpu":
@@ -378,6 +382,9 @@ class GradientMonitor(Callback):
             found["metric"] = metric.detach() * (1.0 if self.metric_mode == "max" else -1.0)
         if term is not None and not self._said_chance(module):
             found["term"], found["chance_loss"] = term.value, self._chance.read(term, add=add)
+        if term is not None and term.hits is not None:
+            found["hits"] = term.hits
+            found["largest_class"] = term.moments[0].max()
         return found
 
     def _said_chance(self, module: LightningModule) -> list[Rows]:
@@ -400,11 +407,9 @@ class GradientMonitor(Callback):
         if flow.loss is not None and not math.isfinite(flow.loss) and not self._non_finite:
             self._note_non_finite(step, _first_non_finite_layer(rows))
         log_record(trainer.loggers, step, rows, flow)
-        before, self.verdict = self.verdict, diagnose(self.flows, self._non_finite, self.remedies)
+        self.verdict = self._diagnosis.add(self.flows, self._non_finite)
         kind = self.verdict.kind
-        # One alert for each kind. After the first, a kind must last for two records.
-        lasts = before is not None and before.kind == kind
-        if kind != "healthy" and kind not in self._alerted and (lasts or not self._alerted):
+        if kind != "healthy" and kind not in self._alerted:  # one alert for each kind
             self._alerted.add(kind)
             log_verdict(trainer.loggers, self.verdict, alert=True)
         if step and step % self.picture_every_n_steps == 0:
@@ -461,7 +466,8 @@ class GradientMonitor(Callback):
         if is_over:
             return
         if self.flows:
-            self.verdict = diagnose(self.flows, self._non_finite, self.remedies)
+            if self.verdict is None or self._non_finite is not None:
+                self.verdict = self._diagnosis.add(self.flows, self._non_finite)
             if self._folder is not None:
                 self.verdict.write(self._folder)
             log_verdict(trainer.loggers, self.verdict, alert=False)

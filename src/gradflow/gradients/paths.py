@@ -26,6 +26,7 @@ class Layer(NamedTuple):
 
     z: Node
     output: Node
+    outside: bool = False  # whether no module called it
 
 
 def in_a_row(count: int) -> list[Place | None]:
@@ -36,7 +37,10 @@ def in_a_row(count: int) -> list[Place | None]:
 def places(
     layers: Sequence[Layer], losses: Sequence[Node], weighted: Sequence[Node]
 ) -> list[Place | None]:
-    """Return each layer's place between input and losses; None if it does not depend on the input.
+    """Return each layer's place between input and losses.
+
+    None if it does not depend on the input, or if it was called outside of any module and no weight
+    layer depends on it: then it belongs to the loss.
 
     `layers` are in the order in which they were called, `losses` the nodes of the losses, and
     `weighted` those of what weight layers put out: the input comes in through the ones that depend
@@ -72,6 +76,12 @@ def places(
         behind[i] = max([0] * (at_end >> i & 1) + after, default=-1)
     if not fed & ((1 << n) - 1) or min(behind, default=0) < 0:
         return in_a_row(n)
+    weighed = 0  # bits of the layers that a weight layer depends on
+    for node in weighted:
+        weighed |= nearest.get(node, 0)
+    for i in range(n - 1, -1, -1):
+        if weighed >> i & 1:
+            weighed |= directly[i]
     # A connection leads around all layers that were called between its ends.
     around = [0] * (n + 1)
     for i, mask in enumerate([*directly, at_end]):
@@ -83,8 +93,8 @@ def places(
     covered = 0
     for i in range(n):
         covered += around[i]
-        is_fed = bool(fed >> i & 1)
-        found.append(Place(before[i], behind[i], covered > 0) if is_fed else None)
+        counts = fed >> i & 1 and (not layers[i].outside or weighed >> i & 1)
+        found.append(Place(before[i], behind[i], covered > 0) if counts else None)
     return found
 
 

@@ -46,8 +46,8 @@ def dead_and_saturated(layers: Sequence[Judged]) -> Tensor:
     Over all of its z a unit is
 
     - dead if phi(z) and phi'(z) are exactly 0: its output is 0, and its weights get no gradient;
-    - saturated if it is not dead and the mean of |phi'(z)| is below `FLAT` times the largest slope
-      of phi.
+    - saturated if it is not dead, z is not 0 throughout, and the mean of |phi'(z)| is below `FLAT`
+      times the largest slope of phi.
 
     A phi that is not known is never called, since it may have a state: a unit is dead if its output
     is exactly 0, and saturation is NaN, not judged. Random activations are judged by their slope in
@@ -70,7 +70,7 @@ def dead_and_saturated(layers: Sequence[Judged]) -> Tensor:
         both = slopes + _sums(value, len(members))  # 0 only if both are
         values_per_unit = z.numel() // slopes.numel()
         flat = slopes / values_per_unit < FLAT * _largest_slope(phi, z)
-        saturated = flat & (both > 0)  # False for NaN
+        saturated = flat & (both > 0) & (_sums(z, len(members)) > 0)  # False for NaN
         found = torch.stack([both == 0, saturated], dim=-1).to(_wide(z)).mean(dim=1)
         for i, share in zip(members, found.unbind(), strict=True):
             shares[i] = share

@@ -13,7 +13,7 @@ from nets import ConvNet
 from torch import Tensor, nn
 
 from gradflow.gradients.layer_values import LayerValues
-from gradflow.gradients.layers import ELEMENTS, IMAGES, LayerWatch
+from gradflow.gradients.layers import ELEMENTS, FEATURES, IMAGES, LayerWatch
 from gradflow.gradients.modules import is_nonlinearity
 
 
@@ -35,12 +35,13 @@ def watched(
 
 
 def expected(zs: dict[str, Tensor], labels: Tensor, count: int | None = None) -> np.ndarray:
-    """Norm and maximum of z and of dL/dz, of the first `count` images."""
+    """Norm and maximum of z and of dL/dz, of the first `count` images; of the logits, of all."""
     F.cross_entropy(list(zs.values())[-1], labels).backward()
     rows = []
     for z in zs.values():
-        forward = z.detach()[:count].numpy()
-        backward = np.full(1, np.nan) if z.grad is None else z.grad[:count].numpy()
+        images = len(z) if z.ndim == 2 else count
+        forward = z.detach()[:images].numpy()
+        backward = np.full(1, np.nan) if z.grad is None else z.grad[:images].numpy()
         rows.append([f(x) for x in (forward, backward) for f in (norm, lambda x: np.abs(x).max())])
     return np.array(rows)
 
@@ -63,17 +64,18 @@ def test_every_layers_z_and_gradient_are_those_of_a_pass_by_hand(
     assert values.names == list(zs)
     assert values.names[:2] == ["stem.activation", "stages.0.0.activation1"]
     np.testing.assert_allclose(values.values[:, :4], expected(zs, labels, count), rtol=1e-10)
-    assert values.elements == [z[:count].numel() for z in zs.values()]
+    counted = [z if z.ndim == 2 else z[:count] for z in zs.values()]
+    assert values.elements == [z.numel() for z in counted]
     assert values.units == [4, 4, 4, 8, 8, 16, 16, 10]
     assert torch.isnan(values.values[-1, 4:]).all()
 
 
 def test_a_large_layer_is_measured_on_fewer_images_and_on_one_at_least() -> None:
-    for size, images in ((ELEMENTS // 3, 3), (2 * ELEMENTS, 1), (8, IMAGES)):
+    for size, images in ((ELEMENTS // 3, 3), (2 * ELEMENTS, 1), (8, FEATURES)):
         net = nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Linear(size, 2))
         watch = LayerWatch(net)
         watch.start()
-        net(torch.ones(9, size))
+        net(torch.ones(70, size))
         values = watch.collect()
         assert values is not None
         assert values.elements[0] == images * size

@@ -1,0 +1,203 @@
+"""Whether a net learns: its loss against what a net reaches that knows nothing of its input.
+
+That level is the chance loss, where the record has it. Where it has none, the loss is compared with
+the first one, and only a fall well beyond the noise of a single batch counts. This file knows
+flows, and no layers.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+from gradflow.gradients.flow import Flow
+
+# Set on the tuning parts of the fault suites (see verdict.py).
+_GAIN = 0.002  # share of the chance loss that a net must gain to have learned anything
+_CLEAR_GAIN = 0.03  # the same, if its layers show a cause: with less it hardly learns
+_FALL = 0.05  # share of the first loss that must be gained, where the chance loss is unknown
+_CLEAR_FALL = 0.5  # the same, if its layers show a cause
+_ERRORS = 2.5  # standard errors that any gain must exceed
+_MIN_BATCHES = 25  # that the present loss is averaged over, at least
+_LATEST = (0.1, 0.3)  # shares of all batches that it is averaged over, too
+_FIRST = 5  # batches that the first loss is averaged over
+_HIT_BATCHES = 8  # the latest records whose accuracy counts
+_HIT_ERRORS = 3.0  # standard errors by which it must exceed the largest class's share
+_NEAR_CHANCE = 0.15  # share of log(outputs) by which a first loss may miss it
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What the losses of a run's records so far say."""
+
+    chance: float | None  # None if it is unknown
+    first: float  # the mean loss of the first batches; NaN if no loss is known
+    present: float  # mean of the latest batches
+    batches: int  # that `present` is the mean of
+    error: float  # the standard error of the gain
+    hits: float  # gain of accuracy over the largest class, in standard errors
+    metric_rises: bool
+
+    @property
+    def is_young(self) -> bool:
+        """Whether there were too few batches to tell anything."""
+        return self.batches < _MIN_BATCHES
+
+    @property
+    def reference(self) -> float:
+        """The loss that a net must get below."""
+        return self.first if self.chance is None else self.chance
+
+    @property
+    def gain(self) -> float:
+        """The gain over `reference`, as a multiple of what is needed: above 1, the net learns."""
+        return self._over(_GAIN if self.chance is not None else _FALL)
+
+    @property
+    def clear_gain(self) -> float:
+        """The same, of what a net needs whose layers show a cause of failure."""
+        return self._over(_CLEAR_GAIN if self.chance is not None else _CLEAR_FALL)
+
+    @property
+    def evidence(self) -> str:
+        """The losses in words."""
+        level = "at first" if self.chance is None else "chance"
+        text = f"{self.present:.4g}, {level} {self.reference:.4g}"
+        return f"{text}, what chance is being unknown" if self.chance is None else text
+
+    def _over(self, share: float) -> float:
+        if self.metric_rises:
+            return 2.0
+        needed = max(share * abs(self.reference), _ERRORS * self.error)
+        gained = self.reference - self.present
+        by_loss = gained / needed if needed > 0 and math.isfinite(gained) else 0.0
+        return max(by_loss, self.hits / _HIT_ERRORS)
+
+
+def learning(flows: Sequence[Flow]) -> Learning:
+    """Return what the losses of `flows`, all finite, say."""
+    losses = plain_losses(flows)
+    chance = _chance(flows, losses[0].mean if losses else math.nan)
+    first, seen, _ = _mean(losses, _FIRST)
+    if losses:
+        first = min(first, losses[0].mean)  # a loss that rises at first has not fallen later
+    total = sum(loss.batches for loss in losses)
+    windows = [_mean(losses[::-1], max(_MIN_BATCHES, share * total)) for share in _LATEST]
+    found = []
+    for present, batches, deviation in windows:
+        before = 0.0 if chance is not None else 1 / max(seen, 1)
+        error = deviation * math.sqrt(1 / max(batches, 1) + before)
+        hits = _hits(flows)
+        found.append(Learning(chance, first, present, batches, error, hits, _metric_rises(flows)))
+    return max(found, key=lambda learning: learning.gain)
+
+
+class Loss(NamedTuple):
+    """The plain loss of some batches, as the chance loss has to be compared with it."""
+
+    step: int
+    mean: float
+    batches: int
+    deviation: float  # of one batch
+
+
+def plain_losses(flows: Sequence[Flow]) -> list[Loss]:
+    """Return the finite losses of the records, without what L adds to its plain loss function.
+
+    Where the record has the value t of the plain loss function, L = a t + b. The scale a shows in
+    how L and t change together from record to record; b may drift, as a penalty does.
+    """
+    scale = _scale(flows)
+    found = []
+    for flow in flows:
+        if flow.known_loss is None:
+            continue
+        mean, batches = flow.known_loss
+        deviation = 0.0 if math.isnan(flow.loss_deviation) else flow.loss_deviation
+        if flow.term is not None and flow.loss is not None:
+            mean = (mean - flow.loss) / scale + flow.term
+            deviation /= scale
+        if math.isfinite(mean):
+            found.append(Loss(flow.step, mean, batches, deviation))
+    return found
+
+
+def _scale(flows: Sequence[Flow]) -> float:
+    points = [(f.loss, f.term) for f in flows if f.loss is not None and f.term is not None]
+    changes = [
+        (after[0] - before[0]) / (after[1] - before[1])
+        for before, after in pairwise(points)
+        if after[1] != before[1]
+    ]
+    scale = statistics.median(changes) if len(changes) > 2 else 1.0
+    return scale if 0 < scale < math.inf else 1.0
+
+
+def _mean(losses: Sequence[Loss], wanted: float) -> tuple[float, int, float]:
+    """Return mean, number and deviation of the losses of the first `wanted` batches, or more."""
+    total = squares = 0.0
+    batches = 0
+    for loss in losses:
+        if batches >= wanted:
+            break
+        total, batches = total + loss.mean * loss.batches, batches + loss.batches
+        squares += (loss.mean**2 + loss.deviation**2) * loss.batches
+    if not batches:
+        return math.nan, 0, 0.0
+    mean = total / batches
+    return mean, batches, math.sqrt(max(squares / batches - mean**2, 0.0))
+
+
+def _hits(flows: Sequence[Flow]) -> float:
+    """Return by how many standard errors the latest batches' accuracy exceeds the largest class's.
+
+    Each batch counts once, with its own largest class, whose share is never below the true one.
+    """
+    gains = [f.hits - f.largest_class for f in flows if f.hits is not None and f.largest_class]
+    latest = gains[-_HIT_BATCHES:]
+    if len(latest) < _HIT_BATCHES:
+        return 0.0
+    error = statistics.stdev(latest) / math.sqrt(len(latest))
+    mean = statistics.fmean(latest)
+    return mean / error if error else math.copysign(math.inf, mean) if mean else 0.0
+
+
+def _chance(flows: Sequence[Flow], first: float) -> float | None:
+    """Return the chance loss; None without evidence for one.
+
+    The record has it where the module says it, or where it follows from the targets; the latest
+    one is based on most of them. Otherwise it is the logarithm of the number of logits, if the
+    first loss lies there: a loss may also be scaled, have penalties, or be none of classes at all.
+    """
+    told = [flow.chance_loss for flow in flows if flow.chance_loss is not None]
+    if told:
+        return told[-1] if math.isfinite(told[-1]) else None
+    start = next((flow for flow in flows if flow.layers), flows[0])
+    if start.outputs < 2:
+        return None
+    level = math.log(start.outputs)
+    return level if abs(first / level - 1) <= _NEAR_CHANCE else None
+
+
+def _metric_rises(flows: Sequence[Flow]) -> bool:
+    """Return whether the task's metric gets better, by more than its values scatter.
+
+    The latest third of its values is compared with the first third. A value that several records
+    repeat counts once.
+    """
+    values: list[float] = []
+    for flow in flows:
+        if flow.metric is not None and math.isfinite(flow.metric) and [flow.metric] != values[-1:]:
+            values.append(flow.metric)
+    third = len(values) // 3
+    if third < 2:
+        return False
+    first, last = values[:third], values[-third:]
+    error = math.hypot(statistics.stdev(first), statistics.stdev(last)) / math.sqrt(third)
+    return statistics.fmean(last) - statistics.fmean(first) > max(
+        4 * error, 0.2 * abs(statistics.fmean(first))
+    )

@@ -71,14 +71,19 @@ class Chance:
         self._sum: Tensor | None = None  # of moments times counts
         self._count: Tensor | None = None
 
-    def read(self, term: Term, *, add: bool) -> Tensor:
-        """Return it () over the batches that were added and `term`'s; with `add`, keep that too."""
+    def read(self, term: Term, *, add: bool) -> tuple[Tensor, Tensor]:
+        """Return it, and the largest mean target, both () over all batches that were added and
+        `term`'s; with `add`, keep that too.
+
+        Of classes, the largest mean target is the share of the most frequent class.
+        """
         total, count = term.moments * term.count, term.count
         if self._sum is not None and self._count is not None and self._sum.shape == total.shape:
             total, count = self._sum.to(total.device) + total, self._count.to(count.device) + count
         if add:
             self._sum, self._count = total, count
-        return term.chance(total / count, count)
+        moments = total / count
+        return term.chance(moments, count), moments[0].max()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state to save in a checkpoint."""

@@ -46,7 +46,7 @@ class Flow:
     chance_loss: float | None = None  # of `term`, else of L; NaN: the module says "unknown"
     term: float | None = None  # the plain loss function within `loss`
     hits: float | None = None  # share of the step's batch that is classified right
-    largest_class: float | None = None  # share of the most frequent class in that batch
+    largest_class: float | None = None  # share of the most frequent class so far
     batches: int = 0  # number of batches in `mean_loss`
     loss_deviation: float = math.nan  # standard deviation of one batch's loss in `mean_loss`
     metric: float | None = None  # of the training, as it was logged last; larger is better

@@ -153,12 +153,10 @@ def _mean(losses: Sequence[Loss], wanted: float) -> tuple[float, int, float]:
 
 
 def _hits(flows: Sequence[Flow]) -> float:
-    """Return by how many standard errors the latest batches' accuracy exceeds the largest class's.
-
-    Each batch counts once, with its own largest class, whose share is never below the true one.
-    """
-    gains = [f.hits - f.largest_class for f in flows if f.hits is not None and f.largest_class]
-    latest = gains[-_HIT_BATCHES:]
+    """Return by how many standard errors the latest batches' accuracy exceeds the largest class."""
+    known = [f for f in flows if f.hits is not None and f.largest_class is not None]
+    largest = known[-1].largest_class if known else None
+    latest = [f.hits - largest for f in known[-_HIT_BATCHES:]]  # type: ignore[operator]
     if len(latest) < _HIT_BATCHES:
         return 0.0
     error = statistics.stdev(latest) / math.sqrt(len(latest))

@@ -380,11 +380,13 @@ class GradientMonitor(Callback):
         metric = trainer.callback_metrics.get(self.metric or "")
         if metric is not None and metric.numel() == 1:
             found["metric"] = metric.detach() * (1.0 if self.metric_mode == "max" else -1.0)
-        if term is not None and not self._said_chance(module):
-            found["term"], found["chance_loss"] = term.value, self._chance.read(term, add=add)
-        if term is not None and term.hits is not None:
-            found["hits"] = term.hits
-            found["largest_class"] = term.moments[0].max()
+        if term is None:
+            return found
+        chance, largest = self._chance.read(term, add=add)
+        if not self._said_chance(module):
+            found["term"], found["chance_loss"] = term.value, chance
+        if term.hits is not None:
+            found["hits"], found["largest_class"] = term.hits, largest
         return found
 
     def _said_chance(self, module: LightningModule) -> list[Rows]:

@@ -37,7 +37,7 @@ One row per step, kind and name:
 | metric | | of the training, as it was logged last, in `max`; larger is better | all others |
 | term | | the plain loss function within L, as a mean, in `max` | all others |
 | hits | | share of the step's batch that is classified right, in `max` | all others |
-| largest_class | | share of the most frequent class in that batch, in `max` | all others |
+| largest_class | | share of the most frequent class in all recorded batches, in `max` | others |
 | chance_loss | | of `term`, or of L as the module says it; NaN: it says "unknown" | all others |
 | optimizers | | how many act, in `elements`, if there are several | all others |
 | final | | the step is the last one, and not scheduled: not recorded if the run goes on | all |

@@ -25,8 +25,8 @@ _ERRORS = 2.5  # standard errors that any gain must exceed
 _MIN_BATCHES = 25  # that the present loss is averaged over, at least
 _LATEST = (0.1, 0.3)  # shares of all batches that it is averaged over, too
 _FIRST = 5  # batches that the first loss is averaged over
-_HIT_BATCHES = 8  # the latest records whose accuracy counts
-_HIT_ERRORS = 3.0  # standard errors by which it must exceed the largest class's share
+_HIT_BATCHES = 12  # the latest records whose accuracy counts
+_CLEAR_HITS = 0.05  # gain of accuracy over the largest class that is needed if layers show a cause
 _NEAR_CHANCE = 0.15  # share of log(outputs) by which a first loss may miss it
 
 
@@ -39,7 +39,7 @@ class Learning:
     present: float  # mean of the latest batches
     batches: int  # that `present` is the mean of
     error: float  # the standard error of the gain
-    hits: float  # gain of accuracy over the largest class, in standard errors
+    hits: tuple[float, float]  # gain of accuracy over the largest class, and its standard error
     metric_rises: bool
 
     @property
@@ -55,12 +55,12 @@ class Learning:
     @property
     def gain(self) -> float:
         """The gain over `reference`, as a multiple of what is needed: above 1, the net learns."""
-        return self._over(_GAIN if self.chance is not None else _FALL)
+        return self._over(_GAIN if self.chance is not None else _FALL, 0.0)
 
     @property
     def clear_gain(self) -> float:
         """The same, of what a net needs whose layers show a cause of failure."""
-        return self._over(_CLEAR_GAIN if self.chance is not None else _CLEAR_FALL)
+        return self._over(_CLEAR_GAIN if self.chance is not None else _CLEAR_FALL, _CLEAR_HITS)
 
     @property
     def evidence(self) -> str:
@@ -69,13 +69,17 @@ class Learning:
         text = f"{self.present:.4g}, {level} {self.reference:.4g}"
         return f"{text}, what chance is being unknown" if self.chance is None else text
 
-    def _over(self, share: float) -> float:
+    def _over(self, share: float, hits: float) -> float:
         if self.metric_rises:
             return 2.0
         needed = max(share * abs(self.reference), _ERRORS * self.error)
         gained = self.reference - self.present
         by_loss = gained / needed if needed > 0 and math.isfinite(gained) else 0.0
-        return max(by_loss, self.hits / _HIT_ERRORS)
+        right, error = self.hits
+        needed = max(hits, _ERRORS * error)
+        by_hits = right / needed if needed > 0 else 0.0
+        # Two pieces of evidence add up.
+        return math.hypot(by_loss, by_hits) if min(by_loss, by_hits) > 0 else max(by_loss, by_hits)
 
 
 def learning(flows: Sequence[Flow]) -> Learning:
@@ -152,16 +156,14 @@ def _mean(losses: Sequence[Loss], wanted: float) -> tuple[float, int, float]:
     return mean, batches, math.sqrt(max(squares / batches - mean**2, 0.0))
 
 
-def _hits(flows: Sequence[Flow]) -> float:
-    """Return by how many standard errors the latest batches' accuracy exceeds the largest class."""
-    known = [f for f in flows if f.hits is not None and f.largest_class is not None]
-    largest = known[-1].largest_class if known else None
-    latest = [f.hits - largest for f in known[-_HIT_BATCHES:]]  # type: ignore[operator]
+def _hits(flows: Sequence[Flow]) -> tuple[float, float]:
+    """Return how far the latest batches' accuracy exceeds the largest class, and its error."""
+    known = [(f.hits, f.largest_class) for f in flows if f.hits is not None]
+    latest = [hits for hits, _ in known[-_HIT_BATCHES:]]
     if len(latest) < _HIT_BATCHES:
-        return 0.0
+        return 0.0, 0.0
     error = statistics.stdev(latest) / math.sqrt(len(latest))
-    mean = statistics.fmean(latest)
-    return mean / error if error else math.copysign(math.inf, mean) if mean else 0.0
+    return statistics.fmean(latest) - (known[-1][1] or 0.0), error
 
 
 def _chance(flows: Sequence[Flow], first: float) -> float | None:

@@ -23,7 +23,8 @@ _Z_DECADES = 2.0  # decades that z may lose from the first to the last nonlinear
 _SMALL_WEIGHTS = 0.6  # decades of z lost, above which small weights are taken as the cause
 _BAD_UNITS = 0.75  # share of a layer's units that are dead, or saturated
 _LARGE_STEP = 0.075  # relative change of half of the weights, which erases their initialization
-_WORSE = 1.05  # times the first loss: what a step that does harm leads to
+_WORSE = 1.05  # times the first loss: what a step leads to that did harm, if nothing is learned
+_MUCH_WORSE = 1.5  # the same, while it cannot be known whether the net will learn
 _BLOWN_UP = 2.0  # times the chance loss: a higher loss is worse than guessing
 _LASTING = 3  # batches that a loss must be high in: more than a single noisy one
 EARLY = 20  # steps in which a run is judged by its layers alone
@@ -116,7 +117,7 @@ def blown_up(flows: Sequence[Flow], reference: float) -> Cause | None:
     return Cause(text, (worst - threshold) / abs(threshold) if threshold else math.inf)
 
 
-def steps_too_large(flows: Sequence[Flow]) -> Cause | None:
+def steps_too_large(flows: Sequence[Flow], *, young: bool) -> Cause | None:
     """Judge whether an early step erased the weights, and the loss got worse by it.
 
     A large step alone does no harm: with Adam, weights that are small change by much of their size.
@@ -137,7 +138,7 @@ def steps_too_large(flows: Sequence[Flow]) -> Cause | None:
     if 10**largest <= _LARGE_STEP or not later:
         return None
     first, worse = losses[0].mean, max(later)[0]
-    if worse <= first + (_WORSE - 1) * abs(first):
+    if worse <= first + ((_MUCH_WORSE if young else _WORSE) - 1) * abs(first):
         return None
     text = f"half of the weights change by {10**largest:.2g} of their size or more in step {step}"
     text += f", and the loss goes from {first:.3g} up to {worse:.3g}"

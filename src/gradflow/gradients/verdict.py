@@ -170,7 +170,7 @@ def _judge(
     divergence: tuple[Cause | None, ...] = ()
     if not has_learned:
         level = learns.reference
-        divergence = causes.blown_up(finite, level), causes.steps_too_large(finite)
+        divergence = causes.blown_up(finite, level), causes.steps_too_large(finite, young=young)
     first = _past_zeros(seen)
     small = "small_weights" if causes.has_small_weights(first) else "vanishing"
     # Causes in the initialization come first: those in training are their consequence.

@@ -1,7 +1,7 @@
 """Measure how often the verdict is right, on runs whose state is known.
 
-python scripts/lab/fault_suite.py designed   nets with one fault each: src/lab/faults/designed.csv
-python scripts/lab/fault_suite.py drawn      nets drawn at random: src/lab/faults/drawn.csv
+python scripts/lab/fault_suite.py designed   nets with one fault each: src/lab/faults/designed
+python scripts/lab/fault_suite.py drawn      nets drawn at random: src/lab/faults/drawn
 
 Each prints its tables. With --run it trains what is missing first; --records keeps the runs, so
 that the next call goes on from there, and computes their verdicts anew.
@@ -50,23 +50,23 @@ def main() -> None:
 
 
 def _designed(arguments: argparse.Namespace, folder: Path) -> None:
-    from lab.faults import designed_run
-    from lab.faults.designed_table import print_tables
+    from lab.faults.designed import run
+    from lab.faults.designed.table import print_tables
     from lab.faults.runs import read_rows
 
     if arguments.run:
-        designed_run.run_all(arguments.processes, folder)
-    print_tables(read_rows(designed_run.RESULTS))
+        run.run_all(arguments.processes, folder)
+    print_tables(read_rows(run.RESULTS))
 
 
 def _drawn(arguments: argparse.Namespace, folder: Path) -> None:
-    from lab.faults import drawn_run
-    from lab.faults.drawn_table import print_tables
+    from lab.faults.drawn import run
+    from lab.faults.drawn.table import print_tables
     from lab.faults.runs import read_rows
 
     if arguments.run:
-        drawn_run.run_all(arguments.processes, folder, arguments.minutes, arguments.counterfactuals)
-    print_tables(read_rows(drawn_run.RESULTS))
+        run.run_all(arguments.processes, folder, arguments.minutes, arguments.counterfactuals)
+    print_tables(read_rows(run.RESULTS))
 
 
 if __name__ == "__main__":

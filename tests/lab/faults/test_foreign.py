@@ -11,9 +11,9 @@ from lightning.pytorch import Trainer
 from gradflow.gradients.monitor import GradientMonitor
 from gradflow.gradients.record import read_gradients
 from gradflow.gradients.verdict import Kind
-from lab.faults import foreign_data, foreign_tasks
-from lab.faults.foreign import HEALTHY, SICK, ForeignCase, foreign_cases
-from lab.faults.foreign_run import RESULTS, label
+from lab.faults.foreign import data, tasks
+from lab.faults.foreign.cases import HEALTHY, SICK, ForeignCase, foreign_cases
+from lab.faults.foreign.run import RESULTS, label
 
 CASES = foreign_cases()
 HEALTHY_CASES = [case for case in CASES if case.fault == "none"]
@@ -24,8 +24,8 @@ NOISE = (torch.randn(12_000, 3, 16, 16), torch.randint(0, 10, (12_000,)))
 @pytest.fixture(autouse=True)
 def small_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise of CIFAR-10's shape, so that the tests need no data set, and short scores."""
-    monkeypatch.setattr(foreign_data, "_pictures", lambda: NOISE)
-    monkeypatch.setattr(foreign_tasks, "HELD_OUT", 100)
+    monkeypatch.setattr(data, "_pictures", lambda: NOISE)
+    monkeypatch.setattr(tasks, "HELD_OUT", 100)
 
 
 def test_names_are_unique_and_no_base_is_in_both_parts() -> None:

@@ -1,4 +1,4 @@
-"""Tables over drawn.csv, which may hold only some of the runs.
+"""Tables over results.csv, which may hold only some of the runs.
 
 A run is healthy if it learned, else sick. Runs whose accuracy lies between 0.13 and 0.20 are
 unclear: another seed might have changed their state. They are counted, but only shown separately.
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from lab.faults.drawn import PARTS
+from lab.faults.drawn.draws import PARTS
 from lab.faults.peers import CLASSES
 from lab.faults.stats import (
     Interval,

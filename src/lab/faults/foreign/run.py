@@ -1,7 +1,7 @@
 """Train the foreign suite's runs, and write one line for each: its score, its label, its verdict.
 
 Finished runs are not trained again. Verdicts are computed from the records in the runs' folder, so
-that thresholds can be set without training. `python -m lab.faults.foreign_run <folder>` does both.
+that thresholds can be set without training. `python -m lab.faults.foreign.run <folder>` does both.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from gradflow.gradients.record import scan_gradients
 from gradflow.gradients.verdict import diagnose_record
 from gradflow.training.process import quieten
 from gradflow.training.seeding import SeedBatches
-from lab.faults.foreign import HEALTHY, SICK, ForeignCase, foreign_cases
-from lab.faults.foreign_data import Batch
+from lab.faults.foreign.cases import HEALTHY, SICK, ForeignCase, foreign_cases
+from lab.faults.foreign.data import Batch
 
-RESULTS = Path(__file__).with_name("foreign.csv")
+RESULTS = Path(__file__).with_name("results.csv")
 _OUTCOME = "outcome.json"  # in a run's folder: what is not in the record
 
 
@@ -128,7 +128,7 @@ def judge_all(cases: Sequence[ForeignCase], folder: Path) -> list[dict[str, Any]
 
 
 def write_results(rows: Sequence[dict[str, Any]]) -> None:
-    """Write foreign.csv."""
+    """write results.csv."""
     with RESULTS.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -136,7 +136,7 @@ def write_results(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    """Train what is missing, then write foreign.csv."""
+    """Train what is missing, then write results.csv."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="of the runs' records")
     parser.add_argument("--healthy", action="store_true", help="train the healthy bases alone")

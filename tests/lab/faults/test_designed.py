@@ -10,9 +10,9 @@ import pytest
 
 from gradflow.gradients.record import Entry, RecordWriter
 from gradflow.launch.compose import compose
-from lab.faults.designed import cases
-from lab.faults.designed_run import RESULTS, judge
-from lab.faults.designed_table import confirmed
+from lab.faults.designed.grid import cases
+from lab.faults.designed.run import RESULTS, judge
+from lab.faults.designed.table import confirmed
 from lab.faults.peers import Step, answers
 
 CASES = cases()

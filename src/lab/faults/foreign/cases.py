@@ -23,14 +23,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradflow.gradients.verdict import Kind
-from lab.faults import foreign_data as data
-from lab.faults import foreign_image_nets as images
-from lab.faults import foreign_losses as losses
-from lab.faults import foreign_nets as nets
-from lab.faults import foreign_scores as scores
-from lab.faults.foreign_data import Batch
-from lab.faults.foreign_losses import Loss
-from lab.faults.foreign_tasks import Batches, Task, held_out_score
+from lab.faults.foreign import data as data
+from lab.faults.foreign import image_nets as images
+from lab.faults.foreign import losses as losses
+from lab.faults.foreign import nets as nets
+from lab.faults.foreign import scores as scores
+from lab.faults.foreign.data import Batch
+from lab.faults.foreign.losses import Loss
+from lab.faults.foreign.tasks import Batches, Task, held_out_score
 
 SICK, HEALTHY = 0.02, 0.05  # scores; see the top of this file
 STEPS = 150

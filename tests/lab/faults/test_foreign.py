@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 
-from gradflow.gradients.monitor import GradientMonitor
 from gradflow.gradients.record import read_gradients
 from gradflow.gradients.verdict import Kind
 from lab.faults.foreign import data, tasks
 from lab.faults.foreign.cases import HEALTHY, SICK, ForeignCase, foreign_cases
-from lab.faults.foreign.run import RESULTS, label
+from lab.faults.foreign.run import RESULTS, label, optimizers
+from lab.faults.peers import CLASSES, answers
+from lab.faults.train import train
 
 CASES = foreign_cases()
 HEALTHY_CASES = [case for case in CASES if case.fault == "none"]
@@ -44,21 +44,12 @@ def test_every_base_has_one_healthy_run_and_at_least_one_faulty_run() -> None:
 
 
 @pytest.mark.parametrize("case", HEALTHY_CASES, ids=lambda case: case.base)
-def test_every_base_trains_under_the_monitor_without_an_error(
+def test_every_base_trains_under_the_monitor_and_the_tools_without_an_error(
     case: ForeignCase, tmp_path: Path
 ) -> None:
     module, batches, score = case.build()
-    trainer = Trainer(
-        max_steps=1,
-        accelerator="cpu",
-        default_root_dir=tmp_path,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[GradientMonitor(1, on_error="raise")],
-    )
-    trainer.fit(module, batches)
+    steps = train(module, batches, tmp_path, 1, 0, optimizers=optimizers(module))
+    assert set(answers(steps, False)) == set(CLASSES)
     assert not read_gradients(tmp_path).is_empty()
     assert score(module) <= 1
 

@@ -20,7 +20,7 @@ from gradflow.launch.compose import compose
 from lab.faults.designed.grid import Case, cases
 from lab.faults.peers import answers
 from lab.faults.runs import OUTCOME, do_all, read_outcome, verdicts, write_outcome, write_rows
-from lab.faults.train import accuracy, train
+from lab.faults.train import LEARNED, accuracy, train
 from project.build import build_data, build_task
 
 RESULTS = Path(__file__).with_name("results.csv")
@@ -58,7 +58,9 @@ def _train(task: tuple[Case, Path]) -> str:
         _shift(classifier.net, case.bias, case.random_sign)
     steps = train(classifier, data.train_dataloader(), folder, config.steps, config.seed)
     share = accuracy(classifier.net, data.val_dataloader())
-    write_outcome(folder / OUTCOME, {"accuracy": round(share, 4), **answers(steps, share)})
+    write_outcome(
+        folder / OUTCOME, {"accuracy": round(share, 4), **answers(steps, share > LEARNED)}
+    )
     return case.name
 
 

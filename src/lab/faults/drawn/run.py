@@ -112,7 +112,7 @@ def _train(training: Training) -> str:
     share = accuracy(module.net, data.val_dataloader())
     outcome = {"accuracy": round(share, 4), "last_loss": module.last_loss}
     if monitor:
-        outcome |= answers(steps, share)  # type: ignore[arg-type]
+        outcome |= answers(steps, share > LEARNED)  # type: ignore[arg-type]
     seconds = round(time.perf_counter() - start, 2)
     write_outcome(file, {**outcome, "seconds": seconds})
     return f"{draw.name} {file.stem} {seconds} s"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TypeAlias
 
 import torch
@@ -48,6 +48,12 @@ class ForeignCase:
     build: Build  # the module, its batches, and its score after training
 
 
+def case_named(name: str) -> ForeignCase:
+    """Return a run of the suite by its name."""
+    return next(case for case in foreign_cases() if case.name == name)
+
+
+@cache
 def foreign_cases() -> list[ForeignCase]:
     """Return every run of the suite, the same ones each time."""
     found: list[ForeignCase] = []

@@ -216,6 +216,7 @@ def test_only_missing_trainings_are_done(tmp_path: Path) -> None:
 
 def row(accuracy: float, verdict: str, right: str = "", cures: str = "") -> dict[str, str]:
     return {
+        "name": f"{verdict}-{accuracy}",
         "part": "tuning",
         "accuracy": str(accuracy),
         "learned": str(accuracy >= 0.15),
@@ -256,11 +257,12 @@ def test_the_tables_hold_for_a_part_of_the_runs(capsys: pytest.CaptureFixture[st
         row(0.1, "untrained"),
         row(0.16, "healthy"),
     ]
-    print_tables(rows, Console(width=150))
+    print_tables(rows, True, Console(width=150))
     printed = capsys.readouterr().out
     assert "tuning part: 6 of 200" in printed
     assert "held out part: 0 of 300" in printed
     assert "2 healthy, 3 sick, 1 unclear" in printed
+    assert "1 misses" in printed
     assert "cause right: 1/1" in printed
     assert "left out: 1 with several causes at once, 1 not known yet" in printed
     assert "0.750" in printed  # half of the healthy runs and all sick ones

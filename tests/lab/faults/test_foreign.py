@@ -1,18 +1,20 @@
 """The foreign suite: every fault changes one thing, every base trains under the monitor."""
 
-import csv
 import itertools
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from gradflow.gradients.record import read_gradients
 from gradflow.gradients.verdict import Kind
 from lab.faults.foreign import data, tasks
 from lab.faults.foreign.cases import HEALTHY, SICK, ForeignCase, foreign_cases
-from lab.faults.foreign.run import RESULTS, label, optimizers
+from lab.faults.foreign.run import RESULTS, judge_all, label, optimizers
+from lab.faults.foreign.table import cause_is_right, is_right, print_tables
 from lab.faults.peers import CLASSES, answers
+from lab.faults.runs import OUTCOME, read_rows, write_outcome
 from lab.faults.train import train
 
 CASES = foreign_cases()
@@ -92,9 +94,73 @@ def test_the_label_is_the_outcome(score: float, expected: str) -> None:
 
 
 def test_the_results_are_those_of_the_suite_and_their_labels_follow_from_the_scores() -> None:
-    with RESULTS.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert {(row["name"], row["part"], row["allowed"]) for row in rows} == {
-        (case.name, case.part, " ".join(case.allowed)) for case in CASES
-    }
+    rows = read_rows(RESULTS)
+    written = {(row["name"], row["part"], row["allowed"]) for row in rows}
+    suite = {(case.name, case.part, " ".join(case.allowed)) for case in CASES}
+    assert written <= suite
+    # The fresh part is judged last.
+    assert {case for case in suite - written if case[1] != "fresh"} == set()
     assert all(row["label"] == label(float(row["score"])) for row in rows)
+
+
+def row(state: str, verdict: str, confirmed: int = 1, allowed: str = "dead") -> dict[str, str]:
+    return {
+        "name": f"{state}-{verdict}",
+        "part": "tuning",
+        "fault": "negative_bias",
+        "score": "0.0",
+        "label": state,
+        "confirmed": str(confirmed),
+        "allowed": allowed,
+        "verdict": verdict,
+        "by_step_20": verdict,
+        "confidence": "0.9",
+        "error": "",
+    }
+
+
+def test_the_cause_counts_in_confirmed_sick_runs_alone() -> None:
+    assert cause_is_right(row("sick", "dead", allowed="frozen dead")) is True
+    assert cause_is_right(row("sick", "healthy")) is False
+    assert cause_is_right(row("sick", "dead", confirmed=0)) is None
+    assert cause_is_right(row("healthy", "dead")) is None
+    assert is_right(row("healthy", "dead")) is False
+    assert is_right(row("sick", "healthy", confirmed=0)) is False
+    assert is_right(row("sick", "frozen", confirmed=0)) is None
+
+
+def test_the_tables_count_unclear_runs_apart_and_the_tools_on_the_runs_that_they_judged(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answered = dict.fromkeys(CLASSES, "dead")
+    rows: list[dict[str, str]] = [
+        row("healthy", "healthy") | answered,
+        row("healthy", "dead"),
+        row("sick", "dead") | answered,
+        row("sick", "frozen"),
+        row("unclear", "healthy"),
+    ]
+    print_tables(rows, True, Console(width=150))
+    printed = capsys.readouterr().out
+    assert "2 healthy, 2 sick, 1 unclear, 0 errors" in printed
+    assert "0.750" in printed  # the verdict's balanced accuracy
+    assert "0.500" in printed  # the tools', over one healthy run and one sick run
+    assert "unclear: said to be sick 0/1" in printed
+    assert "cause right: 1/2" in printed
+    assert "2 misses" in printed
+    assert "held out part: 0 of" in printed
+
+
+def test_a_run_is_judged_from_its_record_and_counts_if_its_base_learned(tmp_path: Path) -> None:
+    faulty = FAULTY_CASES[0]
+    healthy = next(case for case in HEALTHY_CASES if case.base == faulty.base)
+    for case, score in ((healthy, 0.5), (faulty, 0.0)):
+        module, batches, _ = case.build()
+        train(module, batches, tmp_path / case.name, 1, 0)
+        outcome = {"score": score, "seconds": 0.1, "error": "", "BTTackler": "dead"}
+        write_outcome(tmp_path / case.name / OUTCOME, outcome)
+    sick, base = judge_all([faulty, healthy], tmp_path)
+    assert (sick["label"], sick["confirmed"], sick["BTTackler"]) == ("sick", 1, "dead")
+    assert (base["label"], base["confirmed"], base["AutoTrainer"]) == ("healthy", 1, "")
+    write_outcome(tmp_path / healthy.name / OUTCOME, outcome)  # a base that did not learn
+    assert [line["confirmed"] for line in judge_all([faulty, healthy], tmp_path)] == [0, 0]

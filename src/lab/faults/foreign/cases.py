@@ -6,7 +6,8 @@ of `HEALTHY` or more is healthy, one of `SICK` or less is sick, and one between 
 counted apart. The kinds that name a fault rightly (`faults.py`) count only if the base learned and
 the faulty run did not. No module tells the monitor its chance loss.
 
-The bases are dealt into two parts by a fixed shuffle. No base is in both.
+The bases are dealt into two parts by a fixed shuffle. No base is in both. A third part,
+`fresh`, has other tasks, losses and nets, and is kept for a final judgement.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from gradflow.gradients.verdict import Kind
 from lab.faults.foreign.base import Base, Fault
 from lab.faults.foreign.bases import bases
 from lab.faults.foreign.data import Batch
+from lab.faults.foreign.fresh.bases import bases as fresh_bases
 from lab.faults.foreign.image_nets import Generative
 from lab.faults.foreign.modules import Adversaries, Stranger
 from lab.faults.foreign.tasks import Batches, held_out_score
 
+PARTS = ("tuning", "held_out", "fresh")
 SICK, HEALTHY = 0.02, 0.05  # scores; see the top of this file
 Build: TypeAlias = Callable[
     [], tuple[LightningModule, Iterable[Batch], Callable[[LightningModule], float]]
@@ -39,7 +42,7 @@ class ForeignCase:
     """One run of the suite."""
 
     name: str
-    part: str  # tuning or held_out
+    part: str  # one of PARTS
     base: str
     fault: str  # none, or the name of the fault
     allowed: tuple[Kind, ...]  # the kinds that name the cause rightly
@@ -56,26 +59,31 @@ def case_named(name: str) -> ForeignCase:
 @cache
 def foreign_cases() -> list[ForeignCase]:
     """Return every run of the suite, the same ones each time."""
-    found: list[ForeignCase] = []
     every = bases()
     names = random.Random(0).sample([base.name for base in every], len(every))
     tuning = set(names[: len(names) // 2])
+    found: list[ForeignCase] = []
     for i, base in enumerate(every):
-        part = "tuning" if base.name in tuning else "held_out"
-        for fault in (Fault("none", ("healthy",)), *base.faults):
-            found.append(
-                ForeignCase(
-                    f"{base.name}-{fault.name}",
-                    part,
-                    base.name,
-                    fault.name,
-                    fault.kinds,
-                    base.steps,
-                    seed=10_000 + i,
-                    build=partial(_build, base, fault, 10_000 + i),
-                )
-            )
-    return found
+        found += _runs(base, "tuning" if base.name in tuning else "held_out", 10_000 + i)
+    for i, base in enumerate(fresh_bases()):
+        found += _runs(base, "fresh", 20_000 + i)
+    return sorted(found, key=lambda case: PARTS.index(case.part))
+
+
+def _runs(base: Base, part: str, seed: int) -> list[ForeignCase]:
+    return [
+        ForeignCase(
+            f"{base.name}-{fault.name}",
+            part,
+            base.name,
+            fault.name,
+            fault.kinds,
+            base.steps,
+            seed,
+            build=partial(_build, base, fault, seed),
+        )
+        for fault in (Fault("none", ("healthy",)), *base.faults)
+    ]
 
 
 def _build(

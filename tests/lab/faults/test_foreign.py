@@ -148,7 +148,8 @@ def test_the_tables_count_unclear_runs_apart_and_the_tools_on_the_runs_that_they
     assert "unclear: said to be sick 0/1" in printed
     assert "cause right: 1/2" in printed
     assert "2 misses" in printed
-    assert "held out part: 0 of" in printed
+    assert "tuning part: 5 of" in printed
+    assert "held out" not in printed
 
 
 def test_a_run_is_judged_from_its_record_and_counts_if_its_base_learned(tmp_path: Path) -> None:

@@ -24,12 +24,13 @@ from lab.faults.tables import (
 
 
 def print_tables(rows: Sequence[Row], misses: bool = False, console: Console | None = None) -> None:
-    """Print the figures of each part; with `misses`, list the runs with a wrong verdict too."""
+    """Print the figures of each part that has runs; with `misses`, list the wrong verdicts too."""
     console = console or Console(width=150)
     for part, size in Counter(case.part for case in foreign_cases()).items():
         part_rows = [row for row in rows if row["part"] == part]
-        console.print(f"\n[bold]{part.replace('_', ' ')} part[/]: {len(part_rows)} of {size}")
         if part_rows:
+            title = f"[bold]{part.replace('_', ' ')} part[/]"
+            console.print(f"\n{title}: {len(part_rows)} of {size}")
             _print_part(part_rows, misses, console)
 
 

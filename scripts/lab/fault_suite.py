@@ -1,7 +1,8 @@
 """Measure how often the verdict is right, on runs whose state is known.
 
-python scripts/lab/fault_suite.py designed   nets with one fault each: src/lab/faults/designed.csv
-python scripts/lab/fault_suite.py drawn      nets drawn at random: src/lab/faults/drawn.csv
+python scripts/lab/fault_suite.py designed   nets with one fault each: src/lab/faults/designed
+python scripts/lab/fault_suite.py drawn      nets drawn at random: src/lab/faults/drawn
+python scripts/lab/fault_suite.py foreign    nets and losses of strangers: src/lab/faults/foreign
 
 Each prints its tables. With --run it trains what is missing first; --records keeps the runs, so
 that the next call goes on from there, and computes their verdicts anew.
@@ -20,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("suite", choices=("designed", "drawn"))
+    parser.add_argument("suite", choices=("designed", "drawn", "foreign"))
     parser.add_argument("--run", action="store_true", help="train the runs first")
     parser.add_argument("--processes", type=int, default=2, help="parallel runs, one thread each")
     parser.add_argument(
@@ -32,41 +33,58 @@ def main() -> None:
         "--minutes",
         type=float,
         default=math.inf,
-        help="drawn: begin no training after this time, and judge what is there",
+        help="drawn, foreign: begin no training after this time, and judge what is there",
+    )
+    parser.add_argument(
+        "--misses", action="store_true", help="drawn, foreign: list the runs with a wrong verdict"
     )
     parser.add_argument(
         "--counterfactuals",
         action="store_true",
         help="drawn: train only the counterfactuals of sick runs that are finished",
     )
+    parser.add_argument(
+        "--part",
+        choices=("tuning", "held_out", "fresh"),
+        help="foreign: train and judge this part alone; the other lines stay",
+    )
     arguments = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.records or Path(scratch)
-        if arguments.suite == "designed":
-            _designed(arguments, folder)
-        else:
-            _drawn(arguments, folder)
+        suite = {"designed": _designed, "drawn": _drawn, "foreign": _foreign}[arguments.suite]
+        suite(arguments, folder)
 
 
 def _designed(arguments: argparse.Namespace, folder: Path) -> None:
-    from lab.faults import designed_run
-    from lab.faults.designed_table import print_tables
+    from lab.faults.designed import run
+    from lab.faults.designed.table import print_tables
     from lab.faults.runs import read_rows
 
     if arguments.run:
-        designed_run.run_all(arguments.processes, folder)
-    print_tables(read_rows(designed_run.RESULTS))
+        run.run_all(arguments.processes, folder)
+    print_tables(read_rows(run.RESULTS))
 
 
 def _drawn(arguments: argparse.Namespace, folder: Path) -> None:
-    from lab.faults import drawn_run
-    from lab.faults.drawn_table import print_tables
+    from lab.faults.drawn import run
+    from lab.faults.drawn.table import print_tables
     from lab.faults.runs import read_rows
 
     if arguments.run:
-        drawn_run.run_all(arguments.processes, folder, arguments.minutes, arguments.counterfactuals)
-    print_tables(read_rows(drawn_run.RESULTS))
+        run.run_all(arguments.processes, folder, arguments.minutes, arguments.counterfactuals)
+    print_tables(read_rows(run.RESULTS), arguments.misses)
+
+
+def _foreign(arguments: argparse.Namespace, folder: Path) -> None:
+    from lab.faults.foreign import run
+    from lab.faults.foreign.table import print_tables
+    from lab.faults.runs import read_rows
+
+    if arguments.run:
+        run.run_all(arguments.processes, folder, arguments.minutes, arguments.part)
+    rows = read_rows(run.RESULTS)
+    print_tables([row for row in rows if arguments.part in (None, row["part"])], arguments.misses)
 
 
 if __name__ == "__main__":

@@ -47,16 +47,20 @@ class Step:
 
 @dataclass
 class PeerWatch(Callback):
-    """Measure the tools' inputs every `every` steps, for any net of torch.nn's activations.
+    """Measure the tools' inputs every `every` batches, for any net of torch.nn's activations.
 
-    An activation that is called several times counts as several nonlinearities.
+    An activation that is called several times counts as several nonlinearities. Each optimizer that
+    steps in a batch has a `Step` of its own, with its own weights and with the nonlinearities that
+    ran since the step before.
     """
 
     every: int
     steps: list[Step] = field(default_factory=list)
     _seen: list[tuple[nn.Module, Tensor]] = field(default_factory=list)
     _hooks: list[RemovableHandle] = field(default_factory=list)
+    _batches: int = 0
     _is_due: bool = False
+    _measured: list[Any] = field(default_factory=list)  # optimizers, in this batch
     _loss: float = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -76,7 +80,9 @@ class PeerWatch(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Forget the last batch."""
-        self._is_due = trainer.global_step % self.every == 0
+        self._is_due = self._batches % self.every == 0
+        self._batches += 1
+        self._measured.clear()
         self._seen.clear()
 
     def on_before_backward(
@@ -88,15 +94,18 @@ class PeerWatch(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Any
     ) -> None:
-        """Measure, if this step is due."""
-        if not self._is_due:
+        """Measure, if this step is due; L-BFGS comes here once for each of its iterations."""
+        if not self._is_due or optimizer in self._measured:
             return
+        self._measured.append(optimizer)
+        own = {p for group in optimizer.param_groups for p in group["params"]}
         weights = [
-            p.grad.flatten()
+            p.grad.to_dense().flatten()
             for name, p in pl_module.named_parameters()
-            if is_weight(name, p.ndim) and p.grad is not None
+            if is_weight(name, p.ndim) and p in own and p.grad is not None
         ]
         nonlinear = [(m, x, _evaluated(m, x)) for m, x in self._seen]
+        self._seen.clear()
         self.steps.append(
             Step(
                 loss=self._loss,
@@ -113,8 +122,11 @@ class PeerWatch(Callback):
         )
 
     def _see(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        if self._is_due and module.training:
-            self._seen.append((module, args[0].detach().clone()))  # a module may act in place
+        if not (self._is_due and module.training and args):
+            return
+        x = args[0].detach()
+        if x.is_floating_point() and x.numel():
+            self._seen.append((module, x.clone()))  # a module may act in place
 
 
 @torch.no_grad()
@@ -138,11 +150,11 @@ def _beyond(module: nn.Module, x: Tensor) -> float:
     return 0.0
 
 
-def answers(steps: list[Step], accuracy: float) -> dict[str, str]:
-    """Return each tool's answer; AutoTrainer judges convergence by `accuracy` (0 to 1)."""
+def answers(steps: list[Step], converged: bool) -> dict[str, str]:
+    """Return each tool's answer; AutoTrainer alone looks at whether the run `converged`."""
     return {
         "SageMaker Debugger": _first(_sagemaker(step) for step in steps),
-        "AutoTrainer": _first(_autotrainer(step, accuracy) for step in steps),
+        "AutoTrainer": _first(_autotrainer(step, converged) for step in steps),
         "DeepDiagnosis": _first(_deepdiagnosis(step) for step in steps),
         "BTTackler": _first(_bttackler(step, i < len(steps) / 2) for i, step in enumerate(steps)),
     }
@@ -159,17 +171,18 @@ def _sagemaker(step: Step) -> str:
         return "dead"
     if max(step.beyond_own, default=0.0) > 0.5:
         return "saturated"
-    return "vanishing" if min(step.mean) < 1e-7 else ""
+    return "vanishing" if min(step.mean, default=1.0) < 1e-7 else ""
 
 
-def _autotrainer(step: Step, accuracy: float) -> str:
+def _autotrainer(step: Step, converged: bool) -> str:
     if not step.finite:
         return "exploding"
+    if not step.norm:
+        return ""
     if max(step.zeros) >= 0.7:
         return "dead"
     first, last = step.norm[0], step.norm[-1]
-    converging = accuracy > 0.15
-    if first < 1e-3 * last and first < 1e-4 and not converging:
+    if first < 1e-3 * last and first < 1e-4 and not converged:
         return "vanishing"
     return "exploding" if last > 0 and first / last > 70 else ""
 
@@ -179,10 +192,12 @@ def _deepdiagnosis(step: Step) -> str:
         return "dead"
     if max(step.beyond_5, default=0.0) > 0.5:
         return "saturated"
-    return "vanishing" if step.finite and min(step.mean) < 1e-7 else ""
+    return "vanishing" if step.finite and min(step.mean, default=1.0) < 1e-7 else ""
 
 
 def _bttackler(step: Step, first_half: bool) -> str:
+    if not step.norm:
+        return ""
     if not step.finite or max(step.median) > 1e4:
         return "exploding"
     if max(step.zeros) > 0.5:

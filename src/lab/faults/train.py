@@ -31,12 +31,14 @@ def train(
     steps: int,
     seed: int,
     monitor: bool = True,
+    optimizers: int = 1,
 ) -> list[Step]:
     """Train `module` on the CPU in one thread, and return the other tools' inputs.
 
     The monitor writes its record to `folder`. With `monitor=False` the weights become the same,
     but nothing is measured or written, and the list is empty. `seed` seeds random layers.
-    `batches` is no plain list, which Lightning takes for several loaders.
+    `batches` is no plain list, which Lightning takes for several loaders. `optimizers` is how many
+    step in each batch.
     """
     quieten()
     keep_freed_memory()
@@ -44,7 +46,7 @@ def train(
     peers = PeerWatch(_EVERY)
     watching: list[Callback] = [GradientMonitor(on_error="raise"), peers]
     trainer = Trainer(
-        max_steps=steps,
+        max_steps=optimizers * steps,  # Lightning counts the steps of all optimizers
         max_epochs=-1,
         accelerator="cpu",
         devices=1,

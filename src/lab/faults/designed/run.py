@@ -17,17 +17,17 @@ from lightning.pytorch import seed_everything
 from torch import nn
 
 from gradflow.launch.compose import compose
-from lab.faults.designed import Case, cases
+from lab.faults.designed.grid import Case, cases
 from lab.faults.peers import answers
 from lab.faults.runs import OUTCOME, do_all, read_outcome, verdicts, write_outcome, write_rows
-from lab.faults.train import accuracy, train
+from lab.faults.train import LEARNED, accuracy, train
 from project.build import build_data, build_task
 
-RESULTS = Path(__file__).with_name("designed.csv")
+RESULTS = Path(__file__).with_name("results.csv")
 
 
 def run_all(processes: int, folder: Path) -> None:
-    """Train every run of the suite, with records below `folder`, and write designed.csv."""
+    """Train every run of the suite, with records below `folder`, and write results.csv."""
     todo = [(case, folder / case.name) for case in cases()]
     do_all(_train, [task for task in todo if not (task[1] / OUTCOME).exists()], processes)
     write_rows(RESULTS, [judge(case, place) for case, place in todo])
@@ -58,7 +58,9 @@ def _train(task: tuple[Case, Path]) -> str:
         _shift(classifier.net, case.bias, case.random_sign)
     steps = train(classifier, data.train_dataloader(), folder, config.steps, config.seed)
     share = accuracy(classifier.net, data.val_dataloader())
-    write_outcome(folder / OUTCOME, {"accuracy": round(share, 4), **answers(steps, share)})
+    write_outcome(
+        folder / OUTCOME, {"accuracy": round(share, 4), **answers(steps, share > LEARNED)}
+    )
     return case.name
 
 

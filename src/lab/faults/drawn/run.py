@@ -12,15 +12,15 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lab.faults.drawn import STEPS, Draw, draws
-from lab.faults.drawn_causes import counterfactuals, cures, right_kinds
-from lab.faults.drawn_net import DrawnModule
+from lab.faults.drawn.causes import counterfactuals, cures, right_kinds
+from lab.faults.drawn.draws import STEPS, Draw, draws
+from lab.faults.drawn.net import DrawnModule
 from lab.faults.peers import CLASSES, answers
 from lab.faults.runs import OUTCOME, do_all, read_outcome, verdicts, write_outcome, write_rows
 from lab.faults.train import LEARNED, accuracy, train
 from project.data import CIFAR10
 
-RESULTS = Path(__file__).with_name("drawn.csv")
+RESULTS = Path(__file__).with_name("results.csv")
 
 
 class Training(NamedTuple):
@@ -34,7 +34,7 @@ class Training(NamedTuple):
 def run_all(
     processes: int, folder: Path, minutes: float = math.inf, only_counterfactuals: bool = False
 ) -> None:
-    """Train what is missing below `folder`, and write drawn.csv of what is there.
+    """Train what is missing below `folder`, and write results.csv of what is there.
 
     No training begins after `minutes`. Counterfactuals come after all runs, or alone.
     """
@@ -112,7 +112,7 @@ def _train(training: Training) -> str:
     share = accuracy(module.net, data.val_dataloader())
     outcome = {"accuracy": round(share, 4), "last_loss": module.last_loss}
     if monitor:
-        outcome |= answers(steps, share)  # type: ignore[arg-type]
+        outcome |= answers(steps, share > LEARNED)  # type: ignore[arg-type]
     seconds = round(time.perf_counter() - start, 2)
     write_outcome(file, {**outcome, "seconds": seconds})
     return f"{draw.name} {file.stem} {seconds} s"

@@ -10,8 +10,8 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
-from lab.faults.foreign_data import Batch, Draw
-from lab.faults.foreign_losses import Loss
+from lab.faults.foreign.data import Batch, Draw
+from lab.faults.foreign.losses import Loss
 
 Score: TypeAlias = Callable[[nn.Module, Batch], float]
 HELD_OUT = 1000  # examples of a score

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from gradflow.gradients.record import read_gradients
-from lab.faults.peers import answers
+from gradflow.gradients.schedule import is_scheduled
+from lab.faults.peers import Step, answers
 from lab.faults.train import accuracy, train
 
 
@@ -45,7 +46,8 @@ def test_watching_a_run_does_not_change_it(tmp_path: Path) -> None:
         ends.append([p.detach() for p in net.parameters()])
     for watched, unwatched in zip(*ends, strict=True):
         assert torch.equal(watched, unwatched)
-    assert read_gradients(tmp_path / "True")["step"].unique().sort().to_list() == [0, 10, 20]
+    recorded = read_gradients(tmp_path / "True")["step"].unique().to_list()
+    assert sorted(recorded) == [step for step in range(21) if is_scheduled(step) or step == 20]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,46 @@ def test_an_activation_that_is_called_twice_is_two_nonlinearities(tmp_path: Path
 
 def test_the_tools_answer_for_a_net_without_activations(tmp_path: Path) -> None:
     steps = train(Net(nn.Linear(4, 3)), batches(4), tmp_path, 11, 0)
-    assert set(answers(steps, 0.5).values()) == {"healthy"}
+    assert set(answers(steps, True).values()) == {"healthy"}
+
+
+class Net2(LightningModule):
+    """Two layers without a common loss, each with its own optimizer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Linear(4, 4), nn.Tanh())
+        self.second = nn.Sequential(nn.Linear(4, 3, bias=False), nn.Tanh())
+        self.automatic_optimization = False
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        for net, optimizer in zip((self.first, self.second), self.optimizers(), strict=True):  # type: ignore[arg-type]
+            optimizer.zero_grad()
+            self.manual_backward(net(batch[0]).square().mean())
+            optimizer.step()
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [torch.optim.SGD(net.parameters(), lr=0.1) for net in (self.first, self.second)]
+
+
+def test_each_of_several_optimizers_makes_all_steps_and_has_its_own_weights(tmp_path: Path) -> None:
+    steps = train(Net2(), batches(4), tmp_path, 21, 0, optimizers=2)
+    assert [len(step.norm) for step in steps] == [1] * 6
+    assert [len(step.silent) for step in steps] == [1] * 6
+    assert read_gradients(tmp_path)["step"].max() == 20
+
+
+def test_each_due_step_of_l_bfgs_is_measured_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lbfgs = lambda net: torch.optim.LBFGS(net.parameters(), max_iter=3)  # noqa: E731
+    monkeypatch.setattr(Net, "configure_optimizers", lbfgs)
+    steps = train(Net(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3)), batches(4), tmp_path, 11, 0)
+    assert [len(step.silent) for step in steps] == [1, 1]
+
+
+def test_the_tools_answer_for_a_step_without_any_gradient_of_a_weight() -> None:
+    assert set(answers([Step(1.0, True, *[[] for _ in range(8)])], False).values()) == {"healthy"}
 
 
 def test_accuracy_is_measured_with_batch_statistics_and_without_dropout() -> None:

@@ -9,7 +9,7 @@ Momentum replaces Adadelta, and learning rates reach from 1e-5 to 1 instead of 1
 Reduced for a CPU: 8 to 32 channels, 16 to 128 dense units, batches of 16 to 256 instead of 45 to
 720, a first convolution of stride 2, 150 steps. A draw above `_MAX_COST` is drawn again.
 
-This file knows the settings. `drawn_net.py` builds the net, `drawn_causes.py` tells what is wrong.
+This file knows the settings. `net.py` builds the net, `causes.py` tells what is wrong.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import torch
 
-from lab.faults.drawn import Draw
-from lab.faults.drawn_net import build_net, weights
+from lab.faults.drawn.draws import Draw
+from lab.faults.drawn.net import build_net, weights
 
 # The middle of what learns in each optimizer's textbook use.
 SANE_LR = {"sgd": 0.05, "momentum": 0.02, "adam": 1e-3, "rmsprop": 1e-3, "adagrad": 0.01}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab.faults.foreign_nets import Act, Flat, Pool, Residual, kaiming, mlp
+from lab.faults.foreign.nets import Act, Flat, Pool, Residual, kaiming, mlp
 
 
 def conv(fan_in: int, fan_out: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:

@@ -1,4 +1,4 @@
-"""Tables over designed.csv: how often the verdict, and the rules of earlier tools, name the cause.
+"""Tables over results.csv: how often the verdict, and the rules of earlier tools, name the cause.
 
 Only confirmed runs count. A healthy net must have learned. A faulty net must not have learned,
 while the healthy net that it was made from did. Whether a run learned is decided by its accuracy on

@@ -12,11 +12,11 @@ from torch import nn
 
 from gradflow.gradients.record import Entry, RecordWriter
 from gradflow.gradients.verdict import Kind
-from lab.faults import drawn_causes, drawn_run
-from lab.faults.drawn import ACTIVATIONS, INITS, OPTIMIZERS, PARTS, Draw, draw, draws
-from lab.faults.drawn_causes import counterfactuals, right_kinds
-from lab.faults.drawn_net import DrawnModule, build_net, weights
-from lab.faults.drawn_table import cause_is_right, is_right, is_unclear, print_tables
+from lab.faults.drawn import causes, run
+from lab.faults.drawn.causes import counterfactuals, right_kinds
+from lab.faults.drawn.draws import ACTIVATIONS, INITS, OPTIMIZERS, PARTS, Draw, draw, draws
+from lab.faults.drawn.net import DrawnModule, build_net, weights
+from lab.faults.drawn.table import cause_is_right, is_right, is_unclear, print_tables
 from lab.faults.runs import read_rows
 
 DRAWS = draws()
@@ -64,7 +64,7 @@ def test_every_choice_of_the_space_occurs() -> None:
 
 def test_the_results_are_those_of_the_draws() -> None:
     settings = {d.name: d.settings for d in DRAWS}
-    for row in read_rows(drawn_run.RESULTS):
+    for row in read_rows(run.RESULTS):
         assert {key: row[key] for key in settings[row["name"]]} == settings[row["name"]]
 
 
@@ -150,7 +150,7 @@ def test_a_sane_setting_has_no_counterfactual() -> None:
 
 
 def test_all_right_kinds_are_kinds_of_verdict() -> None:
-    for kinds in drawn_causes._KINDS.values():
+    for kinds in causes._KINDS.values():
         assert kinds < set(Kind.__args__)  # type: ignore[attr-defined]
         assert "healthy" not in kinds
 
@@ -173,14 +173,14 @@ def test_a_run_is_judged_with_the_counterfactuals_that_are_there(tmp_path: Path)
         loss = {"max": [math.log(10)]}
         writer.append(step, "mean_loss", [Entry("loss", 0, 10 if step else 1)], loss)
     writer.flush()
-    tools = dict.fromkeys(drawn_run.CLASSES, "dead")
+    tools = dict.fromkeys(run.CLASSES, "dead")
 
     def outcome(name: str, accuracy: float, last_loss: float = 2.3) -> None:
         values = {"accuracy": accuracy, "last_loss": last_loss, "seconds": 1.0, **tools}
         (tmp_path / f"{name}.json").write_text(json.dumps(values))
 
     def judged() -> tuple[str, str, str]:
-        row = drawn_run.judge(SMALL, tmp_path)
+        row = run.judge(SMALL, tmp_path)
         return row["learned"], row["cures"], row["right_kinds"]
 
     outcome("outcome", 0.1)
@@ -195,27 +195,28 @@ def test_a_run_is_judged_with_the_counterfactuals_that_are_there(tmp_path: Path)
     assert judged() == (True, "", "")
     outcome("outcome", 0.3, math.nan)
     assert judged()[0] is False
-    assert drawn_run.judge(SMALL, tmp_path)["verdict"] == "untrained"
+    assert run.judge(SMALL, tmp_path)["verdict"] == "untrained"
 
 
 def test_only_missing_trainings_are_done(tmp_path: Path) -> None:
     first = DRAWS[0]
-    assert len(drawn_run._runs(tmp_path)) == len(DRAWS)
-    assert drawn_run._counterfactuals(tmp_path) == []
+    assert len(run._runs(tmp_path)) == len(DRAWS)
+    assert run._counterfactuals(tmp_path) == []
     folder = tmp_path / first.name
     folder.mkdir()
     sick = json.dumps({"accuracy": 0.1, "last_loss": 2.3})
     (folder / "outcome.json").write_text(sick)
     (folder / "lr.json").write_text(sick)
-    assert len(drawn_run._runs(tmp_path)) == len(DRAWS) - 1
-    names = [task.outcome.stem for task in drawn_run._counterfactuals(tmp_path)]
+    assert len(run._runs(tmp_path)) == len(DRAWS) - 1
+    names = [task.outcome.stem for task in run._counterfactuals(tmp_path)]
     assert names == [name for name in counterfactuals(first) if name != "lr"]
     (folder / "outcome.json").write_text(json.dumps({"accuracy": 0.4, "last_loss": 1.0}))
-    assert drawn_run._counterfactuals(tmp_path) == []
+    assert run._counterfactuals(tmp_path) == []
 
 
 def row(accuracy: float, verdict: str, right: str = "", cures: str = "") -> dict[str, str]:
     return {
+        "name": f"{verdict}-{accuracy}",
         "part": "tuning",
         "accuracy": str(accuracy),
         "learned": str(accuracy >= 0.15),
@@ -224,7 +225,7 @@ def row(accuracy: float, verdict: str, right: str = "", cures: str = "") -> dict
         "confidence": "0.9",
         "right_kinds": right,
         "cures": cures,
-        **dict.fromkeys(drawn_run.CLASSES, "healthy"),
+        **dict.fromkeys(run.CLASSES, "healthy"),
     }
 
 
@@ -256,11 +257,12 @@ def test_the_tables_hold_for_a_part_of_the_runs(capsys: pytest.CaptureFixture[st
         row(0.1, "untrained"),
         row(0.16, "healthy"),
     ]
-    print_tables(rows, Console(width=150))
+    print_tables(rows, True, Console(width=150))
     printed = capsys.readouterr().out
     assert "tuning part: 6 of 200" in printed
     assert "held out part: 0 of 300" in printed
     assert "2 healthy, 3 sick, 1 unclear" in printed
+    assert "1 misses" in printed
     assert "cause right: 1/1" in printed
     assert "left out: 1 with several causes at once, 1 not known yet" in printed
     assert "0.750" in printed  # half of the healthy runs and all sick ones

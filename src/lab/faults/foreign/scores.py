@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab.faults.foreign_data import Batch, mixing, noised
+from lab.faults.foreign.data import Batch, mixing, noised
 
 
 def accuracy(net: nn.Module, batch: Batch) -> float:

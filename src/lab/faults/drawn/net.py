@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from lab.faults.drawn import Draw
+from lab.faults.drawn.draws import Draw
 
 _CLASSES = 10
 _ACTIVATIONS: dict[str, type[nn.Module]] = {

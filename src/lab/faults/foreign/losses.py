@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab.faults.foreign_data import Batch, noised
-from lab.faults.foreign_nets import BayesLinear
+from lab.faults.foreign.data import Batch, noised
+from lab.faults.foreign.nets import BayesLinear
 
 Loss: TypeAlias = Callable[[nn.Module, Batch], Tensor]
 

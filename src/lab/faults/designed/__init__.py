@@ -1,0 +1,1 @@
+"""Healthy nets, and the same nets with one fault each: the label is the fault."""

@@ -65,7 +65,7 @@ def record(step: Step, watch: LayerWatch) -> int:
     loss.backward()  # type: ignore[no-untyped-call]
     watch.leave_backward()
     layers = watch.collect()
-    snapshot = Snapshot(0, step.net, layers, loss.detach())
+    snapshot = Snapshot(0, step.net, layers, {"loss": loss.detach()})
     step.optimizer.step()
     snapshot.read()
     watch.stop()

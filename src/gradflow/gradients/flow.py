@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -109,6 +109,26 @@ class Flow:
         depth = np.arange(len(y))[known]
         depth = depth - depth.mean()
         return -float(depth @ y[known] / (depth @ depth))
+
+
+def together(flows: Sequence[Flow]) -> Flow:
+    """Return the last of `flows`, with the mean losses and the accuracy of all of them."""
+    last = flows[-1]
+    known = [(*flow.known_loss, flow.loss_deviation) for flow in flows if flow.known_loss]
+    if len(flows) == 1 or not known:
+        return last
+    batches = sum(count for _, count, _ in known)
+    mean = sum(loss * count for loss, count, _ in known) / batches
+    spread = [(loss - mean) ** 2 + np.nan_to_num(deviation) ** 2 for loss, _, deviation in known]
+    variance = sum(s * count for s, (_, count, _) in zip(spread, known, strict=True)) / batches
+    hits = [flow.hits for flow in flows if flow.hits is not None]
+    return replace(
+        last,
+        mean_loss=mean,
+        batches=batches,
+        loss_deviation=math.sqrt(variance),
+        hits=sum(hits) / len(hits) if hits else None,
+    )
 
 
 def read_flows(record: pl.DataFrame | pl.LazyFrame) -> list[Flow]:

@@ -39,7 +39,7 @@ from gradflow.gradients.record import (
 )
 from gradflow.gradients.schedule import is_scheduled
 from gradflow.gradients.snapshot import Rows, Snapshot, flow_of_rows, joined
-from gradflow.gradients.verdict import Diagnosis, Remedies, Verdict
+from gradflow.gradients.verdict import Diagnosis, Remedies, Verdict, diagnose
 from gradflow.gradients.weights_and_biases import (
     Chart,
     log_charts,
@@ -203,8 +203,8 @@ class GradientMonitor(Callback):
         self._open_record(trainer)
         self.verdict, self._alerted = None, set()
         self._diagnosis = Diagnosis(self.remedies)
-        for i in range(1, len(self.flows) + 1):  # of a resumed run
-            self._diagnosis.add(self.flows[:i])
+        for flow in self.flows:  # of a resumed run
+            self._diagnosis.add(flow)
         keep = tuple(kind for kind in self.histograms if kind != "weight")
         self._watch = LayerWatch(pl_module, keep=keep, on_error=self._failed_in_pass)
         if pl_module.device.type == "cpu":
@@ -409,7 +409,7 @@ class GradientMonitor(Callback):
         if flow.loss is not None and not math.isfinite(flow.loss) and not self._non_finite:
             self._note_non_finite(step, _first_non_finite_layer(rows))
         log_record(trainer.loggers, step, rows, flow)
-        self.verdict = self._diagnosis.add(self.flows, self._non_finite)
+        self.verdict = self._diagnosis.add(flow, self._non_finite)
         kind = self.verdict.kind
         if kind != "healthy" and kind not in self._alerted:  # one alert for each kind
             self._alerted.add(kind)
@@ -468,8 +468,7 @@ class GradientMonitor(Callback):
         if is_over:
             return
         if self.flows:
-            if self.verdict is None or self._non_finite is not None:
-                self.verdict = self._diagnosis.add(self.flows, self._non_finite)
+            self.verdict = diagnose(self.flows, self._non_finite, self.remedies)
             if self._folder is not None:
                 self.verdict.write(self._folder)
             log_verdict(trainer.loggers, self.verdict, alert=False)

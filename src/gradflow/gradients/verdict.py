@@ -26,9 +26,10 @@ from gradflow.gradients import causes
 from gradflow.gradients.atomic import write_text
 from gradflow.gradients.causes import EARLY, Cause
 from gradflow.gradients.comparable import gradient_change, signal_change
-from gradflow.gradients.flow import Flow, read_flows
+from gradflow.gradients.flow import Flow, read_flows, together
 from gradflow.gradients.learning import learning
 from gradflow.gradients.record import first_non_finite
+from gradflow.gradients.schedule import is_scheduled
 
 FILE = "verdict.json"
 Kind = Literal[
@@ -104,34 +105,51 @@ def diagnose(
     if not flows:
         raise ValueError("flows=[]: there must be at least one record")
     diagnosis = Diagnosis(remedies)
-    for i in range(1, len(flows) + 1):
-        last = i == len(flows)
-        verdict = diagnosis.add(flows[:i], first_non_finite if last else None)
-    return verdict
+    for flow in flows[:-1]:
+        diagnosis.add(flow)
+    return diagnosis.add(flows[-1], first_non_finite, final=True)
 
 
 class Diagnosis:
-    """The verdicts on a run as its records come in."""
+    """The verdict on a run as its records come in.
+
+    Records that lie closer together than the schedule's (see `schedule.py`) are taken together, so
+    that a run of any length and cadence is judged in the same way, and at the same cost.
+    """
 
     def __init__(self, remedies: Remedies | None = None) -> None:
         self._remedies = remedies or {}
+        self._flows: list[Flow] = []  # at most one for each step of the schedule
+        self._waiting: list[Flow] = []  # the ones since then
         self._standing: Verdict | None = None
         self._others: list[Verdict] = []  # of the latest records, all of one other kind
 
     def add(
-        self, flows: Sequence[Flow], first_non_finite: tuple[int, str] | None = None
+        self,
+        flow: Flow,
+        first_non_finite: tuple[int, str] | None = None,
+        *,
+        final: bool = False,
     ) -> Verdict:
-        """Return the verdict after the last record of `flows`, of which there is at least one.
+        """Return the verdict after `flow`, the next record. It is `final` if none will follow.
 
         The kind changes only once the records have shown another one for a while: a loss close to
         a threshold would change it back and forth. A loss that is not finite ends the wait.
         """
-        found, keys = _judge(flows, first_non_finite)
+        self._waiting.append(flow)
+        bad = first_non_finite is not None or not _is_known(flow)
+        before = self._flows[-1].step if self._flows else -1
+        due = any(is_scheduled(step) for step in range(before + 1, flow.step + 1))
+        if not due and not bad and not final and self._standing is not None:
+            return self._standing
+        self._flows.append(together(self._waiting))
+        self._waiting = []
+        found, keys = _judge(self._flows, first_non_finite)
         tried = dict.fromkeys(text for key in keys for text in self._remedies.get(key, ()))
         found = replace(found, remedies=tuple(tried))
         standing = self._standing
         # That nothing was learned for long is no accident of one record.
-        at_once = first_non_finite is not None or found.kind == "untrained"
+        at_once = bad or found.kind == "untrained"
         if standing is None or found.kind == standing.kind or at_once:
             return self._stand(found)
         if self._others and self._others[0].kind != found.kind:
@@ -145,6 +163,10 @@ class Diagnosis:
     def _stand(self, verdict: Verdict) -> Verdict:
         self._standing, self._others = verdict, []
         return verdict
+
+
+def _is_known(flow: Flow) -> bool:
+    return flow.loss is None or math.isfinite(flow.loss)
 
 
 def _judge(

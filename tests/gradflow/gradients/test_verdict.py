@@ -2,6 +2,7 @@
 
 import math
 import re
+import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from flows import CHANCE, flow
 
+from gradflow.gradients import verdict as verdict_module
 from gradflow.gradients.flow import Flow
 from gradflow.gradients.verdict import Verdict, diagnose
 
@@ -565,3 +567,23 @@ def test_a_loss_that_is_bad_before_the_first_step_is_no_fault_of_training() -> N
     assert (verdict.kind, verdict.layer, verdict.remedies) == ("exploding", "third", ("init",))
     assert "z grows by 19.0 decades" in verdict.evidence
     assert diagnose([flow(), steady], (10, "third"), advice).remedies == ("clip",)
+
+
+def test_records_closer_than_the_schedule_are_judged_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At most 87 judgements in 64,000 steps, over all batches of the records in between."""
+    judged: list[list[Flow]] = []
+    real = verdict_module._judge
+    monkeypatch.setattr(
+        verdict_module, "_judge", lambda flows, bad: judged.append(list(flows)) or real(flows, bad)
+    )
+    every = [flow(step, batches=1, loss=2.0 + 0.01 * (step % 7)) for step in range(2000)]
+    diagnose(every)
+    assert len(judged) == 58  # 57 of the schedule, and the last
+    known = judged[-1]
+    assert sum(f.batches for f in known) == 2000
+    mean = sum((f.mean_loss or 0) * f.batches for f in known) / 2000
+    assert mean == pytest.approx(statistics.fmean(f.loss or 0 for f in every))
+    window = [f.loss or 0 for f in every if known[-3].step < f.step <= known[-2].step]
+    assert known[-2].loss_deviation == pytest.approx(statistics.pstdev(window))

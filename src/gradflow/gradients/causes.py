@@ -26,6 +26,7 @@ _LARGE_STEP = 0.075  # relative change of half of the weights, which erases thei
 _WORSE = 1.05  # times the first loss: what a step leads to that did harm, if nothing is learned
 _MUCH_WORSE = 1.5  # the same, while it cannot be known whether the net will learn
 _BLOWN_UP = 2.0  # times the chance loss: a higher loss is worse than guessing
+_LARGE_OUTPUTS = 1.0  # decades of the outputs' RMS, above which they are no usual ones
 _LASTING = 3  # batches that a loss must be high in: more than a single noisy one
 EARLY = 20  # steps in which a run is judged by its layers alone
 _MIN_LAYERS = 3  # with the logits: fewer cannot show shrinking or growing
@@ -148,7 +149,8 @@ def steps_too_large(flows: Sequence[Flow], *, young: bool) -> Cause | None:
 def out_of_scale(flows: Sequence[Flow], chance: float | None, present: float) -> Cause | None:
     """Judge whether the loss has been far above chance from the start, since outputs are large."""
     losses = plain_losses(flows)
-    if chance is None or not losses:
+    outputs = next((flow.pre_activation[-1] for flow in flows if flow.layers), math.nan)
+    if chance is None or not losses or not outputs > _LARGE_OUTPUTS:
         return None
     threshold = chance + (_BLOWN_UP - 1) * abs(chance)
     if min(losses[0].mean, present) <= threshold:

@@ -76,6 +76,8 @@ class Learning:
         gained = self.reference - self.present
         by_loss = gained / needed if needed > 0 and math.isfinite(gained) else 0.0
         right, error = self.hits
+        if self.present > self.reference + abs(self.reference):
+            right = 0.0  # worse than guessing, whatever is right by the way
         needed = max(hits, _ERRORS * error)
         by_hits = right / needed if needed > 0 else 0.0
         # Two pieces of evidence add up.

@@ -37,6 +37,7 @@ Kind = Literal[
 ]
 
 _PATIENCE = 100  # steps that a net with healthy layers is given to learn anything
+_DOUBT = 0.55  # share of the gain needed, above which it is not said that nothing is learned
 _LASTING = 3  # records that must show another kind before the verdict changes, or …
 _LASTING_STEPS = 10  # … two of them, this far apart
 _ZERO = 3  # records in which dL/dz must be exactly 0, before this is no start of a branch
@@ -229,9 +230,12 @@ def _judge(
     if young or step - flows[0].step < _PATIENCE:
         text = why or "no layer shows anything amiss so far"
         return _verdict("healthy", text, 0.0, step, None), []
+    if gain > _DOUBT:
+        text = f"the loss is {learns.evidence}, too close to tell whether the net learns"
+        return _verdict("healthy", text, 0.0, step, None), []
     text = f"the loss stays at {learns.evidence}, "
     text += f"and {why}" if why else "though no layer shows why"
-    return _verdict("untrained", text, 1 - gain, step, None), ["untrained"]
+    return _verdict("untrained", text, _DOUBT - gain, step, None), ["untrained"]
 
 
 def _past_zeros(flows: Sequence[Flow]) -> Flow:

@@ -534,8 +534,17 @@ def test_accuracy_beyond_the_largest_class_is_learning(hits: float, kind: str) -
 
 
 def test_a_loss_far_above_chance_from_the_start_is_an_exploding_signal() -> None:
-    verdict = diagnose(with_loss(run(), lambda step: 1e5 - 100 * step))
+    high = with_loss(run(), lambda step: 1e5 - 100 * step)
+    large = [replace(f, pre_activation=np.array([0.0, 0.0, 0.0, 4.0])) for f in high]
+    verdict = diagnose(large)
     assert (verdict.kind, "chance 2.3" in verdict.evidence) == ("exploding", True)
+    assert diagnose(high).kind == "untrained"  # it is the targets that are far away
+
+
+def test_accuracy_does_not_excuse_a_loss_far_above_chance() -> None:
+    flows = [flow(step, hits=0.4 + 0.01 * (step % 3), largest_class=0.1) for step in range(150)]
+    assert diagnose(with_loss(flows, lambda step: 1.5 * CHANCE)).kind == "healthy"
+    assert diagnose(with_loss(flows, lambda step: 2.5 * CHANCE)).kind != "healthy"
 
 
 @pytest.mark.parametrize(("first", "known"), [(2.3, True), (2.6, True), (2.7, False), (1.9, False)])

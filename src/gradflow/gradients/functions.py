@@ -5,6 +5,7 @@ This file knows torch's functions. It does not know which module calls them, nor
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -166,6 +167,11 @@ def _module(
     values = dict(zip(names, args, strict=False))
     values |= {name: kwargs[name] for name in names if name in kwargs}
     try:
-        return kind(**values)
+        return _built(kind, tuple(values.items()))  # type: ignore[arg-type]
     except Exception:  # a tensor where a number is expected, and the like
         return None
+
+
+@functools.lru_cache(maxsize=256)
+def _built(kind: type[nn.Module], arguments: tuple[tuple[str, Any], ...]) -> nn.Module:
+    return kind(**dict(arguments))

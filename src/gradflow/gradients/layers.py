@@ -408,7 +408,9 @@ class LayerWatch:
             if self._failed:
                 return
             try:
-                function(*args)
+                # What is done here is none of the net's own function calls.
+                with torch._C.DisableTorchFunction():
+                    function(*args)
             except Exception as error:
                 self._failed = True
                 if self.on_error is None:
@@ -422,7 +424,7 @@ class LayerWatch:
             copied = x.detach().clone()
             return copied if x.ndim else copied.view(1)
         images = FEATURES if x.ndim == 2 and self.images == IMAGES else self.images
-        return x.detach()[: max(1, min(images, ELEMENTS * len(x) // x.numel()))].clone()
+        return x.detach()[: max(1, min(images, ELEMENTS * x.shape[0] // x.numel()))].clone()
 
 
 def _in_backward() -> bool:

@@ -286,7 +286,7 @@ def test_confidence_grows_with_the_distance_from_the_threshold() -> None:
     far = diagnose(run(gradient=[-16.0, -10.0, -4.0, -2.0]))
     assert near.kind == far.kind == "vanishing"
     assert 0.5 <= near.confidence < 0.7
-    assert far.confidence > 0.95
+    assert far.confidence > 0.87
 
 
 THRESHOLDS: dict[str, tuple[Callable[[float], list[Flow]], float]] = {
@@ -319,7 +319,9 @@ def test_a_verdict_is_as_sure_as_a_coin_at_its_threshold_and_surer_beyond(rule: 
     assert near.kind == diagnose(flows(far)).kind
     assert near.kind in (rule.split()[0], "diverged")
     assert 0.5 <= near.confidence <= 0.52
-    assert diagnose(flows(far)).confidence == pytest.approx(1 - 0.5 * math.exp(-2 * far), abs=0.006)
+    assert diagnose(flows(far)).confidence == pytest.approx(
+        0.9 - 0.4 * math.exp(-2 * far), abs=0.006
+    )
 
 
 def test_between_divergence_and_getting_over_it_neither_verdict_is_sure() -> None:
@@ -329,7 +331,7 @@ def test_between_divergence_and_getting_over_it_neither_verdict_is_sure() -> Non
     below, above = at(0.00199), at(0.00201)
     assert (below.kind, above.kind) == ("diverged", "healthy")
     assert below.confidence == above.confidence == pytest.approx(0.5, abs=0.01)
-    assert at(-1.0).confidence > 0.9
+    assert at(-1.0).confidence > 0.8
 
 
 def test_a_loss_that_was_0_at_first_and_is_not_later_has_blown_up() -> None:
@@ -389,7 +391,7 @@ def few(layers: int, **changes: Any) -> list[Flow]:
 def test_of_too_few_layers_learning_is_judged_by_the_loss(layers: int) -> None:
     learning = with_loss(few(layers), lambda step: CHANCE - 0.005 * step)
     assert diagnose(learning).kind == "healthy"
-    assert diagnose(learning).confidence > 0.9
+    assert diagnose(learning).confidence > 0.8
     stuck = diagnose(few(layers))
     assert stuck.kind == "untrained"
     assert "measured, too few to tell" in stuck.evidence

@@ -48,12 +48,19 @@ def main() -> None:
         choices=("tuning", "held_out", "fresh"),
         help="foreign: train and judge this part alone; the other lines stay",
     )
+    parser.add_argument(
+        "--diagram", type=Path, help="drawn, foreign: draw the reliability of the confidence here"
+    )
     arguments = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.records or Path(scratch)
         suite = {"designed": _designed, "drawn": _drawn, "foreign": _foreign}[arguments.suite]
         suite(arguments, folder)
+    if arguments.diagram is not None:
+        from lab.faults.diagram import draw
+
+        draw(arguments.diagram)
 
 
 def _designed(arguments: argparse.Namespace, folder: Path) -> None:

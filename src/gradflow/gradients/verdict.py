@@ -37,8 +37,8 @@ Kind = Literal[
 ]
 
 _PATIENCE = 100  # steps that a net with healthy layers is given to learn anything
-# However far from the thresholds, about one verdict in ten is wrong on nets of other kinds: so it was
-# on the parts of the foreign suite that no threshold was set on.
+# However far from the thresholds, about one verdict in ten is wrong on nets of other kinds. So
+# it was in the parts of the foreign suite that no threshold was set on.
 _SUREST = 0.9
 _DOUBT = 0.55  # share of the gain needed, above which it is not said that nothing is learned
 _LASTING = 3  # records that must show another kind before the verdict changes, or …

@@ -318,7 +318,7 @@ def main(argv: Sequence[str]) -> None:
     if platform.libc_ver()[0] == "glibc":
         # All threads use the main arena, since keep_freed_memory affects only that one.
         ctypes.CDLL(None).mallopt(-8, 1)  # M_ARENA_MAX, from glibc's malloc.h
-    cadence: int = compose([]).monitor["every_n_steps"]
+    cadence = 10  # a line through two cadences gives the cost of a record at any other
 
     console = Console()
     console.width = max(console.width, 170)  # so that no line is cut in a file

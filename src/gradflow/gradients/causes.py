@@ -208,8 +208,14 @@ def _words(flow: Flow, change: float) -> str:
     assert found is not None
     if math.isinf(change):
         return f"dL/dz is exactly 0 in {_first(flow)}"
-    word = "shrinks" if change < 0 else "grows"
-    text = f"dL/dz {word} by {abs(change):.1f} decades from {_last(flow)} back to {_first(flow)}"
+    word, sign = ("shrinks", -1) if change < 0 else ("grows", 1)
+    first, last = _first(flow), _last(flow)
+    recorded = flow.gradient[flow.layers.index(first)] - flow.gradient[flow.layers.index(last)]
+    allowed = sign * change + 0.1 < sign * recorded
+    shown = sign * (recorded if allowed else change)
+    text = f"dL/dz {word} by {shown:.1f} decades from {last} back to {first}"
+    if allowed:
+        return f"{text}, {sign * change:.1f} of them beyond what pooling and norms explain"
     between = flow.gradient[found.first.min() : found.last.max() + 1]
     if np.isneginf(between).any():
         zero = int(found.first.min() + np.isneginf(between).argmax())

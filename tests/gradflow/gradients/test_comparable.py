@@ -9,6 +9,7 @@ import torch
 from flows import flow
 from torch import Tensor, nn
 
+from gradflow.gradients.causes import vanishing
 from gradflow.gradients.comparable import gradient_change, signal_change
 from gradflow.gradients.flow import Flow
 from gradflow.gradients.layers import LayerWatch
@@ -184,3 +185,16 @@ def test_a_real_net_whose_gradient_vanishes_still_does() -> None:
     layers = [m for _ in range(10) for m in (nn.Linear(64, 64), nn.Sigmoid())]
     found = of_net(nn.Sequential(*layers, nn.Linear(64, 10)), torch.randn(16, 64))
     assert gradient_change(found) < -4
+
+
+def test_the_evidence_gives_the_change_as_recorded_and_what_pooling_leaves_of_it() -> None:
+    pooled = made(gradient=[-12.0, -9, -4, -2, 0], positions=[64, 64, 1, 1])
+    found = vanishing(pooled)
+    assert found is not None
+    assert found.evidence == (
+        "dL/dz shrinks by 10.0 decades from d back to a, "
+        "8.2 of them beyond what pooling and norms explain"
+    )
+    plain = vanishing(made(gradient=[-12.0, -9, -4, -2, 0]))
+    assert plain is not None
+    assert plain.evidence == "dL/dz shrinks by 10.0 decades from d back to a, 3.33 a layer"

@@ -54,6 +54,9 @@ class Term:
             return torch.mean(mean - torch.xlogy(mean, mean))
         if "numbers" in _TARGETS[self.function]:
             variance = (square - mean**2).clamp(min=0) * count / (count - 1).clamp(min=1)
+            # Targets that are all alike, such as the zeros that a residual is compared with, say
+            # nothing of chance.
+            variance = variance.where(variance.sum() > 1e-9 * square.sum(), torch.nan)
             if _TARGETS[self.function] == "numbers":
                 return torch.mean(variance)
             return torch.mean(torch.log(variance.clamp(min=1e-12)) / 2 + 0.5)
@@ -70,6 +73,7 @@ class Chance:
     def __init__(self) -> None:
         self._sum: Tensor | None = None  # of moments times counts
         self._count: Tensor | None = None
+        self._function = ""  # whose targets they are
 
     def read(self, term: Term, *, add: bool) -> tuple[Tensor, Tensor]:
         """Return it, and the largest mean target, both () over all batches that were added and
@@ -78,20 +82,23 @@ class Chance:
         Of classes, the largest mean target is the share of the most frequent class.
         """
         total, count = term.moments * term.count, term.count
-        if self._sum is not None and self._count is not None and self._sum.shape == total.shape:
+        alike = self._sum is not None and self._sum.shape == total.shape
+        alike &= self._function == term.function.__name__
+        if alike and self._sum is not None and self._count is not None:
             total, count = self._sum.to(total.device) + total, self._count.to(count.device) + count
         if add:
-            self._sum, self._count = total, count
+            self._sum, self._count, self._function = total, count, term.function.__name__
         moments = total / count
         return term.chance(moments, count), moments[0].max()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state to save in a checkpoint."""
-        return {"sum": self._sum, "count": self._count}
+        return {"sum": self._sum, "count": self._count, "function": self._function}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the state from a checkpoint."""
         self._sum, self._count = state["sum"], state["count"]
+        self._function = state["function"]
 
 
 @torch.no_grad()
@@ -109,6 +116,10 @@ def term_of(
     outputs, target = given.get("input"), given.get("target")
     if not isinstance(outputs, Tensor) or not isinstance(target, Tensor):
         return None
+    if any(map(torch._C._functorch.is_functorch_wrapped_tensor, (outputs, target))):
+        return None  # within vmap or grad of torch.func
+    if given.get("weight") is not None or given.get("pos_weight") is not None:
+        return None  # the best constant is then another one
     if function is F.mse_loss and target.requires_grad and not outputs.requires_grad:
         outputs, target = target, outputs
     if target.requires_grad or not target.numel() or outputs.ndim < 1:
@@ -117,6 +128,7 @@ def term_of(
     options: dict[str, Any] = {}
     hits = None
     if _TARGETS[function] == "classes" and not target.is_floating_point():
+        target = target.long()
         ignored = given.get("ignore_index", -100)
         options = {"ignore_index": ignored}
         count = outputs.shape[1 if outputs.ndim > 1 else 0]
@@ -141,6 +153,6 @@ def term_of(
     if moments.shape[1] > _OUTPUTS:
         return None
     plain = outputs.detach().to(torch.promote_types(outputs.dtype, torch.float32))
-    options |= {name: given[name] for name in ("var", "log_input") if name in given}
+    options |= {name: given[name] for name in ("var", "log_input", "eps") if name in given}
     value = function(plain, target, **options)
     return Term(outputs, function, value.detach(), moments, number, hits)

@@ -121,7 +121,7 @@ def together(flows: Sequence[Flow]) -> Flow:
     mean = sum(loss * count for loss, count, _ in known) / batches
     spread = [(loss - mean) ** 2 + np.nan_to_num(deviation) ** 2 for loss, _, deviation in known]
     variance = sum(s * count for s, (_, count, _) in zip(spread, known, strict=True)) / batches
-    hits = [flow.hits for flow in flows if flow.hits is not None]
+    hits = [flow.hits for flow in flows if flow.hits is not None and math.isfinite(flow.hits)]
     return replace(
         last,
         mean_loss=mean,

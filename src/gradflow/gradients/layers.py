@@ -75,7 +75,6 @@ class LayerWatch:
     _outputs: list[Call] = field(default_factory=list)  # of outermost modules
     _returned: list[tuple[str, Tensor]] = field(default_factory=list)  # by weight layers
     _losses_at: list[Node] = field(default_factory=list)
-    _places: dict[tuple[str, ...], list[Place | None]] = field(default_factory=dict)  # by layers
     _normalized: bool = False  # since the last layer
     _function_call: Call | None = None  # of a function that has not returned yet
     # The modules that are being called, each with whether its input is measured.
@@ -181,22 +180,17 @@ class LayerWatch:
 
     def _placed(self, calls: list[Call]) -> tuple[list[Call], list[Place | None]]:
         """Return the calls that depend on the net's input, and their places."""
-        names = tuple(call.name for call in calls)
-        if names not in self._places:
-            trained = [call for call in calls if not call.frozen]
-            layers = [
-                Layer(call.node, call.output_node, call.outside)
-                for call in trained
-                if call.node is not None and call.output_node is not None
-            ]
-            weighted = [x.grad_fn for _, x in self._returned if x.grad_fn is not None]
-            known = bool(self._losses_at) and len(layers) == len(trained)
-            found = iter(
-                places(layers, self._losses_at, weighted) if known else in_a_row(len(trained))
-            )
-            # A net seldom changes.
-            self._places = {names: [None if c.frozen else next(found) for c in calls]}
-        pairs = list(zip(calls, self._places[names], strict=True))
+        trained = [call for call in calls if not call.frozen]
+        layers = [
+            Layer(call.node, call.output_node, call.outside)
+            for call in trained
+            if call.node is not None and call.output_node is not None
+        ]
+        weighted = [x.grad_fn for _, x in self._returned if x.grad_fn is not None]
+        known = bool(self._losses_at) and len(layers) == len(trained)
+        # Anew in each record, since a net may change its wiring, or what is frozen.
+        found = iter(places(layers, self._losses_at, weighted) if known else in_a_row(len(trained)))
+        pairs = [(call, None if call.frozen else next(found)) for call in calls]
         kept = [(call, place) for call, place in pairs if place is not None or call.frozen]
         return [call for call, _ in kept], [place for _, place in kept]
 

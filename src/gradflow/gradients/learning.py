@@ -27,6 +27,8 @@ _LATEST = (0.1, 0.3)  # shares of all batches that it is averaged over, too
 _FIRST = 5  # batches that the first loss is averaged over
 _HIT_BATCHES = 12  # the latest records whose accuracy counts
 _CLEAR_HITS = 0.05  # gain of accuracy over the largest class that is needed if layers show a cause
+_CHANGES = 3  # of the loss, that it takes to see how it follows from the plain loss function
+_REST = 0.2  # share of such a change that may have other reasons
 _NEAR_CHANCE = 0.15  # share of log(outputs) by which a first loss may miss it
 
 
@@ -124,7 +126,7 @@ def plain_losses(flows: Sequence[Flow]) -> list[Loss]:
             continue
         mean, batches = flow.known_loss
         deviation = 0.0 if math.isnan(flow.loss_deviation) else flow.loss_deviation
-        if flow.term is not None and flow.loss is not None:
+        if scale is not None and flow.term is not None and flow.loss is not None:
             mean = (mean - flow.loss) / scale + flow.term
             deviation /= scale
         if math.isfinite(mean):
@@ -132,15 +134,18 @@ def plain_losses(flows: Sequence[Flow]) -> list[Loss]:
     return found
 
 
-def _scale(flows: Sequence[Flow]) -> float:
+def _scale(flows: Sequence[Flow]) -> float | None:
+    """Return a in L = a t + b; None if L does not follow t, as with masks or weights of its own."""
     points = [(f.loss, f.term) for f in flows if f.loss is not None and f.term is not None]
-    changes = [
-        (after[0] - before[0]) / (after[1] - before[1])
-        for before, after in pairwise(points)
-        if after[1] != before[1]
-    ]
-    scale = statistics.median(changes) if len(changes) > 2 else 1.0
-    return scale if 0 < scale < math.inf else 1.0
+    changes = [(after[0] - before[0], after[1] - before[1]) for before, after in pairwise(points)]
+    changes = [(x, t) for x, t in changes if math.isfinite(x) and math.isfinite(t) and t]
+    if len(changes) < _CHANGES:
+        same = all(math.isclose(x, t, rel_tol=1e-3) for x, t in points)
+        return 1.0 if same and points else None
+    scale = statistics.median(x / t for x, t in changes)
+    rest = statistics.median(abs(x - scale * t) for x, t in changes)
+    follows = rest <= _REST * statistics.median(abs(scale * t) for _, t in changes)
+    return scale if follows and scale > 0 else None
 
 
 def _mean(losses: Sequence[Loss], wanted: float) -> tuple[float, int, float]:
@@ -160,7 +165,11 @@ def _mean(losses: Sequence[Loss], wanted: float) -> tuple[float, int, float]:
 
 def _hits(flows: Sequence[Flow]) -> tuple[float, float]:
     """Return how far the latest batches' accuracy exceeds the largest class, and its error."""
-    known = [(f.hits, f.largest_class) for f in flows if f.hits is not None]
+    known = [
+        (f.hits, f.largest_class)
+        for f in flows
+        if f.hits is not None and math.isfinite(f.hits)  # NaN: no target of the batch counted
+    ]
     latest = [hits for hits, _ in known[-_HIT_BATCHES:]]
     if len(latest) < _HIT_BATCHES:
         return 0.0, 0.0
@@ -176,7 +185,8 @@ def _chance(flows: Sequence[Flow], first: float) -> float | None:
     first loss lies there: a loss may also be scaled, have penalties, or be none of classes at all.
     """
     told = [flow.chance_loss for flow in flows if flow.chance_loss is not None]
-    if told:
+    measured = any(flow.term is not None for flow in flows)
+    if told and (not measured or _scale(flows) is not None):
         return told[-1] if math.isfinite(told[-1]) else None
     start = next((flow for flow in flows if flow.layers), flows[0])
     if start.outputs < 2:

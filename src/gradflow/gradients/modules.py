@@ -102,5 +102,6 @@ def is_measurable(x: object) -> bool:
         and x.is_floating_point()
         and x.layout == torch.strided
         and not x.is_nested
+        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
         and x.numel() > 0
     )

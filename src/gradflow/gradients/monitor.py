@@ -394,7 +394,7 @@ class GradientMonitor(Callback):
         said: Any = self.chance_loss
         if said is None:
             said = getattr(module, "chance_loss", None)
-        if said is None:
+        if said is None or (callable(said) and not isinstance(said, Tensor)):
             return []
         return [Rows("chance_loss", [Entry("loss", 0, 1)], {"max": np.array([float(said)])})]
 

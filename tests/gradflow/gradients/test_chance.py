@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gradflow.gradients.chance import Chance, term_of
 from gradflow.gradients.learning import plain_losses
+from gradflow.gradients.schedule import is_scheduled
 
 N = 20_000
 
@@ -62,7 +63,7 @@ def test_it_is_the_least_loss_of_a_constant(function: Any, target: Tensor, outs:
 
 def test_the_value_is_the_plain_mean_whatever_the_step_makes_of_it() -> None:
     x, y = outputs(64, 3), LABELS[:64]
-    options = {"reduction": "sum", "label_smoothing": 0.1, "weight": torch.tensor([1.0, 5.0, 9.0])}
+    options = {"reduction": "sum", "label_smoothing": 0.1}
     term = term_of(F.cross_entropy, (x, y), options)
     assert term is not None
     assert term.hits == (x.argmax(1) == y).double().mean()
@@ -100,6 +101,8 @@ def test_small_batches_are_not_taken_for_easy_ones() -> None:
         (F.l1_loss, (outputs(4, 2), torch.zeros(4, 2))),
         (F.mse_loss, (outputs(4, 2), torch.zeros(2))),  # broadcast
         (F.mse_loss, (outputs(1, 2**16 + 1), torch.zeros(1, 2**16 + 1))),
+        # With weights, the best constant is another one.
+        (F.cross_entropy, (outputs(64, 3), LABELS[:64], torch.tensor([1.0, 5.0, 9.0]))),
     ],
 )
 def test_nothing_is_said_of_other_losses(function: Any, args: tuple[Tensor, ...]) -> None:
@@ -124,3 +127,60 @@ def test_a_scale_and_a_penalty_are_taken_off_the_loss(tmp_path: Path) -> None:
     assert last.term == pytest.approx(float(module.plain.detach()))
     assert plain_losses(monitor.flows)[-1].mean == pytest.approx(last.term)
     assert last.chance == pytest.approx(math.log(10), rel=0.05)
+
+
+def test_targets_that_are_all_alike_say_nothing() -> None:
+    """A residual is often compared with zeros: its chance loss is not 0."""
+    term = term_of(F.mse_loss, (outputs(64, 3), torch.zeros(64, 3)), {})
+    assert term is not None
+    assert math.isnan(Chance().read(term, add=False)[0])
+
+
+def test_labels_of_any_integer_type_are_taken() -> None:
+    term = term_of(F.cross_entropy, (outputs(64, 3), LABELS[:64].to(torch.uint8)), {})
+    assert term is not None
+    assert float(term.value) == pytest.approx(float(F.cross_entropy(outputs(64, 3), LABELS[:64])))
+
+
+class Learner(TinyCNN):
+    """Learns to tell two halves of the batch apart; its loss is `made` of outputs and labels."""
+
+    def __init__(self, made: Any) -> None:
+        super().__init__()
+        self.made = made
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        images, _ = batch
+        loss: Tensor = self.made(self.net(images), (images.mean(dim=(1, 2, 3)) > 0).long())
+        return loss
+
+
+def padded(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Most targets are masked, after the loss function."""
+    masked = torch.arange(len(labels)) >= len(labels) // 2
+    each = F.cross_entropy(outputs, torch.where(masked, labels, 7), reduction="none")
+    return (each * masked).sum() / masked.sum()
+
+
+def ignored(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Every target of the batch is to be ignored."""
+    return F.cross_entropy(outputs, torch.full_like(labels, -100), reduction="sum")
+
+
+def per_sample(outputs: Tensor, labels: Tensor) -> Tensor:
+    one = torch.func.grad(lambda x, y: F.cross_entropy(x[None], y[None]))
+    torch.func.vmap(one)(outputs.detach(), labels)
+    return F.cross_entropy(outputs, labels)
+
+
+@pytest.mark.parametrize("made", [padded, ignored, per_sample])
+def test_no_loss_of_a_stranger_ends_the_watching(made: Any, tmp_path: Path) -> None:
+    monitor = watch(tmp_path, Learner(made), every_n_steps=None, max_steps=30)
+    assert monitor.verdict is not None
+    assert len(monitor.flows) == len([s for s in range(30) if is_scheduled(s)]) + 1
+
+
+def test_a_loss_that_does_not_follow_its_function_has_no_chance_from_it(tmp_path: Path) -> None:
+    monitor = watch(tmp_path, Learner(padded), every_n_steps=1, max_steps=30)
+    assert monitor.flows[-1].term is not None
+    assert [p.mean for p in plain_losses(monitor.flows)] == [f.loss for f in monitor.flows]

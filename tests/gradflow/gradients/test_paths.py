@@ -167,3 +167,26 @@ def test_positions_are_the_pixels_or_tokens_of_a_unit() -> None:
     found = watch.collect()
     assert found is not None
     assert found.positions == [7, 7]
+
+
+def test_a_net_that_is_unfrozen_or_rewired_has_the_places_of_each_step() -> None:
+    net = Net(in_a_row)
+    watch = LayerWatch(net)
+
+    def now() -> list[Place | None]:
+        watch.start()
+        loss = net(torch.randn(4, 6)).square().sum()
+        watch.enter_backward(loss)
+        loss.backward()
+        found = watch.collect()
+        assert found is not None
+        return found.places[:-1]
+
+    for parameter in net.w[:2].parameters():  # type: ignore[union-attr]
+        parameter.requires_grad_(False)
+    assert now() == [None, None, (0, 0, False)]
+    for parameter in net.parameters():
+        parameter.requires_grad_()
+    assert now() == [(0, 2, False), (1, 1, False), (2, 0, False)]
+    net._pass = lambda net, x: net.w[3](net.block(0, x) + net.block(1, x) + net.block(2, x))
+    assert now() == [(0, 0, True), (0, 0, True), (0, 0, True)]

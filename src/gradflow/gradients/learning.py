@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
+
 from gradflow.gradients.flow import Flow
 
 # Set on the tuning parts of the fault suites (see verdict.py).
@@ -28,6 +30,7 @@ _FIRST = 5  # batches that the first loss is averaged over
 _HIT_BATCHES = 12  # the latest records whose accuracy counts
 _CLEAR_HITS = 0.05  # gain of accuracy over the largest class that is needed if layers show a cause
 _CHANGES = 3  # of the loss, that it takes to see how it follows from the plain loss function
+_STEADY = 0.5  # change of a penalty's change, as a share of it: noise has more than 1
 _REST = 0.2  # share of such a change that may have other reasons
 _NEAR_CHANCE = 0.15  # share of log(outputs) by which a first loss may miss it
 
@@ -145,7 +148,12 @@ def _scale(flows: Sequence[Flow]) -> float | None:
     scale = statistics.median(x / t for x, t in changes)
     rest = statistics.median(abs(x - scale * t) for x, t in changes)
     follows = rest <= _REST * statistics.median(abs(scale * t) for _, t in changes)
-    return scale if follows and scale > 0 else None
+    if follows and scale > 0:
+        return scale
+    # A penalty may change by more than the loss function does, but steadily.
+    steps = np.diff([x - t for x, t in points])
+    steady = float(np.median(np.abs(np.diff(steps)))) <= _STEADY * float(np.median(np.abs(steps)))
+    return 1.0 if steady else None
 
 
 def _mean(losses: Sequence[Loss], wanted: float) -> tuple[float, int, float]:

@@ -51,6 +51,7 @@ from gradflow.gradients.weights_and_biases import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_METRIC = "gradient_monitor_metric"  # in a checkpoint: as it was logged last
 HISTOGRAMS = ("weight", "pre_activation", "activation")
 log = logging.getLogger(__name__)
 Method = TypeVar("Method", bound=Callable[..., None])
@@ -174,6 +175,7 @@ class GradientMonitor(Callback):
         self._loss: Tensor | None = None
         self._mean_loss = MeanLoss()
         self._chance = Chance()
+        self._metric_before: float | None = None  # as the checkpoint says
         self._factor: Tensor | float = 1.0
         self._snapshot: Snapshot | None = None
         self._non_finite: tuple[int, str] | None = None  # step and layer
@@ -190,6 +192,7 @@ class GradientMonitor(Callback):
         several = len(self._optimizers) > 1
         if trainer.global_step == 0:  # a resumed run has its state from the checkpoint
             self._mean_loss, self._chance, self._done = MeanLoss(), Chance(), []
+            self._metric_before = None
         if not several or len(self._done) != len(self._optimizers):
             self._done = [trainer.global_step // max(len(self._optimizers), 1)] * len(
                 self._optimizers
@@ -317,6 +320,16 @@ class GradientMonitor(Callback):
     ) -> None:
         """Write the buffer, so that a run resumed from this checkpoint has every earlier row."""
         self._flush()
+        if (metric := self._latest_metric(trainer)) is not None:
+            checkpoint[_METRIC] = float(metric)
+
+    @_guarded
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep the metric that was logged last, for the records until it is logged again."""
+        if _METRIC in checkpoint:
+            self._metric_before = checkpoint[_METRIC]
 
     @_guarded
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -377,9 +390,9 @@ class GradientMonitor(Callback):
         found = {}
         if self._loss is not None:
             found["loss"] = self._loss
-        metric = trainer.callback_metrics.get(self.metric or "")
-        if metric is not None and metric.numel() == 1:
-            found["metric"] = metric.detach() * (1.0 if self.metric_mode == "max" else -1.0)
+        metric = self._latest_metric(trainer)
+        if metric is not None:
+            found["metric"] = metric * (1.0 if self.metric_mode == "max" else -1.0)
         if term is None:
             return found
         chance, largest = self._chance.read(term, add=add)
@@ -388,6 +401,15 @@ class GradientMonitor(Callback):
         if term.hits is not None:
             found["hits"], found["largest_class"] = term.hits, largest
         return found
+
+    def _latest_metric(self, trainer: Trainer) -> Tensor | None:
+        """Return the metric () as it was logged last, maybe before the run was resumed."""
+        logged = trainer.callback_metrics.get(self.metric or "")
+        if logged is not None and logged.numel() == 1:
+            return logged.detach()
+        if self._metric_before is None:
+            return None
+        return torch.tensor(self._metric_before, device=trainer.lightning_module.device)
 
     def _said_chance(self, module: LightningModule) -> list[Rows]:
         """Return the row of the chance loss that the user or the module says, if one does."""

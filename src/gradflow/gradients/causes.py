@@ -15,7 +15,7 @@ import numpy as np
 
 from gradflow.gradients.comparable import ends, gradient_change, signal_change
 from gradflow.gradients.flow import Floats, Flow
-from gradflow.gradients.learning import Loss, plain_losses
+from gradflow.gradients.learning import Loss
 
 # Set on the tuning parts of the fault suites (see verdict.py).
 _DECADES = 2.0  # of dL/dz or z, between the first and the last nonlinearity
@@ -102,9 +102,8 @@ def overflowing(flow: Flow, where: str) -> Cause | None:
     return Cause(text, _beyond(grown, _DECADES), where)
 
 
-def blown_up(flows: Sequence[Flow], reference: float) -> Cause | None:
+def blown_up(losses: Sequence[Loss], reference: float) -> Cause | None:
     """Judge whether the loss went far above both the first one and `reference`."""
-    losses = plain_losses(flows)
     lasting = _lasting(losses[1:])
     if not lasting:
         return None
@@ -118,7 +117,7 @@ def blown_up(flows: Sequence[Flow], reference: float) -> Cause | None:
     return Cause(text, (worst - threshold) / abs(threshold) if threshold else math.inf)
 
 
-def steps_too_large(flows: Sequence[Flow], *, young: bool) -> Cause | None:
+def steps_too_large(flows: Sequence[Flow], losses: Sequence[Loss], *, young: bool) -> Cause | None:
     """Judge whether an early step erased the weights, and the loss got worse by it.
 
     A large step alone does no harm: with Adam, weights that are small change by much of their size.
@@ -131,7 +130,6 @@ def steps_too_large(flows: Sequence[Flow], *, young: bool) -> Cause | None:
         for flow in early
         if len(ratios := flow.update_to_weight[np.isfinite(flow.update_to_weight)])
     ]
-    losses = plain_losses(flows)
     if not steps or not losses:
         return None
     largest, step = max(steps)
@@ -146,10 +144,11 @@ def steps_too_large(flows: Sequence[Flow], *, young: bool) -> Cause | None:
     return Cause(text, largest - math.log10(_LARGE_STEP))
 
 
-def out_of_scale(flows: Sequence[Flow], chance: float | None, present: float) -> Cause | None:
+def out_of_scale(
+    start: Flow, losses: Sequence[Loss], chance: float | None, present: float
+) -> Cause | None:
     """Judge whether the loss has been far above chance from the start, since outputs are large."""
-    losses = plain_losses(flows)
-    outputs = next((flow.pre_activation[-1] for flow in flows if flow.layers), math.nan)
+    outputs = start.pre_activation[-1] if start.layers else math.nan
     if chance is None or not losses or not outputs > _LARGE_OUTPUTS:
         return None
     threshold = chance + (_BLOWN_UP - 1) * abs(chance)

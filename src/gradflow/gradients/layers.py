@@ -402,7 +402,7 @@ class LayerWatch:
             if self._failed:
                 return
             try:
-                # What is done here is none of the net's own function calls.
+                # Functions that are called here are not the net's.
                 with torch._C.DisableTorchFunction():
                     function(*args)
             except Exception as error:

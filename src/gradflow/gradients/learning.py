@@ -39,6 +39,7 @@ _NEAR_CHANCE = 0.15  # share of log(outputs) by which a first loss may miss it
 class Learning:
     """What the losses of a run's records so far say."""
 
+    losses: list[Loss]
     chance: float | None  # None if it is unknown
     first: float  # the mean loss of the first batches; NaN if no loss is known
     present: float  # mean of the latest batches
@@ -91,8 +92,10 @@ class Learning:
 
 def learning(flows: Sequence[Flow]) -> Learning:
     """Return what the losses of `flows`, all finite, say."""
-    losses = plain_losses(flows)
-    chance = _chance(flows, losses[0].mean if losses else math.nan)
+    scale = _scale(flows)
+    losses = _plain(flows, scale)
+    chance = _chance(flows, losses[0].mean if losses else math.nan, scale)
+    hits, rises = _hits(flows), _metric_rises(flows)
     first, seen, _ = _mean(losses, _FIRST)
     if losses:
         first = min(first, losses[0].mean)  # a loss that rises at first has not fallen later
@@ -102,8 +105,7 @@ def learning(flows: Sequence[Flow]) -> Learning:
     for present, batches, deviation in windows:
         before = 0.0 if chance is not None else 1 / max(seen, 1)
         error = deviation * math.sqrt(1 / max(batches, 1) + before)
-        hits = _hits(flows)
-        found.append(Learning(chance, first, present, batches, error, hits, _metric_rises(flows)))
+        found.append(Learning(losses, chance, first, present, batches, error, hits, rises))
     return max(found, key=lambda learning: learning.gain)
 
 
@@ -116,13 +118,12 @@ class Loss(NamedTuple):
     deviation: float  # of one batch
 
 
-def plain_losses(flows: Sequence[Flow]) -> list[Loss]:
+def _plain(flows: Sequence[Flow], scale: float | None) -> list[Loss]:
     """Return the finite losses of the records, without what L adds to its plain loss function.
 
-    Where the record has the value t of the plain loss function, L = a t + b. The scale a shows in
-    how L and t change together from record to record; b may drift, as a penalty does.
+    Where the record has the value t of the plain loss function, L = a t + b. `scale` is a;
+    b may drift, as a penalty does.
     """
-    scale = _scale(flows)
     found = []
     for flow in flows:
         if flow.known_loss is None:
@@ -185,7 +186,7 @@ def _hits(flows: Sequence[Flow]) -> tuple[float, float]:
     return statistics.fmean(latest) - (known[-1][1] or 0.0), error
 
 
-def _chance(flows: Sequence[Flow], first: float) -> float | None:
+def _chance(flows: Sequence[Flow], first: float, scale: float | None) -> float | None:
     """Return the chance loss; None without evidence for one.
 
     The record has it where the module says it, or where it follows from the targets; the latest
@@ -194,7 +195,7 @@ def _chance(flows: Sequence[Flow], first: float) -> float | None:
     """
     told = [flow.chance_loss for flow in flows if flow.chance_loss is not None]
     measured = any(flow.term is not None for flow in flows)
-    if told and (not measured or _scale(flows) is not None):
+    if told and (not measured or scale is not None):
         return told[-1] if math.isfinite(told[-1]) else None
     start = next((flow for flow in flows if flow.layers), flows[0])
     if start.outputs < 2:

@@ -196,7 +196,10 @@ def _judge(
     divergence: tuple[Cause | None, ...] = ()
     if not has_learned:
         level = learns.reference
-        divergence = causes.blown_up(finite, level), causes.steps_too_large(finite, young=young)
+        divergence = (
+            causes.blown_up(learns.losses, level),
+            causes.steps_too_large(finite, learns.losses, young=young),
+        )
     first = _past_zeros(seen)
     small = "small_weights" if causes.has_small_weights(first) else "vanishing"
     # Causes in the initialization come first: those in training are their consequence.
@@ -226,7 +229,7 @@ def _judge(
         elif kind == "diverged" and not young:  # a little more gain would make it healthy
             beyond = min(beyond, 1 - learns.gain)
         return _verdict(kind, text, beyond, step, layer), keys
-    scale = causes.out_of_scale(finite, learns.chance, learns.present)
+    scale = causes.out_of_scale(start, learns.losses, learns.chance, learns.present)
     if scale is not None and not young:
         return _verdict("exploding", scale.evidence, scale.beyond, step, None), ["exploding"]
     why = causes.unjudged(start)

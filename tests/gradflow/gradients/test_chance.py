@@ -11,7 +11,7 @@ from tiny_run import TinyCNN, watch
 from torch import Tensor
 
 from gradflow.gradients.chance import Chance, term_of
-from gradflow.gradients.learning import plain_losses
+from gradflow.gradients.learning import learning
 from gradflow.gradients.schedule import is_scheduled
 
 N = 20_000
@@ -125,7 +125,7 @@ def test_a_scale_and_a_penalty_are_taken_off_the_loss(tmp_path: Path) -> None:
     assert last.loss is not None
     assert last.loss > 5000
     assert last.term == pytest.approx(float(module.plain.detach()))
-    assert plain_losses(monitor.flows)[-1].mean == pytest.approx(last.term)
+    assert learning(monitor.flows).losses[-1].mean == pytest.approx(last.term)
     assert last.chance == pytest.approx(math.log(10), rel=0.05)
 
 
@@ -183,4 +183,4 @@ def test_no_loss_of_a_stranger_ends_the_watching(made: Any, tmp_path: Path) -> N
 def test_a_loss_that_does_not_follow_its_function_has_no_chance_from_it(tmp_path: Path) -> None:
     monitor = watch(tmp_path, Learner(padded), every_n_steps=1, max_steps=30)
     assert monitor.flows[-1].term is not None
-    assert [p.mean for p in plain_losses(monitor.flows)] == [f.loss for f in monitor.flows]
+    assert [p.mean for p in learning(monitor.flows).losses] == [f.loss for f in monitor.flows]

@@ -62,7 +62,7 @@ def median(
     at_most: float | None = None,
     note: str = "",
 ) -> Figure:
-    """Return the median of `values` with their range; not measured if there are none."""
+    """Return the median and range of `values`. Without values, return `unmeasured`."""
     if not values:
         return unmeasured(part, name, note or "there was no time for a round", at_most)
     middle, low, high = statistics.median(values), min(values), max(values)

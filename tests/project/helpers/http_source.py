@@ -49,11 +49,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content[:1000])
             self.wfile.flush()
             stop.wait()
-        elif behaviour == "slow":  # about 50 kB/s
+        elif behaviour == "slow":  # 4 s
             for start in range(0, len(content), 500):
                 self.wfile.write(content[start : start + 500])
                 self.wfile.flush()
-                if stop.wait(0.01):
+                if stop.wait(0.04):
                     return
 
     def log_message(self, format: str, *args: object) -> None:

@@ -42,9 +42,10 @@ def main() -> None:
     import hydra
 
     from gradflow.launch.plugins import register
+    from gradflow.launch.program import run_program
 
     register()
-    hydra.main(version_base="1.3", config_path="../conf", config_name="train")(job)()
+    run_program(hydra.main(version_base="1.3", config_path="../conf", config_name="train")(job))
 
 
 if __name__ == "__main__":

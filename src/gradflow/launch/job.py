@@ -1,7 +1,6 @@
 """Run one Hydra job: train the composed configuration in the job's own folder.
 
-A failed job of a multirun must not stop the others, and Hydra's launchers leave its log empty. Here
-its traceback is logged, and the failure is written to status.json for the study's table.
+A single run is trained in this process; a job of a study in a process of its own (`study_job.py`).
 """
 
 from __future__ import annotations
@@ -18,42 +17,20 @@ from omegaconf import DictConfig
 
 from gradflow.errors import ConfigError
 from gradflow.gradients.verdict import Verdict
-from gradflow.launch.compose import from_hydra, project_of
-from gradflow.launch.resolvers import swept_overrides
-from gradflow.runs.files import REFUSAL, STATUS, RunBusyError
-from gradflow.runs.status import Status, now, write_refusal
+from gradflow.launch.naming import run_name, short
+from gradflow.launch.study_job import run_study_job
 
 log = logging.getLogger(__name__)
 
 
-def run_job(composed: DictConfig) -> dict[str, float] | None:
-    """Run one job and return its metrics; None for a job of a multirun that failed."""
+def run_job(composed: DictConfig) -> float | None:
+    """Run one job; return what Hydra's sweeper is told of it."""
     hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
-    in_study = hydra.mode == RunMode.MULTIRUN
-    name = run_name()
-    if not in_study:
-        with _hint_to_continue(f"hydra.run.dir={hydra.run.dir}"):
-            return _run_alone(composed, folder, name)
-    begun = now()
-    try:
-        (folder / REFUSAL).unlink(missing_ok=True)
-        with _hint_to_continue(f"study.name={composed.study.name}"):
-            project = project_of(composed)
-            config = from_hydra(composed, project.config)
-            metrics = project.train(config, folder, name)
-    except RunBusyError as error:
-        log.warning("%s; left to that process", error)
-        return None
-    except Exception as error:
-        _record_failure(folder, error, begun)
-        # An error that the user can fix needs one line, any other its traceback.
-        log.error("%s failed: %s", name, error, exc_info=not isinstance(error, ConfigError))
-        return None
-    log.info(
-        "%s: %s", name, _short(metrics, config.comparison.headline.metric, Verdict.read(folder))
-    )
-    return metrics
+    if hydra.mode == RunMode.MULTIRUN:
+        return run_study_job(composed)
+    with _hint_to_continue(f"hydra.run.dir={hydra.run.dir}"):
+        _run_alone(composed, Path(hydra.runtime.output_dir), run_name())
+    return None
 
 
 @contextlib.contextmanager
@@ -66,7 +43,9 @@ def _hint_to_continue(override: str) -> Iterator[None]:
         sys.exit(130 if isinstance(stop, KeyboardInterrupt) else stop.code)
 
 
-def _run_alone(composed: DictConfig, folder: Path, name: str) -> dict[str, float]:
+def _run_alone(composed: DictConfig, folder: Path, name: str) -> None:
+    from gradflow.launch.compose import from_hydra, project_of  # imports torch, which takes seconds
+
     try:
         _refuse_a_study_of_one()
         project = project_of(composed)
@@ -76,29 +55,18 @@ def _run_alone(composed: DictConfig, folder: Path, name: str) -> dict[str, float
         _remove_what_hydra_wrote(folder)
         raise
     verdict = Verdict.read(folder)
-    log.info("%s: %s", name, _short(metrics, config.comparison.headline.metric, None))
+    log.info("%s: %s", name, short(metrics, config.comparison.headline.metric, None))
     if verdict is not None:
         log.info("%s (confidence %.0f %%)", verdict, 100 * verdict.confidence)
         if verdict.remedies:
             log.info("to try, in this order: %s", "  ".join(map(_quoted, verdict.remedies)))
     log.info("record: %s", folder)
-    return metrics
 
 
 def _refuse_a_study_of_one() -> None:
     for override in HydraConfig.get().overrides.task:
         if override.startswith("study.name="):
             raise ConfigError(f"{override}: names a study, and this is a single run; add -m")
-
-
-def _record_failure(folder: Path, error: Exception, begun: str) -> None:
-    """Write the failure to the folder; the record of an earlier run in it stays unchanged."""
-    first = f"{type(error).__name__}: {error}".splitlines()[0]
-    status = Status.read(folder)
-    if status is None and not (folder / STATUS).exists():
-        Status("failed", end=now(), error=first).write(folder)
-    elif status is None or status.state != "failed" or status.start < begun:
-        write_refusal(folder, first)  # before training began
 
 
 def _remove_what_hydra_wrote(folder: Path) -> None:
@@ -117,21 +85,6 @@ def _remove_what_hydra_wrote(folder: Path) -> None:
     with contextlib.suppress(OSError):
         hydra_folder.rmdir()
         folder.rmdir()
-
-
-def run_name() -> str:
-    """Name the running job by its overrides; in a multirun, by the swept overrides only."""
-    hydra = HydraConfig.get()
-    in_study = hydra.mode == RunMode.MULTIRUN
-    overrides = swept_overrides(hydra) if in_study else list(hydra.overrides.task)
-    overrides = [override for override in overrides if not override.startswith("study")]
-    return ",".join(overrides) or "default"
-
-
-def _short(metrics: dict[str, float], headline: str, verdict: Verdict | None) -> str:
-    keys = ("train/loss", *(f"{split}/{headline}" for split in ("train", "validation", "test")))
-    figures = [f"{key} {metrics[key]:.3f}" for key in dict.fromkeys(keys) if key in metrics]
-    return ", ".join([*figures, *([verdict.kind] if verdict else [])])
 
 
 def _quoted(override: str) -> str:

@@ -1,4 +1,4 @@
-"""Hydra's callback for a multirun: print a table, write a page, exit with 1 if a job failed.
+"""Hydra's callback for a multirun: its progress, table and page, and exit status 1 for failures.
 
 Hydra does not report which jobs failed. The jobs catch their own errors, so that Hydra would not
 even report that one did.
@@ -6,8 +6,8 @@ even report that one did.
 
 from __future__ import annotations
 
-import json
 import logging
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -23,11 +25,14 @@ from gradflow.comparison.page import build_page
 from gradflow.comparison.page.overlays import load_overlays
 from gradflow.comparison.table import print_table
 from gradflow.errors import ConfigError
+from gradflow.launch.display import Display
+from gradflow.launch.launches import VARIABLE, Launch
+from gradflow.launch.one_line import one_line
 from gradflow.launch.plugins import register
 from gradflow.runs.config import STUDY_NAME, study_name_refusal
-from gradflow.runs.files import REFUSAL
 from gradflow.runs.read import Run, read_runs
-from gradflow.runs.status import now
+from gradflow.runs.rerun import has_code
+from gradflow.runs.status import Status, git_state
 
 register()  # on import: a launcher's worker process imports this file first
 log = logging.getLogger(__name__)
@@ -58,40 +63,118 @@ def _page(runs: list[Run], folder: Path, config: DictConfig) -> Path:
 
 
 class StudyEnd(Callback):
-    """Print the study's table and write its page; exit with 1 if a job of this launch failed."""
+    """Before a study's jobs: check what they share. After them: table, page and exit status 1.
 
-    def __init__(self) -> None:
-        self._start = now()
+    Launchers send this object to their workers, so it holds nothing.
+    """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the settings that all jobs share, before the first folder is made."""
+        global running
         name = str(config.study.name)
         if not re.fullmatch(STUDY_NAME, name):
             # Hydra would turn any other exception into a warning.
             _exit_with(study_name_refusal(name))
         try:
             load_overlays(list(config.comparison.overlays))
+            total = job_count(config)
+            launch = running.launch if running else Launch.new(Path(config.hydra.sweep.dir))
         except ConfigError as error:
             _exit_with(str(error))
+        except OSError as error:
+            _exit_with(f"{config.hydra.sweep.dir}: {error.strerror}")
+        running = Study(config, launch, total)
+        # Hydra composes each job anew, where it runs, from these overrides and the job's own.
+        config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{VARIABLE}='{launch.path}'")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report on all runs in the study's folder, those of earlier launches included."""
-        folder = Path(config.hydra.sweep.dir)
-        runs = read_runs([folder])
-        if not runs:
+        global running
+        assert running is not None
+        if running.end_pass():
             return
-        # A running run is not lost: another launch of the same study computes it.
-        kept = ("finished", "running")
-        lost = [run for run in runs if run.state not in kept and run.start >= self._start]
-        refused = [path for path in sorted(folder.rglob(REFUSAL)) if self._is_of_this_launch(path)]
-        with _reporting("no table"):
-            print_table(*configurations(runs), title=f"study {config.study.name} in {folder}")
-        with _reporting("no page"):
-            print(f"page: {_page(runs, folder, config)}")
-        for path in refused:
-            print(f"refused: {json.loads(path.read_text())['error']}")
-        if lost or refused:
+        study, running = running, None
+        study.report()
+        if any(job.is_lost for job in study.launch.jobs()):
             sys.exit(1)
 
-    def _is_of_this_launch(self, refusal: Path) -> bool:
-        return bool(json.loads(refusal.read_text())["time"] >= self._start)
+
+class Study:
+    """The study that this process launches, and its progress on the terminal."""
+
+    def __init__(self, config: DictConfig, launch: Launch, total: int | None) -> None:
+        self.launch = launch
+        self._config = config
+        self._name, self._folder = str(config.study.name), Path(config.hydra.sweep.dir)
+        self._display = Display(launch, total)
+        self._display.start()
+
+    def end_pass(self) -> bool:
+        """End the display. Say whether a second pass begins, since jobs died or were deferred."""
+        self._display.stop()
+        again = [job.name for job in self.launch.jobs() if job.is_open]
+        if repeats and again and not self.launch.is_stopped:
+            print(f"once more: {' '.join(again)}", file=sys.stderr)
+            self.launch.begin_second_pass()
+            return True
+        return False
+
+    @property
+    def how_to_continue(self) -> str:
+        """What to tell a user who has interrupted the study."""
+        return f"the same command line with study.name={self._name} continues"
+
+    def words_to_repeat(self) -> list[str]:
+        """Return what the command line needs to launch the same study in the same folder."""
+        quiet = "++hydra.hydra_logging.root.level=WARNING"  # the same list of jobs again
+        return [f"study.name='{self._name}'", f"hydra.sweep.dir='{self._folder}'", quiet]
+
+    def report(self) -> None:
+        """Print the study's table and what the launch has to say, and write the page."""
+        runs = read_runs([self._folder])
+        if runs:
+            with _reporting("no table"):
+                title = f"study {self._name} in {self._folder}"
+                print_table(*configurations(runs), title=title)
+            with _reporting("no page"):
+                print(f"page: {_page(runs, self._folder, self._config)}")
+        for job in self.launch.jobs():
+            if job.state == "refused":
+                print(f"refused: {job.name}: {job.text}")
+        skipped = [job for job in self.launch.jobs() if job.state == "skipped"]
+        code = git_state() if skipped else {}
+        records = [Status.read(Path(job.folder)) for job in skipped]
+        others = [status for status in records if status and not has_code(status, code)]
+        if others:
+            print(
+                f"{len(others)} of {len(skipped)} runs that were finished before were computed by "
+                "other code, or by code that is in no commit; rerun=changed computes them anew"
+            )
+        if self.launch.is_stopped:
+            print(f"further jobs were not begun: {self.launch.why_stopped}")
+
+
+def job_count(config: DictConfig) -> int | None:
+    """Return how many jobs Hydra's own sweeper will launch; None under another one.
+
+    ConfigError if an override cannot be swept.
+    """
+    if "BasicSweeper" not in str(config.hydra.sweeper._target_):
+        return None
+    words = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    words += config.hydra.overrides.task
+    try:
+        overrides = OverridesParser.create().parse_overrides(words)
+        lengths = {
+            override.get_key_element(): len(list(override.sweep_string_iterator()))
+            for override in overrides
+            if override.is_sweep_override()
+        }
+    except HydraException as error:
+        raise ConfigError(one_line(error)) from error
+    return math.prod(lengths.values())
+
+
+# The study that this process is launching, and whether its program can launch it once more.
+running: Study | None = None
+repeats = False

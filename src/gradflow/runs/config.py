@@ -114,6 +114,9 @@ class RunConfig(Closed):
     comparison: Comparison
     weights: str | None = None
     weights_except: list[str | int] = []
+    rerun: Literal["never", "changed"] = "never"
+    fail_fast: bool = False
+    jobs_per_gpu: Positive = 1
 
     # Axes that an override, a pathology or a remedy has chosen, rather than the defaults list.
     _chosen: frozenset[str] = PrivateAttr(frozenset())

@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 # Keys that make no difference: logging, comparison, the study, and copies of other keys.
-_NOT_SETTINGS = ("axes", "comparison", "logger", "project", "study")
+_NOT_SETTINGS = (
+    *("axes", "comparison", "logger", "project", "study"),
+    *("rerun", "fail_fast", "jobs_per_gpu"),
+)
 # These keys name a run; they come first, in this order.
 _FIRST = ("case", "pathology", "remedy")
 

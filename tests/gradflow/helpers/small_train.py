@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 from gradflow.launch import cli
 from gradflow.launch.job import run_job
 from gradflow.launch.plugins import register
+from gradflow.launch.program import run_program
 
 
 def job(config: DictConfig) -> None:
@@ -14,7 +15,7 @@ def job(config: DictConfig) -> None:
 
 def main() -> None:
     register()
-    hydra.main(version_base="1.3", config_path="small_conf", config_name="train")(job)()
+    run_program(hydra.main(version_base="1.3", config_path="small_conf", config_name="train")(job))
 
 
 if __name__ == "__main__":

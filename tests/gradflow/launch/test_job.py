@@ -48,7 +48,7 @@ def test_a_job_refused_in_a_finished_runs_folder_leaves_its_record_and_fails_the
     record = (study / "job" / "status.json").read_bytes()
     refused = run(tmp_path, *words, "lr=0.02")
     assert refused.returncode == 1
-    assert "refused: ConfigError: " in refused.stdout
+    assert "refused: default: " in refused.stdout
     assert "lr=0.01, not 0.02" in refused.stdout
     assert (study / "job" / "status.json").read_bytes() == record
     assert run(tmp_path, *words).returncode == 0  # the same words again: finished, skipped
@@ -79,7 +79,7 @@ def test_a_file_where_the_folder_should_be_is_one_line(tmp_path: Path, words: li
     file.touch()
     done = run(tmp_path, *words, f"hydra.run.dir={file}", f"hydra.sweep.dir={file}")
     assert done.returncode == 2
-    assert done.stderr == f"error: {file}: File exists\n"
+    assert done.stderr == f"error: {file}: {'Not a directory' if words else 'File exists'}\n"
     assert done.stdout == ""
 
 
@@ -93,7 +93,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class Stop(ReLU):
     def forward(self, z):
-        os.kill(os.getpid(), signal.{})
+        if not hasattr(self, "sent"):
+            self.sent = os.kill(os.{}(), signal.{})
         return super().forward(z)
 """
 
@@ -105,7 +106,8 @@ class Stop(ReLU):
 def test_a_stopped_run_says_by_what_and_how_it_is_continued(
     tmp_path: Path, signal: str, code: int, error: str, study: bool
 ) -> None:
-    (tmp_path / "stopping.py").write_text(STOPPING.format(signal))
+    launcher = "getppid" if study else "getpid"
+    (tmp_path / "stopping.py").write_text(STOPPING.format(launcher, signal))
     words = ["activation._target_=stopping.Stop"]
     where = tmp_path / "run"
     if study:
@@ -116,7 +118,8 @@ def test_a_stopped_run_says_by_what_and_how_it_is_continued(
     done = run(tmp_path, *words)
     assert done.returncode == code, done.stderr
     how = "study.name=mine" if study else f"hydra.run.dir={where}"
-    assert done.stderr == f"interrupted; the same command line with {how} continues\n"
+    assert f"interrupted; the same command line with {how} continues\n" in done.stderr
+    assert "Traceback" not in done.stderr
     status = status_of(where)
     assert (status.state, status.error) == ("interrupted", error)
 
@@ -127,7 +130,7 @@ def test_of_many_words_a_jobs_folder_shows_those_that_differ_and_stays_when_more
     words = ["-m", f"logger.project={'long' * 30}", "activation=relu,tanh"]
     words.append(f"hydra.sweep.dir={tmp_path / 'study'}")
     assert run(tmp_path, *words, "seed=0").returncode == 0
-    folders = sorted((tmp_path / "study").glob("*/"))
+    folders = sorted((tmp_path / "study").glob("[!.]*/"))
     assert [folder.name.rpartition("-")[0] for folder in folders] == [
         "activation=relu",
         "activation=tanh",
@@ -135,7 +138,7 @@ def test_of_many_words_a_jobs_folder_shows_those_that_differ_and_stays_when_more
     records = {folder: (folder / "status.json").read_bytes() for folder in folders}
     assert run(tmp_path, *words, "seed=0,1").returncode == 0
     assert {folder: (folder / "status.json").read_bytes() for folder in folders} == records
-    added = [folder for folder in (tmp_path / "study").glob("*/") if folder not in folders]
+    added = [folder for folder in (tmp_path / "study").glob("[!.]*/") if folder not in folders]
     assert sorted(folder.name.rpartition("-")[0] for folder in added) == [
         "activation=relu,seed=1",
         "activation=tanh,seed=1",

@@ -1,0 +1,25 @@
+"""What a job is called, and its figures in a line."""
+
+from __future__ import annotations
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
+from gradflow.gradients.verdict import Verdict
+from gradflow.launch.resolvers import swept_overrides
+
+
+def run_name() -> str:
+    """Name the running job by its overrides; in a multirun, by the swept overrides only."""
+    hydra = HydraConfig.get()
+    in_study = hydra.mode == RunMode.MULTIRUN
+    overrides = swept_overrides(hydra) if in_study else list(hydra.overrides.task)
+    overrides = [override for override in overrides if not override.startswith("study")]
+    return ",".join(overrides) or "default"
+
+
+def short(metrics: dict[str, float], headline: str, verdict: Verdict | None) -> str:
+    """Return the loss, the headline metric of each split, and the verdict, as far as known."""
+    keys = ("train/loss", *(f"{split}/{headline}" for split in ("train", "validation", "test")))
+    figures = [f"{key} {metrics[key]:.3f}" for key in dict.fromkeys(keys) if key in metrics]
+    return ", ".join([*figures, *([verdict.kind] if verdict else [])])

@@ -1,0 +1,108 @@
+"""A program of studies, around Hydra's main: signals, and a second try for what died.
+
+run_program(hydra.main(version_base="1.3", config_path=…, config_name=…)(job))
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from gradflow.launch import study
+
+log = logging.getLogger(__name__)
+_POLL_SECONDS = 0.2
+
+
+def run_program(main: Callable[[], Any]) -> None:
+    """Call Hydra's `main`. A study's dead and deferred jobs are tried once more at its end.
+
+    The first SIGINT or SIGTERM lets no further job of a study begin, and is passed on to those that
+    run, which save and end; the second ends all at once. However it ends, the study's table comes.
+    """
+    with _signals_passed_on(), _reported():
+        study.repeats = True
+        try:
+            main()
+        except Exception as error:  # of the launcher, as when a worker of its own was killed
+            if study.running is None or not study.running.launch.jobs():
+                raise
+            log.debug("the launcher failed", exc_info=True)
+            print(f"the launcher failed: {error}".splitlines()[0], file=sys.stderr)
+            study.running.end_pass()
+            study.running.launch.begin_second_pass()
+        study.repeats = False
+        if study.running is not None:
+            with _arguments(study.running.words_to_repeat()):
+                main()
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Report on a study that does not come to its end."""
+    try:
+        yield
+    except BaseException as end:
+        if study.running is not None:
+            study.running.end_pass()
+            study.running.report()
+            if isinstance(end, KeyboardInterrupt | SystemExit):
+                print(f"interrupted; {study.running.how_to_continue}", file=sys.stderr)
+        raise
+    finally:
+        study.running, study.repeats = None, False
+
+
+@contextmanager
+def _arguments(more: list[str]) -> Iterator[None]:
+    before = sys.argv
+    sys.argv = [*before, *more]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+@contextmanager
+def _signals_passed_on() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handled = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, _Stop()) for number in handled}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Stop:
+    """The handler: passes a signal on to the jobs of this machine, and waits until they end."""
+
+    def __call__(self, number: int, frame: Any) -> None:
+        running = study.running
+        if running is not None:
+            launch = running.launch
+            first = not launch.is_stopped
+            launch.stop(signal.Signals(number).name)
+            jobs = launch.running()
+            for job in jobs:
+                os.kill(job.process or 0, number)
+            if first and jobs:
+                print(
+                    f"{len(jobs)} running jobs save and end; once more ends them at once",
+                    file=sys.stderr,
+                )
+            while first and launch.running():
+                time.sleep(_POLL_SECONDS)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + number)

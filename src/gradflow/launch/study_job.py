@@ -1,0 +1,123 @@
+"""One job of a study: whether it is to be computed, by which process, and what became of it.
+
+Hydra's launchers call `run_study_job`, in this process or in a worker of theirs, and it hands the
+job to a process of its own (`job_process.py`), where `run_here` computes it. A job that fails must
+not stop the others: its failure is a record, told of at the end of the study.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gradflow.errors import ConfigError
+from gradflow.gradients.verdict import Verdict
+from gradflow.launch import job_process
+from gradflow.launch.launches import Job, Launch
+from gradflow.launch.naming import run_name, short
+from gradflow.launch.one_line import one_line
+from gradflow.runs.files import REFUSAL, STATUS, RunBusyError, is_claimed
+from gradflow.runs.rerun import has_code, has_settings, set_aside
+from gradflow.runs.status import Status, git_state, now, write_refusal
+
+log = logging.getLogger(__name__)
+
+
+def run_study_job(composed: DictConfig) -> float | None:
+    """Compute the job that Hydra runs in this process; return what its sweeper is told."""
+    hydra = HydraConfig.get()
+    folder, number = Path(hydra.runtime.output_dir), int(hydra.job.num)
+    launch = Launch.of_this_process(Path(hydra.sweep.dir))
+    job = Job(number, str(folder), run_name())
+    if (earlier := launch.job(number)) is not None:
+        if not (launch.is_second_pass and earlier.is_open):
+            return _told(earlier, composed)
+        job = replace(job, tries=earlier.tries + (earlier.state == "died"))
+    if launch.is_stopped:
+        return None
+    job = _ended(job, composed, launch)
+    launch.write(job)
+    if composed.get("fail_fast") and job.is_lost and (job.state != "died" or job.tries > 1):
+        launch.stop(f"fail_fast, and {job.name} {job.state}")
+    return _told(job, composed)
+
+
+def _ended(job: Job, composed: DictConfig, launch: Launch) -> Job:
+    folder = Path(job.folder)
+    try:
+        values: Any = OmegaConf.to_container(composed, resolve=True)
+        if (known := _without_computing(job, values, launch)) is not None:
+            return known
+        (folder / REFUSAL).unlink(missing_ok=True)
+        job = job_process.compute(job_process.task(launch, job, values))
+    except (ConfigError, OmegaConfBaseException) as error:
+        text = one_line(error)
+        _record_failure(folder, f"ConfigError: {text}", now())
+        return replace(job, state="refused", text=text)
+    if job.state == "died" and job.tries > 1:
+        _record_failure(folder, job.text, now())
+    return job
+
+
+def _without_computing(job: Job, composed: dict[str, Any], launch: Launch) -> Job | None:
+    """Return the record of a job that is not to be computed now; None if it is."""
+    folder = Path(job.folder)
+    status = Status.read(folder)
+    if status is None:
+        return None
+    if status.state == "finished" and has_settings(folder, composed):
+        if composed.get("rerun") == "changed" and not has_code(status, git_state()):
+            set_aside(folder)
+            return None
+        return replace(job, state="skipped")
+    # What was running when everything was killed is the likeliest to kill everything again.
+    if status.state == "running" and not launch.is_second_pass and not is_claimed(folder):
+        return replace(job, state="deferred", text="was cut off")
+    return None
+
+
+def run_here(composed: DictConfig, job: Job) -> Job:
+    """Train the job in this process and return its record. An interruption passes through."""
+    from gradflow.launch.compose import from_hydra, project_of
+
+    folder, begun = Path(job.folder), now()
+    try:
+        project = project_of(composed)
+        config = from_hydra(composed, project.config)
+        metrics = project.train(config, folder, job.name)
+    except RunBusyError as error:
+        log.warning("%s; left to that process", error)
+        return replace(job, state="left", text=str(error))
+    except ConfigError as error:
+        _record_failure(folder, f"{type(error).__name__}: {error}", begun)
+        log.error("%s failed: %s", job.name, error)  # the user can fix it: no traceback
+        return replace(job, state="refused", text=str(error))
+    except Exception as error:
+        _record_failure(folder, f"{type(error).__name__}: {error}".splitlines()[0], begun)
+        log.exception("%s failed: %s", job.name, error)
+        return replace(job, state="failed", text=f"{type(error).__name__}: {error}".splitlines()[0])
+    text = short(metrics, config.comparison.headline.metric, Verdict.read(folder))
+    log.info("%s: %s", job.name, text)
+    return replace(job, state="finished", text=text)
+
+
+def _told(job: Job, composed: DictConfig) -> float | None:
+    """Return what Hydra's sweeper is told."""
+    return None
+
+
+def _record_failure(folder: Path, error: str, begun: str) -> None:
+    """Write the failure to the folder; the record of an earlier run in it stays unchanged."""
+    status = Status.read(folder)
+    if status is None and not (folder / STATUS).exists():
+        Status("failed", end=now(), error=error).write(folder)
+    elif status is not None and status.state == "running":
+        replace(status, state="failed", end=now(), error=error).write(folder)
+    elif status is None or status.state != "failed" or status.start < begun:
+        write_refusal(folder, error)  # before training began

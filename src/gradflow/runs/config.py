@@ -64,6 +64,16 @@ class Logger(Closed):
     tags: list[str]
 
 
+class CheckpointTimes(Closed):
+    """How often a run saves `last.ckpt` besides after each validation; None: not for this reason.
+
+    A killed run repeats what it did since then.
+    """
+
+    every_minutes: PositiveFloat | None = 2.0
+    every_n_steps: Positive | None = None
+
+
 class Study(Closed):
     """The multirun that a run belongs to."""
 
@@ -109,6 +119,7 @@ class RunConfig(Closed):
     steps: Positive
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
     threads: Annotated[int, Field(ge=1, le=1024)] | None  # far more than that crash torch
+    checkpoint: CheckpointTimes = CheckpointTimes()
     trainer: Trainer
     logger: Logger
     comparison: Comparison

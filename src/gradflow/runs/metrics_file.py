@@ -31,8 +31,9 @@ class MetricsFile(Logger):
         super().__init__()
         self.path = folder / METRICS
         self._columns = ["step", "epoch"]
+        self.rows = 0  # so far
         if self.path.exists():
-            read_rows(folder)  # fails here if damaged, before a row is lost
+            self.rows = len(read_rows(folder))  # fails here if damaged, before a row is lost
             with self.path.open(newline="") as file:
                 self._columns = next(csv.reader(file), self._columns)
 
@@ -68,12 +69,15 @@ class MetricsFile(Logger):
             self._rewrite(read_rows(self.path.parent) if self.path.exists() else [])
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, self._columns).writerow(row)
+        self.rows += step is not None
 
     @rank_zero_only
-    def drop_from(self, step: int) -> None:
-        """Remove the rows of `step` and later, which a resumed run is about to repeat."""
+    def keep(self, rows: int) -> None:
+        """Remove all but the first `rows` rows, since a resumed run writes the others again."""
         if self.path.exists():
-            self._rewrite([row for row in read_rows(self.path.parent) if int(row["step"]) < step])
+            kept = read_rows(self.path.parent)[:rows]
+            self._rewrite(kept)
+            self.rows = len(kept)
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         with atomic_write(self.path) as temporary, temporary.open("w", newline="") as file:

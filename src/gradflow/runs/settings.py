@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-# Keys that make no difference: logging, comparison, the study, and copies of other keys.
+# Keys that make no difference: logging, checkpoints, comparison, the study, copies of other keys.
 _NOT_SETTINGS = (
-    *("axes", "comparison", "logger", "project", "study"),
+    *("axes", "checkpoint", "comparison", "logger", "project", "study"),
     *("rerun", "fail_fast", "jobs_per_gpu"),
 )
 # These keys name a run; they come first, in this order.

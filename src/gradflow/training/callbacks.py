@@ -9,7 +9,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 
 from gradflow.runs.config import RunConfig
-from gradflow.training.checkpoints import checkpoint_callbacks
+from gradflow.training.checkpoints import LastCheckpoint, best_checkpoint
 from gradflow.training.divergence import StopWhereDiverged
 from gradflow.training.progress import Progress
 from gradflow.training.seeding import SeedBatches
@@ -34,16 +34,13 @@ def standard_callbacks(
     looked at.
     """
     headline = config.comparison.headline
+    best = best_checkpoint(folder, monitor=f"validation/{headline.metric}", mode=headline.direction)
     return [
         SeedBatches(config.seed),
         WholeGroups(),
         StopWhereDiverged(look_every),
         ValidatedWeights(),
-        *checkpoint_callbacks(
-            folder,
-            validates=validates,
-            monitor=f"validation/{headline.metric}",
-            mode=headline.direction,
-        ),
+        *([best] if validates else []),
+        LastCheckpoint(folder, config.checkpoint),  # after `best`, whose score it saves
         Progress(config.steps, name, headline),
     ]

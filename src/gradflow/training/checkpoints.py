@@ -1,17 +1,36 @@
-"""Write checkpoints atomically, so that a killed process never leaves a broken file."""
+"""Checkpoints: written atomically, often enough, and resumed after exactly the step they hold.
+
+`last.ckpt` is written by time or by steps, whatever the validation is due, and when a signal asks
+the run to end. Lightning's own hooks come too early for that (before the step is logged) or too
+late (after validation), so this file wraps two methods of its training loop. A step is:
+
+    advance           forward, backward, optimizer, callbacks, logging
+    -- a checkpoint here is `before_validation`: validation is still to come
+    on_advance_end    validation, if it is due
+    -- a checkpoint here is complete
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 
 from gradflow.errors import ConfigError
-from gradflow.gradients.atomic import atomic_write
-from gradflow.runs.files import CHECKPOINTS
+from gradflow.gradients.atomic import atomic_write, sync
+from gradflow.runs.config import CheckpointTimes
+from gradflow.runs.files import BEST, CHECKPOINTS, LAST
+from gradflow.runs.metrics_file import MetricsFile
+from gradflow.training.signals import Signals, Stopped
+from gradflow.training.steps import steps_done
+
+_ROWS = "metrics_rows"  # in a checkpoint: rows of metrics.csv by then
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -34,32 +53,208 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint onto the CPU. ConfigError if the file is damaged."""
+    checkpoint = _read(path)
+    if checkpoint is None:
+        folder = path.parent.parent
+        best = folder / BEST
+        older = _read(best) if best != path and best.exists() else None
+        hint = "" if older is None else f", or copy {BEST} over it to lose the steps since it"
+        raise ConfigError(f"{path}: is damaged; remove {folder} to train the run again{hint}")
+    return checkpoint
+
+
+def _read(path: Path) -> dict[str, Any] | None:
     with path.open("rb") as file:
         try:
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
         except Exception:  # its type depends on where the damage is
-            checkpoint = None
-    if not (isinstance(checkpoint, dict) and {"global_step", "state_dict"} <= checkpoint.keys()):
-        raise ConfigError(f"{path}: is damaged; remove {path.parent.parent} to train the run again")
-    return checkpoint
+            return None
+    whole = isinstance(checkpoint, dict) and {"global_step", "state_dict"} <= checkpoint.keys()
+    return checkpoint if whole else None
+
+
+def rows_saved(checkpoint: dict[str, Any]) -> int | None:
+    """Return how many rows metrics.csv had at a checkpoint; None in those of older versions."""
+    rows: int | None = checkpoint.get(_ROWS)
+    return rows
+
+
+def epoch_of_last_step(trainer: Trainer) -> int:
+    """Return the epoch in which training ended; Lightning itself is then in the next one."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, LastCheckpoint) and callback.epoch is not None:
+            return callback.epoch
+    return trainer.current_epoch
 
 
 class RunCheckpoint(ModelCheckpoint):
     """The run's own callback, whose state Lightning keeps apart from a user's ModelCheckpoint."""
 
 
-def checkpoint_callbacks(
-    folder: Path, *, validates: bool, monitor: str, mode: str
-) -> list[RunCheckpoint]:
-    """Return callbacks that save `last`, to resume from, and `best` by `monitor`.
+def best_checkpoint(folder: Path, *, monitor: str, mode: str) -> RunCheckpoint:
+    """Return a callback that saves `best.ckpt`, by the `monitor` of each validation."""
+    return RunCheckpoint(
+        dirpath=str(folder / CHECKPOINTS),
+        filename="best",
+        monitor=monitor,
+        mode=mode,
+        enable_version_counter=False,
+    )
 
-    Both save after each validation. A run without validation has no `best` and saves `last` after
-    each epoch. By then metrics.csv holds the rows of that step, so a resumed run writes every row
-    exactly once.
+
+class LastCheckpoint(Checkpoint):
+    """Save `last.ckpt` between two steps, and end the training there at a signal.
+
+    It is saved after each validation, and `times` says how often besides. An open group of
+    accumulated batches is completed first. At the end of training nothing is saved here:
+    `Run.finish` saves once more.
+
+    A run resumed from it repeats nothing and skips nothing: validation comes next where it was
+    still to come. If training had ended by then, it stays at its end, unless `goes_on`.
     """
-    common: dict[str, Any] = {"dirpath": str(folder / CHECKPOINTS), "enable_version_counter": False}
-    last = RunCheckpoint(filename="last", save_on_train_epoch_end=not validates, **common)
-    if not validates:
-        return [last]
-    best = RunCheckpoint(filename="best", monitor=monitor, mode=mode, **common)
-    return [best, last]  # in this order, so that `last` stores the best score
+
+    def __init__(self, folder: Path, times: CheckpointTimes) -> None:
+        self._path = folder / LAST
+        self._times = times
+        self.signals = Signals()
+        self.goes_on = False  # although training had ended
+        self.epoch: int | None = None  # of the last step, once it is made
+        self._before_validation = False
+        self._ended = False
+        self._validated = False  # in the present step
+        self._seen = 0  # steps so far
+        self._saved_at = 0.0
+        self._end: dict[str, Any] | None = None  # the loop's state after the last step
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Unwrap the training loop."""
+        if stage == "fit":
+            wrapped = trainer.fit_loop.epoch_loop.__dict__
+            for name in ("advance", "on_advance_end"):
+                wrapped.pop(name, None)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Train no further if training had ended; each process knows of it by the first."""
+        if trainer.strategy.broadcast(self._ended and not self.goes_on):
+            trainer.should_stop = True
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let a run that goes on have the patience it has now, not the one it had."""
+        for callback in trainer.callbacks if self.goes_on else ():  # type: ignore[attr-defined]
+            state = checkpoint["callbacks"].get(callback.state_key)
+            if isinstance(callback, EarlyStopping) and state:
+                state["patience"] = callback.patience
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wrap the training loop, and let signals wait for the end of a step from now on."""
+        self._ended, self._end = False, None
+        self._seen = trainer.global_step
+        self._saved_at = time.monotonic()
+        self._resumed = trainer.ckpt_path is not None
+        self.teardown(trainer, pl_module, "fit")  # of a training that failed
+        loop: Any = trainer.fit_loop.epoch_loop
+        loop.advance = self._wrapped_advance(trainer, loop.advance)
+        loop.on_advance_end = self._wrapped_end(trainer, loop.on_advance_end)
+        self.signals.waits = True
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note it; the loop is not ready for a checkpoint yet."""
+        self._validated = True
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that training has ended, for the checkpoint that follows."""
+        self._ended = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state for a checkpoint: where in a step, or after all steps, it is saved."""
+        return {"before_validation": self._before_validation, "ended": self._ended}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state from a checkpoint."""
+        self._before_validation = state_dict["before_validation"]
+        self._ended = state_dict["ended"]
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the number of rows in metrics.csv, all of which are on the disk before it.
+
+        After the training, the loop's state is that of the last step: Lightning counts the epoch
+        in which training ends as complete.
+        """
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsFile) and trainer.is_global_zero:
+                checkpoint[_ROWS] = logger.rows
+                if logger.path.exists():
+                    sync(logger.path)
+        if self._ended and self._end is not None:
+            checkpoint["loops"]["fit_loop"] = self._end
+
+    def _wrapped_advance(self, trainer: Trainer, original: Callable[..., None]) -> Any:
+        def advance(fetcher: Any) -> None:
+            if self._resumed:
+                self._resumed = False
+                loop: Any = trainer.fit_loop.epoch_loop
+                loop.restarting = False  # Lightning would guess what comes next
+                if self._before_validation:
+                    self._seen = -1
+                    return  # to on_advance_end
+                if loop.done:
+                    raise StopIteration  # the epoch is complete
+            original(fetcher)
+
+        return advance
+
+    def _wrapped_end(self, trainer: Trainer, original: Callable[..., None]) -> Any:
+        def on_advance_end(fetcher: Any) -> None:
+            if self not in trainer.callbacks:  # type: ignore[attr-defined]
+                original(fetcher)  # as a learning rate finder trains, in between
+                return
+            # Between two steps, gradients are being accumulated, which are in no checkpoint.
+            whole = self._seen != trainer.global_step
+            self._seen = trainer.global_step
+            if whole and not _ends(trainer):
+                self._before_validation = True
+                self._save_if_due(trainer)
+            self._before_validation = self._validated = False
+            original(fetcher)
+            if _ends(trainer):
+                self._end, self.epoch = trainer.fit_loop.state_dict(), trainer.current_epoch
+            elif whole and self._validated:
+                self._save_if_due(trainer, always=True)
+
+        return on_advance_end
+
+    def _save_if_due(self, trainer: Trainer, *, always: bool = False) -> None:
+        """Save `last.ckpt` if it is due; end the training if a signal has come, in any process."""
+        number, due = _highest(trainer, self.signals.received[:1], always or self._is_due(trainer))
+        if number or due:
+            trainer.save_checkpoint(self._path)
+            self._saved_at = time.monotonic()
+        if number:
+            raise Stopped(number)
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        minutes, steps = self._times.every_minutes, self._times.every_n_steps
+        if steps is not None and steps_done(trainer) % steps == 0:
+            return True
+        return minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
+
+
+def _ends(trainer: Trainer) -> bool:
+    """Return whether training ends with this step."""
+    loop: Any = trainer.fit_loop
+    stops = trainer.should_stop and loop._can_stop_early
+    return stops or 0 <= trainer.max_steps <= trainer.global_step
+
+
+def _highest(trainer: Trainer, received: list[int], due: bool) -> tuple[int, bool]:
+    """Return the signal that some process has received, or 0, and whether it is due in some."""
+    number = received[0] if received else 0
+    if trainer.world_size == 1:
+        return number, due
+    mine = torch.tensor([number, due], dtype=torch.float32, device=trainer.strategy.root_device)
+    number, any_due = trainer.strategy.reduce(mine, reduce_op="max").tolist()
+    return int(number), bool(any_due)

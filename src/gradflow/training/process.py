@@ -17,6 +17,7 @@ _WARNINGS = (
     ".*Checkpoint directory .* exists.*",
     ".*lr_scheduler.step.*before.*optimizer.step.*",  # AMP skips the first fp16 steps
     ".*resuming from a checkpoint.*",  # the batches resume at their position
+    ".*callbacks used to create the checkpoint need to be provided.*",  # a run goes on without
     ".*GPU available but not used.*",
     ".*fp16 is not supported on CPU.*",  # gradflow refuses it
     ".*but have no `val_dataloader`.*",  # data.validation=0

@@ -8,9 +8,10 @@
         trainer.fit(task, data, ckpt_path=run.checkpoint, weights_only=True)
         return run.finish(trainer, task, data, validation=True, test=True)
 
-An exception in the block is recorded as a failure, Ctrl-C and SIGTERM as an interruption. The
-further processes of a data-parallel run execute the same lines, without the lock and without
-writing.
+An exception in the block is recorded as a failure. Ctrl-C, SIGTERM and what Slurm sends before a
+time limit are an interruption: training ends after the present step, with a checkpoint (see
+`signals.py` and `checkpoints.py`). The further processes of a data-parallel run execute the same
+lines, without the lock and without writing.
 """
 
 from __future__ import annotations
@@ -27,22 +28,29 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from gradflow.errors import ConfigError
 from gradflow.runs import wandb_run
 from gradflow.runs.config import RunConfig
 from gradflow.runs.files import CONFIG, GRADIENTS, LAST, STATUS, claimed
 from gradflow.runs.log_again import log_again
-from gradflow.runs.metrics import last_values
+from gradflow.runs.metrics import last_values, read_rows
 from gradflow.runs.metrics_file import MetricsFile
 from gradflow.runs.settings import result_settings
 from gradflow.runs.status import Status, now
-from gradflow.training.checkpoints import read_checkpoint
+from gradflow.training import slurm
+from gradflow.training.checkpoints import (
+    LastCheckpoint,
+    epoch_of_last_step,
+    read_checkpoint,
+    rows_saved,
+)
 from gradflow.training.distributed import is_first_process, leave_process_group
 from gradflow.training.divergence import diverged_at
 from gradflow.training.evaluate import figures
+from gradflow.training.heartbeat import Heartbeat
 from gradflow.training.process import keep_freed_memory, quieten, restored_process
+from gradflow.training.signals import Signals, Stopped
 from gradflow.training.steps import steps_done, steps_saved
 from gradflow.training.weights import ValidatedWeights
 
@@ -56,6 +64,9 @@ def open_run(config: RunConfig, folder: Path | str, name: str = "run") -> Iterat
     In the block, torch has the seed and the number of threads of the configuration. Afterwards it
     has the caller's random state and threads again.
 
+    A signal leaves the block as KeyboardInterrupt (SIGINT) or as SystemExit (128 + signal), after
+    the run is recorded. If it means that a Slurm job shall continue later, the job is queued again.
+
     Raises:
         ConfigError: if the folder holds a run of another configuration, or a damaged record.
         RunBusyError: if another process is computing this run.
@@ -63,34 +74,52 @@ def open_run(config: RunConfig, folder: Path | str, name: str = "run") -> Iterat
     folder = Path(folder).resolve()
     quieten()
     keep_freed_memory()
-    with ExitStack() as stack:
-        if is_first_process():
-            stack.enter_context(claimed(folder))
-        stack.enter_context(restored_process())
-        # Set even where it is torch's choice: MKL would else use fewer threads where it sees fit.
-        torch.set_num_threads(config.threads or torch.get_num_threads())
-        L.seed_everything(config.seed, verbose=False)
-        run = Run(config, folder, name)
-        stack.callback(leave_process_group)
-        try:
-            yield run
-        except BaseException as error:
-            run.fail(error)
-            raise
-        finally:
-            run.close()
+    signals = Signals()
+    try:
+        with signals, ExitStack() as stack:
+            if is_first_process():
+                stack.enter_context(claimed(folder))
+            stack.enter_context(restored_process())
+            # Set even where it is torch's choice: MKL would else use fewer threads where it sees
+            # fit.
+            torch.set_num_threads(config.threads or torch.get_num_threads())
+            L.seed_everything(config.seed, verbose=False)
+            run = Run(config, folder, name, signals)
+            stack.callback(leave_process_group)
+            try:
+                yield run
+            except BaseException as error:
+                run.fail(error)
+                raise
+            finally:
+                with signals.waiting():
+                    run.close()
+            signals.raise_if_received()  # while it was closed
+    except Stopped as stopped:
+        # The folder is free again: the job may start in no time, on another machine.
+        if is_first_process() and slurm.asks_to_requeue(signals.received):
+            slurm.requeue()
+        if stopped.signal == signal.SIGINT:
+            raise KeyboardInterrupt from stopped
+        raise
 
 
 class Run:
     """One run in one process. `checkpoint` is the file to resume from, None to start at step 0."""
 
-    def __init__(self, config: RunConfig, folder: Path, name: str) -> None:
+    def __init__(self, config: RunConfig, folder: Path, name: str, signals: Signals) -> None:
         self.config = config
         self.folder = folder
         self.name = name
+        self._signals = signals
         self._is_first = is_first_process()
-        self._earlier = _earlier_status(config, folder) if self._is_first else Status.read(folder)
-        self.is_finished = self._earlier is not None and self._earlier.state == "finished"
+        self._goes_on = False  # beyond the end that it had
+        if self._is_first:
+            self._earlier, self._goes_on = _earlier_run(config, folder)
+        else:
+            self._earlier = Status.read(folder)
+        was_finished = self._earlier is not None and self._earlier.state == "finished"
+        self.is_finished = was_finished and not self._goes_on
         if self.is_finished:
             log.info("%s: already finished", name)
         # A further process starts after the first has written the status.
@@ -101,6 +130,7 @@ class Run:
         self._status: Status | None = None
         self._trainer: L.Trainer | None = None
         self._started = 0.0
+        self._seconds = 0.0  # of the parts before this one
         self._wandb: Any = None
 
     @property
@@ -115,28 +145,39 @@ class Run:
         Call it after everything is built, so that a failed build leaves no record. ConfigError if
         W&B needs an API key and has none.
         """
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, LastCheckpoint):
+                callback.signals, callback.goes_on = self._signals, self._goes_on
+                # Lightning's own handlers end a training elsewhere, and save elsewhere on Slurm.
+                connector: Any = trainer._signal_connector
+                connector.register_signal_handlers = lambda: None
         if not self._is_first:
             return
         mode = self.config.logger.mode
         if mode == "online" and not wandb_run.sign_in():
             mode = "offline"
         earlier = self._earlier
+        saved = read_checkpoint(self.checkpoint) if self.checkpoint is not None else None
+        step = 0 if saved is None else steps_saved(saved)
         self.config.save(self.folder / CONFIG)
-        status = Status("running", wandb_id=earlier.wandb_id if earlier else None)
+        status = Status("running", steps=step, wandb_id=earlier.wandb_id if earlier else None)
         status.threads = torch.get_num_threads()
         if earlier is not None and self.checkpoint is not None:
-            status.resumed, status.seconds = earlier.resumed + 1, earlier.seconds
-        status.write(self.folder)
+            status.resumed, self._seconds = earlier.resumed + 1, earlier.seconds
         self._status, self._started, self._trainer = status, time.monotonic(), trainer
+        self._write_running(step)
+        trainer.callbacks.append(Heartbeat(self._write_running))  # type: ignore[attr-defined]
         loggers = trainer.loggers
         if mode != "none":
             self._wandb = wandb_run.start_run(mode, self.config, self.folder, self.name, status)
             trainer.loggers = [*loggers, WandbLogger(experiment=self._wandb)]
         # Drop the rows that training will write again; without a checkpoint, all rows.
-        step = steps_saved(read_checkpoint(self.checkpoint)) if self.checkpoint else 0
+        rows = 0 if saved is None else rows_saved(saved)
+        if rows is None:
+            rows = sum(int(row["step"]) < step for row in read_rows(self.folder))
         for logger in loggers:
             if isinstance(logger, MetricsFile):
-                logger.drop_from(step)
+                logger.keep(rows)
         if step == 0:  # the monitor would keep it under another name
             shutil.rmtree(self.folder / GRADIENTS, ignore_errors=True)
         log_again([x for x in trainer.loggers if x not in loggers], self.folder, step)
@@ -156,11 +197,13 @@ class Run:
         used these weights in a single process. A mean over several processes differs by rounding.
         """
         trainer.save_checkpoint(self.folder / LAST)
+        self._signals.waits = False
+        self._signals.raise_if_received()
         known = trainer.world_size == 1 and any(
             isinstance(callback, ValidatedWeights) and callback.are_those_of(task)
             for callback in trainer.callbacks  # type: ignore[attr-defined]
         )
-        loggers, step, epoch = trainer.loggers, steps_done(trainer), trainer.current_epoch
+        loggers, step, epoch = trainer.loggers, steps_done(trainer), epoch_of_last_step(trainer)
         if step == 0:
             raise ConfigError("no step was made: has the training split fewer images than a batch?")
         leave_process_group()
@@ -176,19 +219,22 @@ class Run:
         return self._status.metrics
 
     def fail(self, error: BaseException) -> None:
-        """Record the error. After Ctrl-C or SIGTERM, raise the exception that ends the process."""
-        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-        terminated = isinstance(error, SIGTERMException)
+        """Record the error, or that a signal has stopped the run.
+
+        Where signals cannot be handled, a KeyboardInterrupt is raised again for Ctrl-C: Lightning
+        turns it into a SystemExit.
+        """
+        ctrl_c = isinstance(error, KeyboardInterrupt) or (
+            isinstance(error, SystemExit) and not self._signals.are_handled
+        )
+        stopped = isinstance(error, Stopped)
         if self._status is not None and self._trainer is not None:
             self._status.steps = steps_done(self._trainer)  # even if it failed
             with suppress(ConfigError, OSError):
                 self._status.metrics = last_values(self.folder)
-            self._status.state = "interrupted" if stopped else "failed"
-            first = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
-            self._status.error = "SIGTERM" if terminated else "Ctrl-C" if stopped else first
-        if terminated:
-            raise SystemExit(128 + signal.SIGTERM) from error
-        if stopped:  # Lightning turns a KeyboardInterrupt into a SystemExit
+            self._status.state = "interrupted" if stopped or ctrl_c else "failed"
+            self._status.error = _reason(error)
+        if ctrl_c and not stopped:
             raise KeyboardInterrupt from error
 
     def close(self) -> None:
@@ -196,7 +242,7 @@ class Run:
         status = self._status
         if status is None:
             return
-        status.seconds += time.monotonic() - self._started
+        status.seconds = self._seconds + time.monotonic() - self._started
         status.end = now()
         with ExitStack() as ends:  # run in reverse order
             if self._wandb is not None:
@@ -205,24 +251,53 @@ class Run:
                 ends.callback(wandb_run.attach_record, self._wandb, self.folder)
             ends.callback(status.write, self.folder)
 
+    def _write_running(self, steps: int) -> None:
+        """Write how far the run is, so that a killed run has lost no second of its time."""
+        assert self._status is not None
+        self._status.steps = steps
+        self._status.seconds = self._seconds + time.monotonic() - self._started
+        self._status.write(self.folder)
+
     def _resumed(self) -> int:
         return 0 if self._earlier is None else self._earlier.resumed
 
 
-def _earlier_status(config: RunConfig, folder: Path) -> Status | None:
-    """Return the status of the run in the folder. ConfigError if that is another run."""
+def _reason(error: BaseException) -> str:
+    """Return the error in one line; of a signal, its name."""
+    if isinstance(error, Stopped) and error.signal != signal.SIGINT:
+        return error.signal.name
+    if isinstance(error, Stopped | KeyboardInterrupt):
+        return "Ctrl-C"
+    return f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+
+
+def _earlier_run(config: RunConfig, folder: Path) -> tuple[Status | None, bool]:
+    """Return the status of the run in the folder, and whether `config` goes on after its end.
+
+    It does with more steps than before, or, where a callback had ended training before its last
+    step, with other callbacks. ConfigError if it is another run.
+    """
     status = Status.read(folder)
     if status is None and (folder / STATUS).exists():
         raise ConfigError(f"{folder / STATUS}: unreadable; remove the folder or choose another")
+    finished = status if status is not None and status.state == "finished" else None
     if not (folder / CONFIG).exists():
-        if status is not None and status.state == "finished":
+        if finished:
             raise ConfigError(f"{folder / CONFIG}: missing; remove the folder or choose another")
-        return None
-    recorded = result_settings(type(config).load(folder / CONFIG).model_dump())
+        return None, False
+    earlier = type(config).load(folder / CONFIG)
+    recorded = result_settings(earlier.model_dump())
+    may_differ = {"steps"} if config.steps > earlier.steps else set()
+    if finished and finished.diverged_at is None and finished.steps < earlier.steps:
+        may_differ.add("callbacks")
+    goes_on = False
     for key, value in result_settings(config.model_dump()).items():
-        if recorded.get(key) != value:
+        if recorded.get(key) == value:
+            continue
+        goes_on = key.partition(".")[0] in may_differ
+        if not goes_on:
             raise ConfigError(
                 f"{folder}: holds a run with {key}={recorded.get(key)}, not {value}; "
                 "choose another study.name or hydra.run.dir, or remove the folder"
             )
-    return status
+    return status, goes_on

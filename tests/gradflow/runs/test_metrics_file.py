@@ -46,11 +46,13 @@ def test_a_half_written_last_row_is_ignored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tail", ["", "3,,9", "3,,9.5"])
-def test_drop_from_removes_that_step_and_later_and_a_broken_row(tmp_path: Path, tail: str) -> None:
+def test_keep_removes_the_later_rows_and_a_broken_one(tmp_path: Path, tail: str) -> None:
     file = write(tmp_path, *((step, {"loss": float(step)}) for step in (0, 1, 2)))
+    assert file.rows == 3
     file.path.write_text(file.path.read_text() + tail)
-    file.drop_from(1)
+    file.keep(1)
     file.log_metrics({"loss": 7.0}, 1)
+    assert file.rows == MetricsFile(tmp_path).rows == 2
     assert cells(tmp_path) == [["step", "epoch", "loss"], ["0", "", "0.0"], ["1", "", "7.0"]]
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.csv"]
 

@@ -233,8 +233,9 @@ def test_one_seed_gives_one_net_and_another_seed_another(
 @pytest.mark.parametrize(
     ("overrides", "where", "step", "checkpointed"),
     [
-        # Without validation, the last checkpoint is that of the epoch's end: 6 batches.
-        (["validation=false"], "on_train_batch_end", 7, 6),
+        # Without validation, in the middle of an epoch, and at its end: 6 batches.
+        (["validation=false", "checkpoint.every_n_steps=4"], "on_train_batch_end", 7, 4),
+        (["validation=false", "checkpoint.every_n_steps=6"], "on_train_batch_end", 7, 6),
         # In the test, after training: nothing is trained or validated again.
         ([], "test_step", 8, 8),
     ],

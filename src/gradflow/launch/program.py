@@ -75,8 +75,12 @@ def _signals_passed_on() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handled = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, _Stop()) for number in handled}
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {
+        number: signal.signal(number, _Stop())
+        for number in map(signal.Signals.__getitem__, names)
+        if signal.getsignal(number) != signal.SIG_IGN  # as under nohup
+    }
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ def plain_trainer(config: RunConfig, batches: int | None = None) -> Trainer:
         accelerator=config.trainer.accelerator,
         devices=1,
         precision=config.precision,
+        default_root_dir=os.devnull,  # on Slurm, Lightning would load a hpc_ckpt_* from a folder
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -40,4 +41,6 @@ def run(
         capture_output=True,
         text=True,
         timeout=200,
+        # A shell starts background jobs, and all below them, with SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )

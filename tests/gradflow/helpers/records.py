@@ -12,6 +12,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule
 
+from gradflow.gradients.record import read_gradients
 from gradflow.runs.status import Status
 
 
@@ -55,6 +56,18 @@ def assert_identical(actual: Any, expected: Any) -> None:
             assert_identical(one, other)
     else:
         assert actual == expected
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Compare all that two finished runs left behind, bit for bit."""
+    a, b = checkpoint(one), checkpoint(other)
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "loops"):
+        assert_identical(a[part], b[part])
+    for name in ("metrics.csv", "verdict.json"):
+        assert (one / name).read_text() == (other / name).read_text()
+    assert read_gradients(one).equals(read_gradients(other))
+    assert status_of(one).metrics == status_of(other).metrics
+    assert status_of(one).steps == status_of(other).steps
 
 
 @contextmanager

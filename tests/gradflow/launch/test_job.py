@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from processes import run
-from records import status_of
+from records import checkpoint, status_of
 
 pytestmark = pytest.mark.slow
 
@@ -87,14 +87,14 @@ STOPPING = """
 import os, signal
 from torch.nn import ReLU
 
-# A shell starts background jobs, and all below them, with SIGINT ignored.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 
 class Stop(ReLU):
+    sent = False
+
     def forward(self, z):
-        if not hasattr(self, "sent"):
-            self.sent = os.kill(os.{}(), signal.{})
+        if not self.sent:
+            self.sent = True
+            os.kill(os.{}(), signal.{})
         return super().forward(z)
 """
 
@@ -121,7 +121,8 @@ def test_a_stopped_run_says_by_what_and_how_it_is_continued(
     assert f"interrupted; the same command line with {how} continues\n" in done.stderr
     assert "Traceback" not in done.stderr
     status = status_of(where)
-    assert (status.state, status.error) == ("interrupted", error)
+    assert (status.state, status.error, status.steps) == ("interrupted", error, 1)
+    assert checkpoint(where)["global_step"] == 1
 
 
 def test_of_many_words_a_jobs_folder_shows_those_that_differ_and_stays_when_more_are_swept(

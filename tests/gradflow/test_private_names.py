@@ -17,7 +17,8 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 from torch import nn
 from torch._dynamo import OptimizedModule
 
-LOOP = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False).fit_loop.epoch_loop
+TRAINER = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+LOOP = TRAINER.fit_loop.epoch_loop
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,12 @@ LOOP = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False).fit_
         (DDPStrategy, "_configure_launcher", "training/distributed.py"),
         (_FitLoop, "total_batch_idx", "training/seeding.py"),
         (LOOP, "_batches_that_stepped", "training/steps.py"),
+        (LOOP, "advance", "training/checkpoints.py"),
+        (LOOP, "on_advance_end", "training/checkpoints.py"),
+        (LOOP, "done", "training/checkpoints.py"),
+        (LOOP, "restarting", "training/checkpoints.py"),
+        (_FitLoop, "_can_stop_early", "training/checkpoints.py"),
+        (TRAINER._signal_connector, "register_signal_handlers", "training/run.py"),
         (torch, "_foreach_norm", "gradients/snapshot.py"),
         (torch, "_foreach_sub", "gradients/snapshot.py"),
         (torch, "_foreach_max", "gradients/histogram.py"),

@@ -9,6 +9,8 @@ from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from gradflow.training import slurm
+
 _MOST_BYTES = 120  # bytes of a folder name; file systems allow 255, and W&B adds to it
 
 
@@ -19,6 +21,7 @@ def register() -> None:
         "gradflow.fraction", lambda whole, part: int(whole * part), replace=True
     )
     OmegaConf.register_new_resolver("gradflow.folder", _job_folder, replace=True)
+    OmegaConf.register_new_resolver("gradflow.single_run", _single_run, replace=True)
 
 
 def folder_name(overrides: str, swept: str = "") -> str:
@@ -59,6 +62,15 @@ def _job_folder(overrides: str, *, _root_: DictConfig) -> str:
     for known in Path(_root_.hydra.sweep.dir).glob(f"*-{_digest(overrides)}"):
         return known.name
     return folder_name(overrides, ",".join(swept_overrides(_root_.hydra)))
+
+
+def _single_run(now: str, overrides: str) -> str:
+    """Name a single run's folder: by the time, or on Slurm by the job, which may be requeued.
+
+    Several runs of one job differ in their overrides.
+    """
+    job = slurm.batch_job_id()
+    return now if job is None else f"slurm-{job}-{_digest(overrides)}"
 
 
 def _digest(overrides: str) -> str:

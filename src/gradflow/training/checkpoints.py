@@ -28,7 +28,7 @@ from gradflow.runs.config import CheckpointTimes
 from gradflow.runs.files import BEST, CHECKPOINTS, LAST
 from gradflow.runs.metrics_file import MetricsFile
 from gradflow.training.signals import Signals, Stopped
-from gradflow.training.steps import steps_done
+from gradflow.training.steps import steps_done, steps_saved
 
 _ROWS = "metrics_rows"  # in a checkpoint: rows of metrics.csv by then
 
@@ -58,7 +58,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         folder = path.parent.parent
         best = folder / BEST
         older = _read(best) if best != path and best.exists() else None
-        hint = "" if older is None else f", or copy {BEST} over it to lose the steps since it"
+        hint = ""
+        if older is not None:
+            hint = f", or copy {BEST} over it to continue from step {steps_saved(older)}"
         raise ConfigError(f"{path}: is damaged; remove {folder} to train the run again{hint}")
     return checkpoint
 

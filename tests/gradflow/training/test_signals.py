@@ -208,12 +208,14 @@ def test_in_a_thread_a_run_handles_no_signals(tmp_path: Path) -> None:
     assert status_of(tmp_path).state == "finished"
 
 
-def test_a_program_that_exits_by_itself_has_failed(tmp_path: Path) -> None:
+def test_a_program_that_exits_by_itself_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def exiting(*_: Any) -> None:
         raise SystemExit(0)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(Fit, "training_step", exiting)
+    monkeypatch.setattr(Fit, "training_step", exiting)
+    with pytest.raises(SystemExit):
         fit(tmp_path, *RUN)
     status = status_of(tmp_path)
     assert (status.state, status.error) == ("failed", "SystemExit: 0")

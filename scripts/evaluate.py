@@ -11,6 +11,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument("--checkpoint", choices=["last", "best"], default="last")
+    parser.add_argument(
+        "--trust", action="store_true", help="run code that a run of somebody else's names"
+    )
     arguments = parser.parse_args()
 
     from gradflow.training.evaluate import evaluate
@@ -18,7 +21,8 @@ def main() -> None:
     from project.train import PROJECT
 
     quieten()
-    for name, value in evaluate(PROJECT, arguments.run, arguments.checkpoint).items():
+    figures = evaluate(PROJECT, arguments.run, arguments.checkpoint, trust=arguments.trust)
+    for name, value in figures.items():
         print(f"{name:20s} {value:.6f}")
 
 

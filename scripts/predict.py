@@ -23,6 +23,9 @@ def main() -> None:
     parser.add_argument(
         "--checkpoint", choices=["last", "best"], default="last", help="whose weights are used"
     )
+    parser.add_argument(
+        "--trust", action="store_true", help="run code that a run of somebody else's names"
+    )
     arguments = parser.parse_args()
 
     from gradflow.training.predict import predict
@@ -30,7 +33,8 @@ def main() -> None:
     from project.train import PROJECT
 
     quieten()
-    table = predict(PROJECT, arguments.run, _files(arguments.files), arguments.checkpoint)
+    files = _files(arguments.files)
+    table = predict(PROJECT, arguments.run, files, arguments.checkpoint, trust=arguments.trust)
     rows = list(zip(*table.values(), strict=True))
     if arguments.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")

@@ -34,11 +34,20 @@ def main() -> None:
     parser.add_argument(
         "--random", type=int, metavar="K", help="random remedies (default: as many as recommended)"
     )
+    parser.add_argument(
+        "--trust", action="store_true", help="run code that a run of somebody else's names"
+    )
     arguments = parser.parse_args()
-    trial = treat(arguments.run, arguments.seeds, arguments.steps, arguments.random)
+    trial = treat(
+        arguments.run,
+        arguments.seeds,
+        arguments.steps,
+        arguments.random,
+        trust=arguments.trust,
+    )
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(_table(trial, arguments.run))
-    console.print(str(trial), soft_wrap=True, highlight=False)
+    console.print(str(trial), markup=False, soft_wrap=True, highlight=False)
 
 
 def _table(trial: Trial, run: Path) -> Table:

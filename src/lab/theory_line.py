@@ -54,12 +54,14 @@ class _Predictor:
 
     def __call__(self, run: Run) -> Line:
         from project.config import Config
+        from project.train import PROJECT
 
         config = Config.check(run.config)
         net = (config.model, config.activation, config.norm, config.init)
         batch = (config.data, config.seed, config.channels_last)
         key = repr((net, batch))
         if key not in self._lines:
+            PROJECT.refuse_foreign_code(config)
             self._lines[key] = self._predict(config, repr(batch))
         return self._lines[key]
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 
@@ -26,15 +25,17 @@ from gradflow.gradients.verdict import Verdict
 from gradflow.launch.compose import compose
 from gradflow.launch.one_line import one_line
 from gradflow.launch.resolvers import folder_name
-from gradflow.runs.config import refuse_foreign_code
 from gradflow.runs.files import OVERRIDES, STATUS
+from gradflow.runs.foreign import refuse_foreign_overrides
+from gradflow.runs.plain_yaml import plain_yaml
 from gradflow.runs.read import read_run
 from project.config import Config
-from project.train import train
+from project.train import PROJECT, train
 
 LONGEST = 200  # steps by default, at most: enough to show whether a net trains
 _TREATMENTS = Path("treatments")
-_REMEDIES = Path("conf/lab/remedy")
+_CONF = Path(__file__).parents[2] / "conf"
+_REMEDIES = _CONF / "lab" / "remedy"
 _RANKED = ("pathology", "remedy", "case")  # a remedy wins over these, but not over other overrides
 # Keys that only name a configuration, or that change no result.
 _IGNORED_KEYS = {"axes", "pathology", "remedy", "case", "logger", "study"}
@@ -86,19 +87,25 @@ class Trial:
 
 
 def treat(
-    folder: Path, seeds: int = 2, steps: int | None = None, random_count: int | None = None
+    folder: Path,
+    seeds: int = 2,
+    steps: int | None = None,
+    random_count: int | None = None,
+    *,
+    trust: bool = False,
 ) -> Trial:
     """Train the sick run in `folder` untreated, with each recommended remedy, and with random ones.
 
     `seeds` counts the run's own seed and those after it. `steps` defaults to the run's steps, but
     at most LONGEST. `random_count` defaults to the number of recommended remedies that were run; it
     is lower if conf/lab/remedy has no more. The run's seed draws them from the remedies that change
-    something and that no recommendation names. Finished trainings are not repeated. conf/ and
-    treatments/ lie in the working directory, as for `compose`.
+    something and that no recommendation names. Finished trainings are not repeated. treatments/
+    lies in the working directory, conf/ in the repository. Only with `trust` is anything built that
+    `gradflow.runs.foreign` refuses.
 
     Raises:
-        ConfigError: if the run cannot be treated, a number is out of range, or the run learns
-            untreated with these seeds and steps.
+        ConfigError: if the run cannot be treated or might run code, a number is out of range, or
+            the run learns untreated with these seeds and steps.
         RunBusyError: if another process is computing one of the trainings.
         DataError: if the data cannot be loaded.
     """
@@ -110,7 +117,7 @@ def treat(
         if number is not None and number < least:
             raise ConfigError(f"{option}={number}: must be at least {least}")
     verdict = _verdict_of(folder)
-    sick = _SickRun(_typed_overrides(folder), steps, _trainings_folder(folder))
+    sick = _SickRun(folder, steps, trust)
     trial_seeds = range(sick.seed, sick.seed + seeds)
 
     untreated = sick.run("", "untreated", trial_seeds)
@@ -159,13 +166,13 @@ def _typed_overrides(folder: Path) -> list[str]:
     """Return the overrides of the run in `folder`."""
     path = folder / OVERRIDES
     try:
-        overrides = yaml.safe_load(path.read_text())
+        overrides = plain_yaml(path.read_text())
     except FileNotFoundError:
         raise ConfigError(
             f"{folder}: has no {OVERRIDES} with its overrides; only runs of scripts/train.py "
             "can be treated"
         ) from None
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError):
         overrides = None
     if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
         raise ConfigError(f"{path}: is damaged; it must be a list of overrides")
@@ -200,10 +207,11 @@ def _remedies(override: str) -> list[str]:
 class _SickRun:
     """Compose and train the run from its typed overrides, with a remedy's override added."""
 
-    def __init__(self, typed_overrides: list[str], steps: int | None, folder: Path) -> None:
-        self._folder = folder
-        config = compose(typed_overrides)
-        refuse_foreign_code(config.model_dump(), Config.__module__.partition(".")[0])
+    def __init__(self, run: Path, steps: int | None, trust: bool) -> None:
+        typed_overrides = _typed_overrides(run)
+        self._run, self._trust = run, trust
+        self._folder = _trainings_folder(run)
+        config = self._composed_safely(typed_overrides)
         self.seed = config.seed
         self.steps = steps or min(config.steps, LONGEST)
         self._composed: dict[tuple[str, ...], Config] = {}
@@ -225,8 +233,17 @@ class _SickRun:
             overrides.append(override)
         key = tuple(overrides)
         if key not in self._composed:  # composing takes some tenths of a second
-            self._composed[key] = compose(overrides)
+            self._composed[key] = self._composed_safely(overrides)
         return self._composed[key]
+
+    def _composed_safely(self, overrides: list[str]) -> Config:
+        """Compose what the run's files say; its overrides and its verdict's are both foreign."""
+        if not self._trust:
+            refuse_foreign_overrides(overrides, self._run)
+        config: Config = compose(overrides, _CONF)
+        if not self._trust:
+            PROJECT.refuse_foreign_code(config, self._run)
+        return config
 
     def skip_reason(self, override: str, tried: dict[str, dict[str, Any]]) -> str | None:
         """Return why `override` need not be run; otherwise add it to `tried` and return None."""

@@ -54,4 +54,5 @@ def train(config: Config, folder: Path | str, name: str = "run") -> dict[str, fl
         return run.finish(trainer, task, data, validation=validates, test=test)
 
 
-PROJECT = Project(config=Config, build_data=build_data, build_task=build_task, train=train)
+_CONF = Path(__file__).parents[2] / "conf"
+PROJECT = Project(Config, build_data, build_task, train, conf=_CONF)

@@ -361,9 +361,50 @@ def test_the_result_is_plain_data() -> None:
     assert (trial.count("recommended"), trial.count("random")) == ((1, 1), (0, 1))
 
 
-def test_a_run_that_names_a_loader_of_files_is_not_treated(trained: Trained) -> None:
-    overrides = ["pathology=vanishing", "model._target_=torch.hub.load"]
-    run = sick_run(Path("run"), overrides, ["remedy=relu"])
-    with pytest.raises(ConfigError, match=r"model\._target_=torch\.hub\.load: is not built"):
+FOREIGN = {
+    "model._target_=torch.hub.load": "is not built",
+    "model._target_=planted.Net": "is not built",
+    "project=planted.PROJECT": "is not taken",
+    "hydra.searchpath=[/tmp]": "is not taken",
+    "lr=${oc.env:LR}": "is not resolved",
+    "model=../../evil": "is a file outside of conf/",
+}
+
+
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that the import of a module called planted would write."""
+    Path("planted.py").write_text("open('canary', 'w')\n")
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    return Path("canary")
+
+
+@pytest.mark.parametrize("override", FOREIGN)
+def test_a_run_whose_overrides_could_run_code_is_not_treated(
+    override: str, trained: Trained, planted: Path
+) -> None:
+    run = sick_run(Path("run"), ["pathology=vanishing", override], ["remedy=relu"])
+    with pytest.raises(ConfigError) as refused:
         treat(run, seeds=1, random_count=0)
+    assert str(refused.value).startswith(f"run: {override}: {FOREIGN[override]}")
     assert trained.configs == []
+    assert not planted.exists()
+
+
+@pytest.mark.parametrize("override", FOREIGN)
+def test_a_verdict_that_recommends_such_an_override_is_not_followed(
+    override: str, trained: Trained, planted: Path
+) -> None:
+    (arm,) = treat(sick_run(Path("run"), [], [override]), seeds=1, random_count=0).treated
+    assert (arm.not_run or "").startswith(f"run: {override}: {FOREIGN[override]}")
+    assert not planted.exists()
+
+
+def test_with_trust_it_is(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mine.py").write_text("import torch\n\n\nclass Act(torch.nn.ReLU):\n    pass\n")
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    run = sick_run(Path("run"), ["activation._target_=mine.Act"], ["norm=batch"])
+    with pytest.raises(ConfigError, match="is not built"):
+        treat(run, seeds=1, random_count=0)
+    treat(run, seeds=1, random_count=0, trust=True)
+    assert trained.configs[0][0].activation["_target_"] == "mine.Act"

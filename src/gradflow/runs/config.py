@@ -6,9 +6,7 @@ arguments. Everything else is closed: an unknown key is an error.
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
@@ -26,6 +24,7 @@ from pydantic import (
 
 from gradflow.errors import ConfigError
 from gradflow.gradients.atomic import write_text
+from gradflow.runs.plain_yaml import plain_yaml
 
 Positive = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -177,64 +176,14 @@ class RunConfig(Closed):
 def read_config(path: Path) -> dict[str, Any]:
     """Read a config.yaml as plain data. ConfigError if it cannot be read or holds no keys."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = plain_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except ValueError as error:  # of decoding, too
         raise ConfigError(f"{path}: is not YAML; remove the folder or choose another") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds no keys; remove the folder or choose another")
     return values
-
-
-# What a node of somebody else's configuration may build: objects of these types, and what the
-# functions of these packages return.
-_BASES = ("torch.nn", "torch.optim", "lightning", "torchmetrics")
-_FUNCTIONS = ("torchvision.models", "timm")
-
-
-def refuse_foreign_code(values: Any, project: str, key: str = "") -> None:
-    """Refuse nodes whose target could run code that the configuration brings along.
-
-    The object that a name resolves to decides: a class of the package `project` or of gradflow, or
-    one derived from a class of torch.nn, torch.optim, Lightning or torchmetrics; or a function of
-    `project`, gradflow, torchvision.models or timm. Loaders of files, such as torch.load or
-    torch.hub.load, are neither. ConfigError names the node.
-    """
-    if isinstance(values, Mapping):
-        if "_target_" in values and not _is_harmless(str(values["_target_"]), project):
-            raise ConfigError(
-                f"{key}._target_={values['_target_']}: is not built from a run's folder; allowed "
-                f"are classes of {project}, torch, Lightning, and nets of torchvision and timm"
-            )
-        for name, value in values.items():
-            refuse_foreign_code(value, project, f"{key}.{name}".lstrip("."))
-    elif isinstance(values, list | tuple):
-        for value in values:
-            refuse_foreign_code(value, project, key)
-
-
-def _is_harmless(path: str, project: str) -> bool:
-    found: Any = None
-    parts = path.split(".")
-    for depth in range(len(parts) - 1, 0, -1):
-        try:
-            found = import_module(".".join(parts[:depth]))
-            for name in parts[depth:]:
-                found = getattr(found, name)
-            break
-        except (ImportError, AttributeError):
-            found = None
-    module = str(getattr(found, "__module__", ""))
-    own = (project, "gradflow")
-    if isinstance(found, type):
-        bases = [base.__module__ for base in found.__mro__ if base is not object]
-        return any(_is_in(base, (*own, *_BASES)) for base in bases)
-    return inspect.isfunction(found) and _is_in(module, (*own, *_FUNCTIONS))
-
-
-def _is_in(module: str, packages: Sequence[str]) -> bool:
-    return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
 def import_named(path: str, kind: type[T], key: str) -> T:

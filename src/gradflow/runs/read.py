@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import yaml
 from numpy.typing import NDArray
 
 from gradflow.gradients.flow import Flow, read_flows
@@ -33,11 +32,9 @@ from gradflow.runs.files import (
     is_claimed,
 )
 from gradflow.runs.metrics import last_values, read_rows
+from gradflow.runs.plain_yaml import plain_yaml
 from gradflow.runs.settings import flatten
 from gradflow.runs.status import Status
-
-# The C loader is ten times as fast as the Python one; PyYAML's wheels include it.
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -215,8 +212,8 @@ def _latest(folder: Path) -> dict[str, float]:
 
 
 def _yaml(path: Path) -> Any:
-    with contextlib.suppress(OSError, ValueError, yaml.YAMLError):
+    with contextlib.suppress(OSError, ValueError):
         text = path.read_text(encoding="utf-8")
         # A complete file ends with a newline.
-        return yaml.load(text, _Loader) if text.endswith("\n") else None  # a safe loader
+        return plain_yaml(text) if text.endswith("\n") else None
     return None

@@ -25,14 +25,16 @@ def has_validation(data: LightningDataModule) -> bool:
     return bool(getattr(data, "has_validation", own))
 
 
-def evaluate(project: Project, folder: Path, which: Checkpoint = "last") -> dict[str, float]:
+def evaluate(
+    project: Project, folder: Path, which: Checkpoint = "last", *, trust: bool = False
+) -> dict[str, float]:
     """Return what the task of a run logs on the validation and the test split.
 
-    With the `last` checkpoint, the figures equal what the run recorded. ConfigError as in
-    `trained`.
+    With the `last` checkpoint, the figures equal what the run recorded. `trust` and ConfigError as
+    in `trained`.
     """
     with restored_process():
-        config, task, data = trained(project, folder, which)
+        config, task, data = trained(project, folder, which, trust=trust)
         torch.set_num_threads(config.threads or torch.get_num_threads())
         return figures(config, task, data, validation=True, test=True)
 

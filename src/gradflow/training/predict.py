@@ -20,22 +20,27 @@ _BATCH = 64
 
 
 def predict(
-    project: Project, folder: Path, files: Sequence[Path], which: Checkpoint = "last"
+    project: Project,
+    folder: Path,
+    files: Sequence[Path],
+    which: Checkpoint = "last",
+    *,
+    trust: bool = False,
 ) -> dict[str, list[Any]]:
     """Return a table, column by column: `file`, and what the task predicts for each file.
 
     The data of the run reads a file with its `read(path)`, which returns one input as the net sees
     it in an evaluation. The task's `predict_step` gets a batch of them, (B, ...). It returns its
-    columns, each with B values under a name, or one tensor (B,) or (B, K).
+    columns, each with B values under a name, or one tensor (B,) or (B, K). `trust` as in `trained`.
 
     Raises:
-        ConfigError: if `folder` has no such checkpoint, or if its data cannot read single files.
+        ConfigError: as in `trained`, or if the run's data cannot read single files.
         DataError: if a file cannot be read.
     """
     if not files:
         raise ConfigError("no files to predict from")
     with restored_process():
-        config, task, data = trained(project, folder, which)
+        config, task, data = trained(project, folder, which, trust=trust)
         if not hasattr(data, "read"):
             raise ConfigError(
                 f"{folder}: its data, {type(data).__name__}, has no read(path), "

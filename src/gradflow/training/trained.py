@@ -9,7 +9,7 @@ from typing import Any, Literal
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 from gradflow.errors import ConfigError
-from gradflow.runs.config import RunConfig, refuse_foreign_code
+from gradflow.runs.config import RunConfig
 from gradflow.runs.files import CHECKPOINTS, CONFIG
 from gradflow.training.checkpoints import read_checkpoint
 from gradflow.training.project import Project
@@ -34,22 +34,24 @@ def plain_trainer(config: RunConfig, batches: int | None = None) -> Trainer:
 
 
 def trained(
-    project: Project, folder: Path, which: Checkpoint = "last"
+    project: Project, folder: Path, which: Checkpoint = "last", *, trust: bool = False
 ) -> tuple[Any, LightningModule, LightningDataModule]:
     """Return the configuration, the task and the data of the run in `folder`.
 
     `last` means the weights at the run's end, `best` those with the best headline metric on the
-    validation split. The data gets the state that it had saved.
+    validation split. The data gets the state that it had saved. Only with `trust` is anything built
+    that `gradflow.runs.foreign` refuses.
 
     Raises:
         ConfigError: if there is no such checkpoint, if it is damaged or does not fit the folder's
-            configuration, or if that names something that may run code of the folder's.
+            configuration, or if that names something that may run code.
     """
     path = folder / CHECKPOINTS / f"{which}.ckpt"
     if not path.exists():
         raise ConfigError(f"{path}: there is no such checkpoint; is {folder} the folder of a run?")
     config = project.config.load(folder / CONFIG).without_weights()
-    refuse_foreign_code(config.model_dump(), type(config).__module__.partition(".")[0])
+    if not trust:
+        project.refuse_foreign_code(config, folder)
     checkpoint = read_checkpoint(path)
     data = project.build_data(config)
     saved = checkpoint.get(type(data).__qualname__)  # Lightning's key for it

@@ -164,7 +164,7 @@ def train(config: SmallConfig, folder: Path, name: str = "run") -> dict[str, flo
         return run.finish(trainer, task, data, validation=config.validation, test=config.test)
 
 
-PROJECT = Project(config=SmallConfig, build_data=Points, build_task=build_task, train=train)
+PROJECT = Project(SmallConfig, Points, build_task, train, conf=CONF)
 
 
 def fit(folder: Path, *overrides: str) -> dict[str, float]:

@@ -8,9 +8,8 @@ import shipped
 import torch
 
 from gradflow.launch.compose import compose
-from gradflow.runs.config import refuse_foreign_code
 from project.build import build_data, build_task, build_trainer
-from project.config import Config
+from project.train import PROJECT
 
 # What a choice cannot do without, where the defaults do not give it.
 NEEDS = {("init", "zero_residual"): ["model=resnet", "norm=batch"]}
@@ -29,7 +28,7 @@ def test_composes_alone_and_its_run_is_built(
     if group in config.axes:
         assert config.axes[group] == name
     # A run's folder may be evaluated by anybody.
-    refuse_foreign_code(config.model_dump(), Config.__module__.partition(".")[0])
+    PROJECT.refuse_foreign_code(config)
     torch.manual_seed(config.seed)
     data = build_data(config)
     task = build_task(config, data)

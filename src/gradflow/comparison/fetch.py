@@ -21,7 +21,7 @@ import yaml
 from gradflow.comparison.wandb_server import one_line_errors
 from gradflow.errors import ConfigError
 from gradflow.gradients.verdict import Verdict
-from gradflow.runs.files import CONFIG
+from gradflow.runs.files import CONFIG, GRADIENTS, METRICS, OVERRIDES, STATUS, VERDICT
 from gradflow.runs.metrics_file import MetricsFile
 from gradflow.runs.status import State, Status
 from gradflow.runs.wandb_config import restored
@@ -36,6 +36,9 @@ _WANDB_ADDRESS = re.compile(r"wandb:([^/]+)/([^/]+)(?:/(groups/|runs/)?([^/]+))?
 _BROWSER_ADDRESS = re.compile(
     r"https?://[^/]+/([^/?#]+)/([^/?#]+)(?:/(groups/|runs/)([^/?#]+))?(?:[/?#].*)?"
 )
+# A server's list of files is somebody else's: only what a run's record consists of is downloaded.
+_NAMES = "|".join(map(re.escape, (CONFIG, METRICS, OVERRIDES, STATUS, VERDICT)))
+_FILE = re.compile(rf"{RECORD}/({_NAMES}|{re.escape(GRADIENTS)}/[\w-]+\.parquet)")
 _TIMEOUT = 20  # seconds for each answer
 _STATES: dict[str, State] = {
     "finished": "finished",
@@ -99,6 +102,8 @@ def fetch_runs(text: str, into: Path) -> list[Path]:
 
 
 def _fetch(run: Run, folder: Path) -> Path:
+    if not re.fullmatch(r"[\w-][\w.-]*", run.id):
+        raise ConfigError(f"{run.id!r}: is no id of a run")
     local = Status.read(folder)
     if local is not None and local.state == "finished":
         return folder
@@ -106,7 +111,7 @@ def _fetch(run: Run, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         record = Path(temporary) / RECORD
         for file in run.files():
-            if file.name.startswith(f"{RECORD}/"):
+            if _FILE.fullmatch(file.name):
                 file.download(root=temporary, replace=True).close()
         if Status.read(record) is None:
             _rebuild(run, record)

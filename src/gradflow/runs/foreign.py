@@ -50,7 +50,7 @@ def refuse_foreign_code(
     for key, value, reason in _refusals(values, package, known, "", None):
         refusal = f"{key}={str(value)[:200]}: {reason}"
         if run is not None:
-            refusal = f"{run}: {refusal}; --trust builds it, if you trust whoever made the run"
+            refusal = f"{run}: {refusal}; --trust builds it, if you trust its maker"
         raise ConfigError(refusal)
 
 
@@ -77,7 +77,7 @@ def refuse_foreign_overrides(overrides: Sequence[str], run: Path) -> None:
         else:
             continue
         raise ConfigError(
-            f"{run}: {override[:200]}: {reason}; --trust takes it, if you trust whoever made the run"
+            f"{run}: {override[:200]}: {reason}; --trust takes it, if you trust its maker"
         )
 
 

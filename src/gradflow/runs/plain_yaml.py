@@ -1,4 +1,4 @@
-"""Read YAML that somebody else may have written: plain data, of a size and depth that is bounded."""
+"""Read YAML that somebody else may have written: plain data of a bounded size and depth."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from gradflow.gradients.strip import strip
@@ -18,7 +19,7 @@ _ROWS = 24  # a deeper net shows as many layers, evenly spaced
 def print_probe(probe: Probe, console: Console | None = None) -> None:
     """Print the measurements and, if there is a theory, its predictions."""
     console = console or Console()
-    say = partial(console.print, soft_wrap=True, highlight=False)
+    say = partial(console.print, markup=False, soft_wrap=True, highlight=False)
     flow, theory = probe.flow, probe.prediction
     table = Table(header_style="bold", title="log10 RMS", title_justify="left")
     table.add_column("layer")
@@ -31,7 +32,7 @@ def print_probe(probe: Probe, console: Console | None = None) -> None:
         if theory is not None:
             z.append(theory.pre_activation[i] if i < len(theory.pre_activation) else math.nan)
             g.append(theory.gradient[i])
-        table.add_row(flow.layers[i], *map(_number, z), *map(_number, g))
+        table.add_row(escape(flow.layers[i]), *map(_number, z), *map(_number, g))
     console.print(table)
     if theory is not None:
         z_error = _largest(flow.pre_activation.tolist()[:-1], theory.pre_activation)

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 from pydantic import field_validator
 
 from gradflow.runs.config import Node, Positive, PositiveFloat, RunConfig
+from gradflow.runs.places import check_place
 
 
 class Config(RunConfig):
@@ -63,9 +64,9 @@ class Config(RunConfig):
     callbacks: dict[str, Node]
     advice: dict[str, list[str]]  # what a verdict may recommend; the monitor's `remedies`
 
-    @field_validator("pathology")
+    @field_validator("data")
     @classmethod
-    def _is_one(cls, chosen: dict[str, str]) -> dict[str, str]:
-        if len(chosen) > 1:
-            raise ValueError(f"pathology=[{','.join(chosen)}]: takes one choice, and no list")
-        return chosen
+    def _root_is_a_place(cls, data: Node) -> Node:
+        if isinstance(data.get("root"), str):  # what else it is, the data says
+            check_place("data.root", data["root"])
+        return data

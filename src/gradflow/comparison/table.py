@@ -30,7 +30,7 @@ def print_table(
     heads, body = cells(keys, rows)
     for head in heads:
         left = head in keys or head in TEXT_COLUMNS
-        table.add_column(head, justify="left" if left else "right", overflow="fold")
+        table.add_column(escape(head), justify="left" if left else "right", overflow="fold")
     for line in body:
         table.add_row(*map(escape, line))
     console.print(table)

@@ -12,7 +12,9 @@ import select
 import sys
 import traceback
 from collections.abc import Callable
+from types import FrameType
 
+_JOB = "gradflow.launch.job"  # what is raised below it is no mistake in an override
 # Storage errors that a user can fix, such as a full disk or a missing permission.
 _STORAGE_ERRORS = {
     errno.ENOSPC,
@@ -59,7 +61,7 @@ def _run(main: Callable[[], object]) -> None:
 
     from gradflow.errors import ConfigError, DataError
     from gradflow.launch.floors import check_floors
-    from gradflow.launch.one_line import one_line
+    from gradflow.launch.one_line import cannot_compose, one_line
     from gradflow.runs.files import RunBusyError
 
     try:
@@ -69,22 +71,26 @@ def _run(main: Callable[[], object]) -> None:
         _exit_with(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         _exit_with(one_line(error))
-    except ValueError as error:
-        if not _is_raised_in_hydra(error):
-            raise
-        _exit_with(one_line(error))
     except OSError as error:
         if error.errno not in _STORAGE_ERRORS:
             raise
         # The error of a full disk does not name the file.
         _exit_with(f"{error.filename or 'writing a file'}: {error.strerror}")
+    except Exception as error:
+        if not _is_of_composing(error):
+            raise
+        _exit_with(cannot_compose(sys.argv[1:], error))
 
 
-def _is_raised_in_hydra(error: BaseException) -> bool:
-    """Say whether Hydra raised it: some of its errors, as for `model=null`, are ValueErrors."""
-    frames = list(traceback.walk_tb(error.__traceback__))
-    module: str = frames[-1][0].f_globals.get("__name__", "")
-    return module.partition(".")[0] == "hydra"
+def _is_of_composing(error: BaseException) -> bool:
+    """Say whether Hydra failed over the overrides: it raises errors of any type, and no job ran."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in _frames(error)]
+    raising = modules[-1].partition(".")[0]
+    return raising in ("hydra", "omegaconf", "antlr4", "yaml") and _JOB not in modules
+
+
+def _frames(error: BaseException) -> list[tuple[FrameType, int]]:
+    return list(traceback.walk_tb(error.__traceback__))
 
 
 def _reader_has_left() -> bool:

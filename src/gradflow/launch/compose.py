@@ -12,19 +12,16 @@ from typing import Any
 
 import hydra
 import yaml
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gradflow.errors import ConfigError
-from gradflow.launch.one_line import one_line
-from gradflow.launch.plugins import register
+from gradflow.launch.one_line import cannot_compose, one_line
+from gradflow.launch.plugins import guest
 from gradflow.runs.config import RunConfig
 from gradflow.training.project import Project, load_project
-
-register()
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | Path = "conf") -> Any:
@@ -33,16 +30,19 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path = "conf") -> A
     `config_dir` is the repository's conf/, relative to the working directory. Returns an object of
     the type that the project registers. ConfigError if the command line would refuse them.
     """
-    GlobalHydra.instance().clear()
-    try:
-        with hydra.initialize_config_dir(str(Path(config_dir).resolve()), version_base="1.3"):
-            composed = hydra.compose("train", list(overrides), return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(one_line(error)) from error  # ValueError: `model=null`
-    with open_dict(composed):
-        hydra_node = composed.pop("hydra")
+    folder = str(Path(config_dir).resolve())
+    with guest():
+        try:
+            with hydra.initialize_config_dir(folder, version_base="1.3"):
+                composed = hydra.compose("train", list(overrides), return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(one_line(error)) from error
+        except Exception as error:  # Hydra raises any type, as for `model=null`
+            raise ConfigError(cannot_compose(overrides, error)) from error
+        with open_dict(composed):
+            hydra_node = composed.pop("hydra")
+        config = from_hydra(composed, project_of(composed).config, hydra_node)
     # Only a multirun has a study, whose name may contain the time.
-    config = from_hydra(composed, project_of(composed).config, hydra_node)
     return config.model_copy(update={"study": None})
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, Unpack, get_args, get_origin, get_type_hints
@@ -22,6 +22,21 @@ from gradflow.launch.one_line import one_line
 from gradflow.runs.config import Node, RunConfig
 
 _MAPPED = "_given_"  # in a node: the target's own names for what the run offers
+_CONVERSIONS = ("none", "partial", "object", "all")
+_OPTIONS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "_target_": ("the import path of what to build", lambda value: isinstance(value, str)),
+    "_args_": ("a list", lambda value: isinstance(value, list)),
+    "_recursive_": ("true or false", lambda value: isinstance(value, bool)),
+    "_partial_": ("true or false", lambda value: isinstance(value, bool)),
+    "_convert_": (f"one of {', '.join(_CONVERSIONS)}", lambda value: value in _CONVERSIONS),
+    _MAPPED: (
+        "names of the target, each with the name of what is offered",
+        lambda value: (
+            value is None
+            or (isinstance(value, Mapping) and all(isinstance(x, str) for x in value.values()))
+        ),
+    ),
+}
 
 
 def instantiate(
@@ -48,6 +63,7 @@ def instantiate(
     """
     if "_target_" not in node:
         raise ConfigError(f"{key}={dict(node)}: has no _target_, which names what to build")
+    _check_options(node, key)
     if offered is not None:
         more |= _taken(node, key, offered)
         node = {name: value for name, value in node.items() if name != _MAPPED}
@@ -113,15 +129,17 @@ def _taken(node: Mapping[str, Any], key: str, offered: Mapping[str, Any]) -> dic
 
 
 def _parameters(node: Mapping[str, Any], key: str) -> Mapping[str, inspect.Parameter]:
-    """Return the parameters of the node's target; none for a builtin that does not name them."""
+    """Return the parameters of the node's target; any, for a builtin that does not name them."""
     try:
         target = hydra.utils.get_object(str(node["_target_"]))
     except Exception as error:
         raise ConfigError(f"{key}._target_={node['_target_']}: cannot be imported") from error
+    if not callable(target):
+        raise ConfigError(f"{key}._target_={node['_target_']}: is nothing that can be called")
     try:
         return parameters_of(target)
     except (TypeError, ValueError):
-        return {}
+        return {"any": inspect.Parameter("any", inspect.Parameter.VAR_KEYWORD)}
 
 
 def parameters_of(target: Any) -> dict[str, inspect.Parameter]:
@@ -153,11 +171,16 @@ def _refused(node: Mapping[str, Any], key: str, error: Exception) -> ConfigError
     return ConfigError(f"{key}{'.' if names_key else ': '}{message}")
 
 
+def _check_options(node: Mapping[str, Any], key: str) -> None:
+    """Refuse values that Hydra's own options of a node cannot have."""
+    for name, (allowed, fits) in _OPTIONS.items():
+        if name in node and not fits(node[name]):
+            raise ConfigError(f"{key}.{name}={node[name]}: must be {allowed}")
+
+
 def _check_keys(node: Mapping[str, Any], key: str, given: Mapping[str, Any]) -> None:
     """Refuse keys that the target does not take, values of a wrong type, and non-finite values."""
     parameters = _parameters(node, key)
-    if not parameters:  # without a signature, the call itself checks
-        return
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
     open_to = [

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hydra.errors import OverrideParseException
+
+
+def cannot_compose(overrides: Sequence[str], error: BaseException) -> str:
+    """Return the line for an error in which Hydra does not say what it failed over.
+
+    Plain words are no cause: it names the overrides that are more, if there are any.
+    """
+    suspects = [word for word in overrides if re.search(r"[][{}$()]|^[+~]", word)]
+    return f"{' '.join(suspects or overrides)}: cannot be composed: {one_line(error)}"
+
+
+def _is_quotable(override: str | None) -> bool:
+    """Whether quotes would help: there is a value, and a character that needs them."""
+    value = (override or "").partition("=")[2]
+    return bool(re.search(r"[^\x00-\x7f]|[()\[\]{}<>#&;!|'\"\\=]", value))
 
 
 def one_line(error: BaseException) -> str:
@@ -32,6 +47,7 @@ def one_line(error: BaseException) -> str:
         )
     if isinstance(error, OverrideParseException):
         allowed = "key=value, key=[a,b], key='a=b,c', +key=value, ~key"
-        return f"{error.override}: cannot be read; allowed: {allowed}"
+        hint = "; quote what is no plain word: \"key='é'\"" if _is_quotable(error.override) else ""
+        return f"{error.override}: cannot be read; allowed: {allowed}{hint}"
     text = text.split("Config search path:")[0].split("Set the environment variable")[0]
     return re.sub(r"\s+", " ", text.replace("\n\n", "; ")).strip(" ;")

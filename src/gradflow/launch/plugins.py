@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf.basecontainer import BaseContainer
+
 from gradflow.launch import resolvers, search_path
 
 
@@ -9,3 +18,26 @@ def register() -> None:
     """Register both in this process; may be called again."""
     resolvers.register()
     search_path.register()
+
+
+@contextmanager
+def guest() -> Iterator[None]:
+    """Register both for the block only, in which Hydra is as if it had not been used yet.
+
+    A program that uses Hydra itself finds it afterwards as it was: its configuration, resolvers
+    (Hydra replaces `now` whenever it starts) and plugins.
+    """
+    running, config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    known = dict(BaseContainer._resolvers)  # nothing public lists them
+    # Hydra's own list, to which `register` appends.
+    plugins = Plugins.instance().plugin_type_to_subclass_list.setdefault(SearchPathPlugin, [])
+    before = list(plugins)
+    try:
+        GlobalHydra.instance().clear()
+        register()
+        yield
+    finally:
+        plugins[:] = before
+        BaseContainer._resolvers.clear()
+        BaseContainer._resolvers.update(known)
+        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = running, config

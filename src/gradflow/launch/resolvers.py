@@ -43,7 +43,7 @@ def swept_overrides(hydra: HydraConf) -> list[str]:
     `hydra` is the job's node of that name. Hydra has already written the multirun's command line to
     its folder; without that file, all overrides are returned.
     """
-    recorded = Path(hydra.sweep.dir) / "multirun.yaml"
+    recorded = _sweep_dir(hydra) / "multirun.yaml"
     if not recorded.exists():
         return list(hydra.overrides.task)
     study = OmegaConf.load(recorded)
@@ -59,7 +59,7 @@ def swept_overrides(hydra: HydraConf) -> list[str]:
 
 def _job_folder(overrides: str, *, _root_: DictConfig) -> str:
     # A widened study may sweep other overrides; a job then keeps the folder that it had.
-    for known in Path(_root_.hydra.sweep.dir).glob(f"*-{_digest(overrides)}"):
+    for known in _sweep_dir(_root_.hydra).glob(f"*-{_digest(overrides)}"):
         return known.name
     return folder_name(overrides, ",".join(swept_overrides(_root_.hydra)))
 
@@ -71,6 +71,11 @@ def _single_run(now: str, overrides: str) -> str:
     """
     job = slurm.batch_job_id()
     return now if job is None else f"slurm-{job}-{_digest(overrides)}"
+
+
+def _sweep_dir(hydra: HydraConf) -> Path:
+    # With hydra.job.chdir=true the working directory is the job's.
+    return Path(hydra.runtime.cwd) / str(hydra.sweep.dir)
 
 
 def _digest(overrides: str) -> str:

@@ -141,6 +141,13 @@ class RunConfig(Closed):
         """Whether an axis was chosen, by hand or through another choice; unknown once saved."""
         return axis in self._chosen
 
+    @field_validator("pathology")
+    @classmethod
+    def _is_one(cls, chosen: dict[str, str]) -> dict[str, str]:
+        if len(chosen) > 1:
+            raise ValueError(f"pathology=[{','.join(chosen)}]: takes one choice, and no list")
+        return chosen
+
     @model_validator(mode="after")
     def _exceptions_have_weights(self) -> Self:
         if self.weights_except and self.weights is None:

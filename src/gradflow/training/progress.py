@@ -57,10 +57,10 @@ class Progress(Callback):
         if not (trainer.is_global_zero and console.is_terminal):
             return
         self._bar = _Bar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),  # overrides may have brackets
             BarColumn(24),
             TextColumn("step {task.completed}/{task.total}  epoch {task.fields[epoch]}"),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             TimeRemainingColumn(),
             console=console,
             transient=True,

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lab.faults.peers import CLASSES
@@ -102,7 +103,7 @@ def print_misses(rows: Sequence[Row], columns: Sequence[str], console: Console) 
     for column in columns:
         table.add_column(column)
     for row in rows:
-        table.add_row(*(row[column] for column in columns))
+        table.add_row(*(escape(row[column]) for column in columns))
     console.print(table)
 
 

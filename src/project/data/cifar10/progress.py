@@ -21,7 +21,7 @@ def progress(what: str, size: int) -> Iterator[Callable[[int], None]]:
     """
     if sys.stderr.isatty():
         columns = (rich.BarColumn(), rich.DownloadColumn(), rich.TransferSpeedColumn())
-        text = rich.TextColumn("{task.description}")
+        text = rich.TextColumn("{task.description}", markup=False)
         with rich.Progress(text, *columns, console=Console(stderr=True)) as bar:
             task = bar.add_task(what, total=size)
             yield lambda done: bar.update(task, completed=min(done, size))

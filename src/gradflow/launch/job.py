@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 def run_job(composed: DictConfig) -> float | None:
     """Run one job; return what Hydra's sweeper is told of it."""
     hydra = HydraConfig.get()
+    if hydra.job.chdir:
+        os.chdir(hydra.runtime.cwd)  # where the paths of a configuration begin, such as data.root
     if hydra.mode == RunMode.MULTIRUN:
         return run_study_job(composed)
     with _hint_to_continue(f"hydra.run.dir={hydra.run.dir}"):

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def job(config: DictConfig) -> None:
-    """Run one job."""
+def job(config: DictConfig) -> float | None:
+    """Run one job, and return what a search optimizes."""
 
-    def run() -> None:
+    def run() -> float | None:
         from gradflow.launch.job import run_job  # imported here, since --help does not need it
 
-        run_job(config)
+        return run_job(config)
 
     # Also called here, since Hydra prints a line of its own if an exception leaves this function.
-    cli.run(run)
+    return cli.run(run)
 
 
 def main() -> None:

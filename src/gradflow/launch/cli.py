@@ -13,6 +13,9 @@ import sys
 import traceback
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn, TypeVar
+
+T = TypeVar("T")
 
 _JOB = "gradflow.launch.job"  # what is raised below it is no mistake in an override
 # Storage errors that a user can fix, such as a full disk or a missing permission.
@@ -29,8 +32,8 @@ _STORAGE_ERRORS = {
 }
 
 
-def run(main: Callable[[], object]) -> None:
-    """Call `main`; exit with 2 after one line if the user can fix the error, 130 if interrupted.
+def run(main: Callable[[], T]) -> T:
+    """Call `main` and return its value; exit with 2 after one line if the user can fix the error, 130 if interrupted.
 
     Any other error keeps its traceback.
     """
@@ -39,7 +42,7 @@ def run(main: Callable[[], object]) -> None:
             stream.reconfigure(errors="replace")
     try:
         try:
-            _run(main)
+            return _run(main)
         finally:
             sys.stdout.flush()
     except KeyboardInterrupt:
@@ -53,7 +56,7 @@ def run(main: Callable[[], object]) -> None:
         sys.exit(1)
 
 
-def _run(main: Callable[[], object]) -> None:
+def _run(main: Callable[[], T]) -> T:
     # Otherwise Hydra prints its errors itself, over several lines, and exits.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     from hydra.errors import HydraException
@@ -66,7 +69,7 @@ def _run(main: Callable[[], object]) -> None:
 
     try:
         check_floors()
-        main()
+        return main()
     except (ConfigError, DataError, RunBusyError) as error:
         _exit_with(str(error))
     except (HydraException, OmegaConfBaseException) as error:
@@ -99,6 +102,6 @@ def _reader_has_left() -> bool:
     return bool(standard_output.poll(0))
 
 
-def _exit_with(message: str) -> None:
+def _exit_with(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)

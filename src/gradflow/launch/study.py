@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gradflow.comparison.configurations import configurations
+from gradflow.comparison.objective import best, best_first
 from gradflow.comparison.page import build_page
 from gradflow.comparison.page.overlays import load_overlays
 from gradflow.comparison.table import print_table
@@ -29,6 +31,7 @@ from gradflow.launch.display import Display
 from gradflow.launch.launches import VARIABLE, Launch
 from gradflow.launch.one_line import one_line
 from gradflow.launch.plugins import register
+from gradflow.launch.search import command_line, is_search, prepare
 from gradflow.runs.config import STUDY_NAME, study_name_refusal
 from gradflow.runs.read import Run, read_runs
 from gradflow.runs.rerun import has_code
@@ -77,13 +80,14 @@ class StudyEnd(Callback):
             _exit_with(study_name_refusal(name))
         try:
             load_overlays(list(config.comparison.overlays))
-            total = job_count(config)
+            search = prepare(config) if is_search(config) else None
+            total = config.hydra.sweeper.n_trials if search else job_count(config)
             launch = running.launch if running else Launch.new(Path(config.hydra.sweep.dir))
         except ConfigError as error:
             _exit_with(str(error))
         except OSError as error:
             _exit_with(f"{config.hydra.sweep.dir}: {error.strerror}")
-        running = Study(config, launch, total)
+        running = Study(config, launch, total, search)
         # Hydra composes each job anew, where it runs, from these overrides and the job's own.
         config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{VARIABLE}='{launch.path}'")
 
@@ -102,8 +106,11 @@ class StudyEnd(Callback):
 class Study:
     """The study that this process launches, and its progress on the terminal."""
 
-    def __init__(self, config: DictConfig, launch: Launch, total: int | None) -> None:
+    def __init__(
+        self, config: DictConfig, launch: Launch, total: int | None, search: FileLock | None
+    ) -> None:
         self.launch = launch
+        self._search = search  # the lock of a search, which is held until the process ends
         self._config = config
         self._name, self._folder = str(config.study.name), Path(config.hydra.sweep.dir)
         self._display = Display(launch, total)
@@ -112,7 +119,7 @@ class Study:
     def end_pass(self) -> bool:
         """End the display. Say whether a second pass begins, since jobs died or were deferred."""
         self._display.stop()
-        again = [job.name for job in self.launch.jobs() if job.is_open]
+        again = [job.name for job in self.launch.jobs() if job.is_open and not self._search]
         if repeats and again and not self.launch.is_stopped:
             print(f"once more: {' '.join(again)}", file=sys.stderr)
             self.launch.begin_second_pass()
@@ -135,7 +142,11 @@ class Study:
         if runs:
             with _reporting("no table"):
                 title = f"study {self._name} in {self._folder}"
-                print_table(*configurations(runs), title=title)
+                keys, rows = configurations(runs)
+                found = best(rows) if self._search else None
+                print_table(keys, best_first(rows) if self._search else rows, title=title)
+                if found is not None:
+                    print(f"best: {command_line(found)}")
             with _reporting("no page"):
                 print(f"page: {_page(runs, self._folder, self._config)}")
         for job in self.launch.jobs():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -22,6 +22,7 @@ from gradflow.launch import job_process
 from gradflow.launch.launches import Job, Launch
 from gradflow.launch.naming import run_name, short
 from gradflow.launch.one_line import one_line
+from gradflow.launch.search import is_search, trial_value
 from gradflow.runs.files import REFUSAL, STATUS, RunBusyError, is_claimed
 from gradflow.runs.rerun import has_code, has_settings, set_aside
 from gradflow.runs.status import Status, git_state, now, write_refusal
@@ -37,7 +38,7 @@ def run_study_job(composed: DictConfig) -> float | None:
     job = Job(number, str(folder), run_name())
     if (earlier := launch.job(number)) is not None:
         if not (launch.is_second_pass and earlier.is_open):
-            return _told(earlier, composed)
+            return trial_value(folder, composed)
         job = replace(job, tries=earlier.tries + (earlier.state == "died"))
     if launch.is_stopped:
         return None
@@ -45,14 +46,15 @@ def run_study_job(composed: DictConfig) -> float | None:
     launch.write(job)
     if composed.get("fail_fast") and job.is_lost and (job.state != "died" or job.tries > 1):
         launch.stop(f"fail_fast, and {job.name} {job.state}")
-    return _told(job, composed)
+    return trial_value(folder, composed)
 
 
 def _ended(job: Job, composed: DictConfig, launch: Launch) -> Job:
-    folder = Path(job.folder)
+    folder, searches = Path(job.folder), is_search(cast(DictConfig, HydraConfig.instance().cfg))
     try:
         values: Any = OmegaConf.to_container(composed, resolve=True)
-        if (known := _without_computing(job, values, launch)) is not None:
+        known = _without_computing(job, values, defers=not (searches or launch.is_second_pass))
+        if known is not None:
             return known
         (folder / REFUSAL).unlink(missing_ok=True)
         job = job_process.compute(job_process.task(launch, job, values))
@@ -60,12 +62,12 @@ def _ended(job: Job, composed: DictConfig, launch: Launch) -> Job:
         text = one_line(error)
         _record_failure(folder, f"ConfigError: {text}", now())
         return replace(job, state="refused", text=text)
-    if job.state == "died" and job.tries > 1:
+    if job.state == "died" and (job.tries > 1 or searches):
         _record_failure(folder, job.text, now())
     return job
 
 
-def _without_computing(job: Job, composed: dict[str, Any], launch: Launch) -> Job | None:
+def _without_computing(job: Job, composed: dict[str, Any], *, defers: bool) -> Job | None:
     """Return the record of a job that is not to be computed now; None if it is."""
     folder = Path(job.folder)
     status = Status.read(folder)
@@ -77,7 +79,7 @@ def _without_computing(job: Job, composed: dict[str, Any], launch: Launch) -> Jo
             return None
         return replace(job, state="skipped")
     # What was running when everything was killed is the likeliest to kill everything again.
-    if status.state == "running" and not launch.is_second_pass and not is_claimed(folder):
+    if defers and status.state == "running" and not is_claimed(folder):
         return replace(job, state="deferred", text="was cut off")
     return None
 
@@ -105,11 +107,6 @@ def run_here(composed: DictConfig, job: Job) -> Job:
     text = short(metrics, config.comparison.headline.metric, Verdict.read(folder))
     log.info("%s: %s", job.name, text)
     return replace(job, state="finished", text=text)
-
-
-def _told(job: Job, composed: DictConfig) -> float | None:
-    """Return what Hydra's sweeper is told."""
-    return None
 
 
 def _record_failure(folder: Path, error: str, begun: str) -> None:

@@ -9,8 +9,8 @@ from gradflow.launch.plugins import register
 from gradflow.launch.program import run_program
 
 
-def job(config: DictConfig) -> None:
-    cli.run(lambda: run_job(config))
+def job(config: DictConfig) -> float | None:
+    return cli.run(lambda: run_job(config))
 
 
 def main() -> None:

@@ -7,6 +7,16 @@ from collections.abc import Mapping, Sequence
 
 from hydra.errors import OverrideParseException
 
+# Which extra of a pyproject.toml brings a launcher or a sweeper.
+_EXTRAS = {
+    "joblib": "joblib",
+    "submitit_local": "submitit",
+    "submitit_slurm": "submitit",
+    "ray": "ray",
+    "ray_aws": "ray",
+    "optuna": "optuna",
+}
+
 
 def cannot_compose(overrides: Sequence[str], error: BaseException) -> str:
     """Return the line for an error in which Hydra does not say what it failed over.
@@ -38,6 +48,11 @@ def one_line(error: BaseException) -> str:
             f"{allowed or 'what `python scripts/train.py --cfg job` prints'}"
         )
     choice = re.search(r"Could not (?:find|load) '(.+)/([^/']*)'", text)
+    if choice and choice[1] in ("hydra/launcher", "hydra/sweeper") and choice[2] in _EXTRAS:
+        return (
+            f"{choice[1]}={choice[2]}: is not installed; "
+            f"uv pip install -e '.[{_EXTRAS[choice[2]]}]'"
+        )
     if choice:
         listed = text.partition("Available options in")[2].partition(":")[2]
         allowed = ", ".join(listed.split("Config search path:")[0].split())

@@ -100,6 +100,7 @@ def _space(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
         space, fixed = create_params_from_overrides(list(words))
     except (ValueError, AssertionError, NotImplementedError) as error:
         raise ConfigError(f"search space: {str(error).rstrip('.')}") from error
+    space = {key: values for key, values in space.items() if key not in fixed}
     if not space:
         raise ConfigError(
             "search space: empty; allowed: lr='tag(log,interval(0.001,1))', model.depth=8,20,32 …"
@@ -129,7 +130,9 @@ def _check_continuation(
     """Refuse to mix trials of two searches: of other distributions, or with other settings."""
     from optuna.distributions import check_distribution_compatibility
 
-    for trial in earlier:
+    ignored = (*config.comparison.ignored_keys, "study", "study.name", "logger", "threads")
+    # The settings that all trials share are attributes of those that were suggested.
+    for trial in (trial for trial in earlier if trial.user_attrs or trial.params):
         for key, known in trial.distributions.items():
             try:
                 if key not in space:
@@ -140,13 +143,17 @@ def _check_continuation(
                     f"{folder}: holds a search over {key} in {known}, not in "
                     f"{space.get(key, 'this launch')}; choose another study.name"
                 ) from None
-        for key, value in trial.user_attrs.items():
-            ignored = (*config.comparison.ignored_keys, "study", "study.name", "logger", "threads")
-            if key not in ignored and not key.startswith("logger.") and fixed.get(key) != value:
+        for key in sorted({*trial.user_attrs, *fixed} - {*trial.params}):
+            known, value = trial.user_attrs.get(key), fixed.get(key)
+            if known != value and key not in ignored and not key.startswith("logger."):
                 raise ConfigError(
-                    f"{folder}: holds a search with {key}={value}, not {fixed.get(key)}; "
-                    "choose another study.name"
+                    f"{folder}: holds a search {_with(key, known)}, and this launch is "
+                    f"{_with(key, value)}; choose another study.name"
                 )
+
+
+def _with(key: str, value: Any) -> str:
+    return f"without {key}" if value is None else f"with {key}={value}"
 
 
 def _retry(study: optuna.Study) -> int:

@@ -18,10 +18,7 @@ def objective(run: Run, direction: str | None = None) -> float:
     `direction` is "max" or "min", whichever is better; by default the run's own configuration
     names it.
     """
-    if (direction or _direction(run)) == "max":
-        worst = -math.inf
-    else:
-        worst = math.inf
+    worst = -math.inf if (direction or _direction(run)) == "max" else math.inf
     if run.state != "finished" or run.diverged_at is not None or run.headline is None:
         return worst
     metric, _ = run.headline

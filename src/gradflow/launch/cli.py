@@ -33,9 +33,10 @@ _STORAGE_ERRORS = {
 
 
 def run(main: Callable[[], T]) -> T:
-    """Call `main` and return its value; exit with 2 after one line if the user can fix the error, 130 if interrupted.
+    """Call `main` and return its value.
 
-    Any other error keeps its traceback.
+    Exits with 2 after one line if the user can fix the error, with 130 if interrupted. Any other
+    error keeps its traceback.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # no crash in a terminal without ±

@@ -21,6 +21,7 @@ from gradflow.errors import ConfigError
 from gradflow.launch.one_line import cannot_compose, one_line
 from gradflow.launch.plugins import guest
 from gradflow.runs.config import RunConfig
+from gradflow.runs.wandb_environment import with_environment
 from gradflow.training.project import Project, load_project
 
 
@@ -63,6 +64,8 @@ def from_hydra(composed: DictConfig, kind: type[RunConfig], hydra_node: Any = No
     assert isinstance(values, dict)  # the primary config is a mapping
     if "axes" in values:
         raise ConfigError("axes: is written by composition and cannot be set; choose each axis")
+    if isinstance(values.get("logger"), dict):
+        values["logger"] = with_environment(values["logger"], overridden_keys(hydra_node))
     axes = {axis: _choice(axis, values, choices, axis in kind.SEVERAL) for axis in kind.AXES}
     config = kind.check(values | {"axes": axes})
     config._chosen = _chosen_groups(hydra_node)
@@ -72,7 +75,7 @@ def from_hydra(composed: DictConfig, kind: type[RunConfig], hydra_node: Any = No
 def _chosen_groups(hydra_node: Any) -> frozenset[str]:
     """Return the groups whose choice an override or another choice's file has selected."""
     overrides = [str(word) for word in hydra_node.overrides.task]
-    chosen = {word.split("=")[0].lstrip("+~").split("@")[0] for word in overrides}
+    chosen = overridden_keys(hydra_node)
     folders = [
         Path(source.path) for source in hydra_node.runtime.config_sources if source.schema == "file"
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -55,6 +56,12 @@ def swept_overrides(hydra: HydraConf) -> list[str]:
     return [
         override for override in hydra.overrides.task if override.split("=")[0].lstrip("+") in swept
     ]
+
+
+def overridden_keys(hydra_node: Any) -> set[str]:
+    """Return the keys and groups that the overrides of a job, or of a multirun, set."""
+    words = [str(word) for word in hydra_node.overrides.task]
+    return {word.split("=")[0].lstrip("+~").split("@")[0] for word in words}
 
 
 def _job_folder(overrides: str, *, _root_: DictConfig) -> str:

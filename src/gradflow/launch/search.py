@@ -8,6 +8,7 @@ come first, with the same overrides and so in the same folders, and `n_trials` c
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
@@ -70,7 +71,7 @@ def prepare(config: DictConfig) -> FileLock:
         sweeper.storage = sweeper.storage or f"sqlite:///{folder / TRIALS}"
         sweeper.study_name = sweeper.study_name or config.study.name
         sweeper.max_failure_rate = 1.0  # a trial without a value is no end of the search
-        # The names of W&B runs and long folder names depend on it; only Hydra's own sweeper saves it.
+        # W&B's names and long folder names depend on it, and only Hydra's own sweeper saves it.
         OmegaConf.save(config, folder / "multirun.yaml")
         study = _open_study(sweeper)
         earlier = study.get_trials(deepcopy=False)
@@ -111,7 +112,7 @@ def _space(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
 def _open_study(sweeper: DictConfig) -> optuna.Study:
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(logging.WARNING)
     return optuna.create_study(
         storage=sweeper.storage,
         study_name=sweeper.study_name,
@@ -144,10 +145,10 @@ def _check_continuation(
                     f"{space.get(key, 'this launch')}; choose another study.name"
                 ) from None
         for key in sorted({*trial.user_attrs, *fixed} - {*trial.params}):
-            known, value = trial.user_attrs.get(key), fixed.get(key)
-            if known != value and key not in ignored and not key.startswith("logger."):
+            before, value = trial.user_attrs.get(key), fixed.get(key)
+            if before != value and key not in ignored and not key.startswith("logger."):
                 raise ConfigError(
-                    f"{folder}: holds a search {_with(key, known)}, and this launch is "
+                    f"{folder}: holds a search {_with(key, before)}, and this launch is "
                     f"{_with(key, value)}; choose another study.name"
                 )
 

@@ -19,7 +19,7 @@ from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gradflow.comparison.configurations import configurations
 from gradflow.comparison.objective import best, best_first
@@ -31,11 +31,13 @@ from gradflow.launch.display import Display
 from gradflow.launch.launches import VARIABLE, Launch
 from gradflow.launch.one_line import one_line
 from gradflow.launch.plugins import register
+from gradflow.launch.resolvers import overridden_keys
 from gradflow.launch.search import command_line, is_search, prepare
-from gradflow.runs.config import STUDY_NAME, study_name_refusal
+from gradflow.runs.config import STUDY_NAME, Logger, study_name_refusal
 from gradflow.runs.read import Run, read_runs
 from gradflow.runs.rerun import has_code
 from gradflow.runs.status import Status, git_state
+from gradflow.runs.wandb_environment import refuse_in_study, with_environment
 
 register()  # on import: a launcher's worker process imports this file first
 log = logging.getLogger(__name__)
@@ -65,6 +67,16 @@ def _page(runs: list[Run], folder: Path, config: DictConfig) -> Path:
     return build_page(runs, folder / PAGE, title=f"study {folder.name}", overlays=overlays)
 
 
+def _check_logger(config: DictConfig) -> None:
+    """Raise ConfigError for what W&B would refuse of every job."""
+    node = OmegaConf.to_container(config.logger, resolve=True)
+    if not isinstance(node, dict):
+        return
+    logger = with_environment({str(k): v for k, v in node.items()}, overridden_keys(config.hydra))
+    refuse_in_study(logger, config.study.name)
+    Logger.check(logger, "logger")
+
+
 class StudyEnd(Callback):
     """Before a study's jobs: check what they share. After them: table, page and exit status 1.
 
@@ -80,6 +92,7 @@ class StudyEnd(Callback):
             _exit_with(study_name_refusal(name))
         try:
             load_overlays(list(config.comparison.overlays))
+            _check_logger(config)
             search = prepare(config) if is_search(config) else None
             total = config.hydra.sweeper.n_trials if search else job_count(config)
             launch = running.launch if running else Launch.new(Path(config.hydra.sweep.dir))

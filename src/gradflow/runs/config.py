@@ -31,18 +31,29 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 T = TypeVar("T")
 Node = dict[str, Any]  # a `_target_` and its arguments
 
-STUDY_NAME = r"\w[\w.+=,-]*"
+STUDY_NAME = r"\w[\w.+=,-]{,127}"
 
 
 def study_name_refusal(name: str) -> str:
     """Return the error for a bad study name; the name also names a folder and a W&B group."""
-    return f"study.name={name}: must be letters, digits and . + = , - _, a letter or digit first"
+    return (
+        f"study.name={name}: must be at most 128 letters, digits and . + = , - _, "
+        "a letter or digit first"
+    )
 
 
 class Closed(BaseModel):
     """Keys with types and ranges; no others are allowed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+
+    @classmethod
+    def check(cls, values: Any, node: str = "") -> Self:
+        """Validate the plain values of `node`. ConfigError names the first invalid key."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(_first(error, cls, node)) from error
 
 
 class Trainer(Closed):
@@ -61,6 +72,24 @@ class Logger(Closed):
     project: str
     entity: str | None
     tags: list[str]
+
+    @field_validator("project")
+    @classmethod
+    def _names_a_project(cls, project: str) -> str:
+        if not 0 < len(project) <= 128 or set(project) & set("/\\#?%:"):
+            raise ValueError(
+                f"logger.project={project}: must have 1 to 128 characters, "
+                "none of them / \\ # ? % :"
+            )
+        return project
+
+    @field_validator("tags")
+    @classmethod
+    def _are_tags(cls, tags: list[str]) -> list[str]:
+        for tag in tags:
+            if not 0 < len(tag) <= 64:
+                raise ValueError(f"logger.tags: {tag!r} must have 1 to 64 characters")
+        return tags
 
 
 class CheckpointTimes(Closed):
@@ -171,14 +200,6 @@ class RunConfig(Closed):
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
 
-    @classmethod
-    def check(cls, values: Any) -> Self:
-        """Validate plain values. ConfigError names the first invalid key."""
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise ConfigError(_first(error, cls)) from error
-
 
 def read_config(path: Path) -> dict[str, Any]:
     """Read a config.yaml as plain data. ConfigError if it cannot be read or holds no keys."""
@@ -205,11 +226,11 @@ def import_named(path: str, kind: type[T], key: str) -> T:
     return found
 
 
-def _first(error: ValidationError, config: type[RunConfig]) -> str:
+def _first(error: ValidationError, config: type[BaseModel], node: str) -> str:
     """Return one line for the first of pydantic's errors: key, value, what is allowed."""
     first, *others = error.errors()
     path, schema = _key(first["loc"], config)
-    key = ".".join(str(part) for part in path)
+    key = ".".join(str(part) for part in ((node, *path) if node else path))
     if first["type"] == "missing":
         return f"{key}: is missing from the configuration"
     if first["type"] == "extra_forbidden":
@@ -223,7 +244,7 @@ def _first(error: ValidationError, config: type[RunConfig]) -> str:
 
 
 def _key(
-    loc: tuple[int | str, ...], config: type[RunConfig]
+    loc: tuple[int | str, ...], config: type[BaseModel]
 ) -> tuple[tuple[int | str, ...], type[BaseModel]]:
     """Return the key that pydantic's location means, and the model that declares it.
 

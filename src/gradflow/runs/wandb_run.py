@@ -19,6 +19,11 @@ from gradflow.runs.config import RunConfig
 from gradflow.runs.files import CONFIG, METRICS, OVERRIDES, STATUS, VERDICT
 from gradflow.runs.status import Status
 from gradflow.runs.wandb_config import compared
+from gradflow.runs.wandb_environment import (
+    is_in_sweep,
+    settings_not_in_environment,
+    wandb_folder,
+)
 
 if TYPE_CHECKING:  # half a second, which only runs with W&B need
     import wandb
@@ -28,6 +33,7 @@ log = logging.getLogger(__name__)
 # How long a run waits for a server: at its start, before it goes on offline, and at its end. W&B's
 # own defaults are 90 s at the start, and no limit at the end.
 _START_SECONDS, _END_SECONDS = 20.0, 30.0
+_MOST_CHARACTERS = 128  # of a run's name: W&B's server refuses longer ones
 
 # The folder, among a W&B run's files, with the run folder's own files: a downloaded run can be
 # compared like a local one. It is a folder since W&B has a config.yaml of its own.
@@ -40,15 +46,12 @@ def sign_in() -> bool:
     A server that has answered is not asked again in the same process.
 
     Raises:
-        ConfigError: if WANDB_MODE contradicts, or the API key is missing or refused.
+        ConfigError: if the API key is missing or refused.
     """
     import wandb
     from wandb.errors import AuthenticationError
 
-    mode = os.environ.get("WANDB_MODE", "online")
-    if mode not in ("online", "run"):
-        raise ConfigError(f"logger=wandb: WANDB_MODE={mode} contradicts it; unset one of the two")
-    host = wandb.setup(wandb.Settings(silent=True)).settings.base_url
+    host = wandb.setup(wandb.Settings(silent=True, mode="online")).settings.base_url
     try:
         if wandb.login(prompt=False):
             return True
@@ -75,44 +78,71 @@ def start_run(
     import wandb
     from wandb.errors import CommError
 
-    run_id = status.wandb_id or secrets.token_hex(4)
+    run_id = status.wandb_id or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
     status.wandb_id = run_id
     status.write(folder)
+    files = wandb_folder(folder)
+    # W&B takes the agent's project, entity and id in a sweep, and warns of others.
+    in_sweep = is_in_sweep()
 
     def init(mode: Literal["online", "offline"]) -> wandb.Run:
-        for earlier in (folder / "wandb").glob(f"*run-*-{run_id}"):
+        for earlier in (files / "wandb").glob(f"*run-*-{run_id}"):
             shutil.rmtree(earlier)
         return wandb.init(
             mode=mode,
-            dir=folder,
-            project=config.logger.project,
-            entity=config.logger.entity,
-            group=config.study.name if config.study else None,
-            name=name,
-            tags=[*config.logger.tags, *config.pathology, *config.remedy],
+            dir=files,
+            project=None if in_sweep else config.logger.project,
+            entity=None if in_sweep else config.logger.entity,
+            id=None if in_sweep else run_id,
+            group=config.study.name if config.study else None,  # None: W&B's own variable
+            name=None if os.environ.get("WANDB_NAME") else name[:_MOST_CHARACTERS],
+            tags=[*config.logger.tags, *(x[:64] for x in (*config.pathology, *config.remedy))],
             config=compared(config) | {"git": status.git, "folder": str(folder)},
-            id=run_id,
             # Runs in one process stay separate; the git state is in the run's own record.
             reinit="create_new",
             settings=wandb.Settings(
-                silent=True,
-                console="off",
-                symlink=False,  # a folder may be moved before it is synced
-                init_timeout=_START_SECONDS,
-                finish_timeout=_END_SECONDS,
+                **settings_not_in_environment(
+                    {
+                        "silent": True,
+                        "console": "off",
+                        "symlink": False,  # a folder may be moved before it is synced
+                        "init_timeout": _START_SECONDS,
+                        "finish_timeout": _END_SECONDS,
+                    }
+                ),
                 finish_timeout_raises=True,
                 x_transaction_log_flush_interval=1.0,  # seconds that a killed run may lose
             ),
         )
 
     try:
-        return init(mode)
+        run = init(mode)
     except CommError as error:
         if mode == "offline":
             raise
         reason = str(error).splitlines()[0]
         log.warning("W&B: %s; the run is kept offline, for `wandb sync`", reason)
-        return init("offline")
+        run = init("offline")
+    # What W&B has made, which in a sweep is the agent's choice.
+    status.wandb_id = run.id
+    status.write(folder)
+    made = {"project": run.project, "entity": run.entity or None}
+    logger = config.logger.model_copy(update={k: v for k, v in made.items() if v is not None})
+    config.model_copy(update={"logger": logger}).save(folder / CONFIG)
+    return run
+
+
+def refuse_another_id(status: Status) -> None:
+    """Raise ConfigError if a run with a W&B run would have to continue as another one.
+
+    In a sweep W&B takes the agent's id; everywhere else a run keeps its own.
+    """
+    wanted = os.environ.get("WANDB_RUN_ID")
+    if is_in_sweep() and status.wandb_id not in (None, wanted):
+        raise ConfigError(
+            f"WANDB_RUN_ID={wanted}: the run in this folder is {status.wandb_id} in W&B; "
+            "continue it without the agent, or choose another hydra.run.dir"
+        )
 
 
 def attach_record(run: wandb.Run, folder: Path) -> None:

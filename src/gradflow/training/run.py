@@ -122,6 +122,8 @@ class Run:
         self.is_finished = was_finished and not self._goes_on
         if self.is_finished:
             log.info("%s: already finished", name)
+        elif self._earlier is not None and config.logger.mode != "none":
+            wandb_run.refuse_another_id(self._earlier)
         # A further process starts after the first has written the status.
         resumes = self._earlier is not None if self._is_first else self._resumed() > 0
         self.checkpoint = folder / LAST if resumes and (folder / LAST).exists() else None

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import read_api
+from sweep_controller import SweepController
 from wandb_server import WandbServer
 
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "date", "server"}
@@ -33,6 +34,7 @@ class Gate:
             str, dict[str, Any]
         ] = {}  # by run id: the variables of its upsertBucket queries
         self.exit_codes: dict[str, int] = {}
+        self.sweep: SweepController | None = None
         self._behind = server
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -82,6 +84,8 @@ class Gate:
                 if "groupName" in upserted
             }
             known = read_api.answer(self._behind, self.url, json.loads(body), groups)
+            if known is None and self.sweep is not None:
+                known = self.sweep.answer(json.loads(body))
             if known is not None:
                 self._answer(request, 200, [], json.dumps({"data": known}).encode())
                 return

@@ -11,7 +11,7 @@ import os
 import select
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn, TypeVar
 
@@ -55,6 +55,21 @@ def run(main: Callable[[], T]) -> T:
         # The reader has left, as in `--help | head`. Python's own flush at exit must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def refuse_hyphens(words: Sequence[str]) -> None:
+    """Raise ConfigError for an override with hyphens, such as --lr=0.1; Hydra prints its usage."""
+    from hydra._internal.utils import get_args_parser
+
+    from gradflow.errors import ConfigError
+
+    _, unknown = get_args_parser().parse_known_args(words)
+    for word in unknown:
+        if word.startswith("--") and "=" in word:
+            raise ConfigError(
+                f"{word}: overrides have no hyphens: {word.lstrip('-')}; "
+                "the command of a W&B sweep takes ${args_no_hyphens}"
+            )
 
 
 def _run(main: Callable[[], T]) -> T:

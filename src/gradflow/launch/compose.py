@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gradflow.errors import ConfigError
 from gradflow.launch.one_line import cannot_compose, one_line
 from gradflow.launch.plugins import guest
+from gradflow.launch.resolvers import overridden_keys
 from gradflow.runs.config import RunConfig
 from gradflow.runs.wandb_environment import with_environment
 from gradflow.training.project import Project, load_project

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+_NO_GROUP = "sweep"  # a folder of W&B's files
+
 
 def help_text(conf: Path, primary: str = "train") -> str:
     """Return the axes of `conf` with their choices, then the single values of its run.yaml.
@@ -24,7 +26,7 @@ def help_text(conf: Path, primary: str = "train") -> str:
     files: dict[str, list[Path]] = {axis: [] for axis in defaults}
     for top in tops:
         for file in sorted(top.glob("*/*.yaml")):
-            if file.parent not in tops:
+            if file.parent not in tops and file.parent.name != _NO_GROUP:
                 files.setdefault(file.parent.name, []).append(file)
     width = max(len(file.stem) for choices in files.values() for file in choices)
     lines = []

@@ -12,11 +12,13 @@ import logging
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf, open_dict
+from packaging.version import Version
 
 from gradflow.comparison.objective import objective
 from gradflow.errors import ConfigError
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 TRIALS = "search.db"
 _LOCK = ".search.lock"
+_BELOW = {"sqlalchemy": "2", "alembic": "1.16"}  # newer ones break its file of trials
 _DIRECTIONS = {"max": "maximize", "min": "minimize"}
 
 
@@ -53,6 +56,7 @@ def prepare(config: DictConfig) -> FileLock:
         ConfigError: if the search space is invalid or not that of the earlier trials, or if another
             launch is searching.
     """
+    _check_versions()
     sweeper = config.hydra.sweeper
     words = [*(f"{key}={value}" for key, value in (sweeper.params or {}).items())]
     space, fixed = _space([*words, *config.hydra.overrides.task])
@@ -91,6 +95,15 @@ def command_line(run: Run) -> str:
     in_file = any(word.startswith("study=") for word in words)
     words += ["hydra.mode=RUN"] if in_file else []
     return shlex.join(["python", sys.argv[0], *words])
+
+
+def _check_versions() -> None:
+    for name, below in _BELOW.items():
+        if Version(installed := version(name)) >= Version(below):
+            raise ConfigError(
+                f"{name} {installed} is installed; the Optuna sweeper needs {name}<{below}: "
+                "uv pip install -e '.[optuna]'"
+            )
 
 
 def _space(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:

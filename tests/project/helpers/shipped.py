@@ -18,8 +18,9 @@ def names(group: str) -> list[str]:
 
 
 def groups() -> list[str]:
-    """Return every folder of conf/ that holds choices."""
-    return sorted({path.parent.name for top in TOPS for path in top.glob("*/*.yaml")})
+    """Return every folder of conf/ that holds choices; conf/sweep holds W&B's files."""
+    found = {path.parent.name for top in TOPS for path in top.glob("*/*.yaml")}
+    return sorted(found - {"sweep"})
 
 
 def file(group: str, name: str) -> Path:

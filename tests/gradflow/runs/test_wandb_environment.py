@@ -18,7 +18,11 @@ from small_project import CONF, fit
 
 from gradflow.errors import ConfigError
 from gradflow.launch.compose import compose
-from gradflow.runs.wandb_environment import refuse_in_study, with_environment
+from gradflow.runs.wandb_environment import (
+    refuse_in_study,
+    settings_not_in_environment,
+    with_environment,
+)
 
 Set = Callable[..., None]
 
@@ -47,21 +51,16 @@ def _forgotten() -> Any:
 def fit_offline(folder: Path, *words: str, files: Path | None = None) -> dict[str, Any]:
     """Return the run that W&B has written below `files`, by default the run's folder."""
     fit(folder, "steps=2", "validate_every=2", "test=false", "logger=offline", *words)
-    records = records_in(files or folder)
-    found: dict[str, Any] = next(record["run"] for record in records if record["type"] == "run")
-    return found
-
-
-def records_in(folder: Path) -> list[dict[str, Any]]:
-    """Return what W&B has written, as its own program reads it."""
-    (file,) = (folder / "wandb").glob("offline-run-*/run-*.wandb")
+    (file,) = ((files or folder) / "wandb").glob("offline-run-*/run-*.wandb")
     printed = subprocess.run(
         [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(file)],
         capture_output=True,
         text=True,
         check=True,
     )
-    return [json.loads(line) for line in printed.stdout.splitlines()]
+    records = [json.loads(line) for line in printed.stdout.splitlines()]
+    found: dict[str, Any] = next(record["run"] for record in records if record["type"] == "run")
+    return found
 
 
 def logger_of(folder: Path) -> dict[str, Any]:
@@ -205,13 +204,17 @@ def test_an_agents_run_is_recorded_as_w_and_b_has_made_it(tmp_path: Path, variab
     assert run["project"] == logger_of(tmp_path / "run")["project"] == "swept"
 
 
-def test_w_and_b_prints_and_keeps_the_console_when_told_to(
+def test_w_and_b_prints_when_told_to(
     tmp_path: Path, variables: Set, capfd: pytest.CaptureFixture[str]
 ) -> None:
     fit_offline(tmp_path / "silent")
     assert "wandb: " not in capfd.readouterr().err
-    variables(SILENT="false", CONSOLE="wrap")
+    variables(SILENT="false")
     fit_offline(tmp_path / "told")
     assert "wandb: " in capfd.readouterr().err
-    kinds = {name: {r["type"] for r in records_in(tmp_path / name)} for name in ("silent", "told")}
-    assert kinds["told"] - kinds["silent"] == {"output_raw"}
+
+
+def test_a_setting_in_the_environment_is_left_to_w_and_b(variables: Set) -> None:
+    assert settings_not_in_environment({"console": "off"}) == {"console": "off"}
+    variables(CONSOLE="wrap")
+    assert settings_not_in_environment({"console": "off"}) == {}

@@ -28,6 +28,7 @@ from omegaconf import OmegaConf
 from gradflow.launch import devices
 from gradflow.launch.launches import Job, Launch
 from gradflow.launch.plugins import register
+from gradflow.training import slurm
 
 _LOOK_SECONDS = 1.0  # between two looks at whether the other process is alive
 
@@ -151,7 +152,8 @@ def _how_it_died(status: int) -> str:
 
 def serve(connection: str, lifeline: str) -> None:
     """Compute jobs in this process until the parent ends, or one job is interrupted."""
-    signal.signal(signal.SIGTERM, _exit_with_signal)
+    for number in (signal.SIGTERM, *slurm.signals_to_requeue()):
+        signal.signal(number, _exit_with_signal)
     threading.Thread(target=_follow_parent, args=(int(lifeline),), daemon=True).start()
     register()
     tasks = Connection(int(connection))

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gradflow.launch import study
+from gradflow.training import slurm
 
 log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
@@ -24,8 +25,9 @@ _POLL_SECONDS = 0.2
 def run_program(main: Callable[[], Any]) -> None:
     """Call Hydra's `main`. A study's dead and deferred jobs are tried once more at its end.
 
-    The first SIGINT or SIGTERM lets no further job of a study begin, and is passed on to those that
-    run, which save and end; the second ends all at once. However it ends, the study's table comes.
+    The first SIGINT, SIGTERM, or signal of Slurm's lets no further job of a study begin, and is
+    passed on to those that run, which save and end; the second ends all at once. However it ends,
+    the study's table comes.
     """
     with _signals_passed_on(), _reported():
         study.repeats = True
@@ -78,7 +80,7 @@ def _signals_passed_on() -> Iterator[None]:
     names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {
         number: signal.signal(number, _Stop())
-        for number in map(signal.Signals.__getitem__, names)
+        for number in (*map(signal.Signals.__getitem__, names), *slurm.signals_to_requeue())
         if signal.getsignal(number) != signal.SIG_IGN  # as under nohup
     }
     try:
@@ -107,6 +109,8 @@ class _Stop:
                 )
             while first and launch.running():
                 time.sleep(_POLL_SECONDS)
+            if first and slurm.asks_to_requeue([number]):
+                slurm.requeue()
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         sys.exit(128 + number)

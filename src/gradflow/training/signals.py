@@ -51,7 +51,7 @@ class Signals:
         if threading.current_thread() is not threading.main_thread():
             return self
         self.are_handled = True
-        for number in (*_STOPS, *(slurm.REQUEUE_SIGNALS if slurm.job_id() else ())):
+        for number in (*_STOPS, *slurm.signals_to_requeue()):
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 self._earlier[number] = signal.signal(number, self._receive)
         return self

@@ -36,9 +36,15 @@ def batch_job_id() -> str | None:
     return None if is_interactive else job_id()
 
 
+def signals_to_requeue() -> Sequence[int]:
+    """Return the signals that may mean it in this environment; none outside of Slurm."""
+    return REQUEUE_SIGNALS if job_id() else ()
+
+
 def asks_to_requeue(received: Sequence[int]) -> bool:
     """Return whether these signals tell a job of this environment to go back into the queue."""
-    if job_id() is None or any(name.startswith("SUBMITIT_") for name in os.environ):
+    others = ("SUBMITIT_", "GRADFLOW_LAUNCH")  # submitit does it, or the launch of a whole study
+    if job_id() is None or any(name.startswith(others) for name in os.environ):
         return False
     if any(number in REQUEUE_SIGNALS for number in received):
         return True

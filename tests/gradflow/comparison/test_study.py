@@ -23,8 +23,14 @@ def study(tmp_path: Path) -> Iterator[DictConfig]:
         "overrides": {"hydra": [], "task": ["seed=0,1"]},
         "sweeper": sweeper,
     }
+    logger = {"mode": "none", "project": "p", "entity": None, "tags": []}
     yield OmegaConf.create(
-        {"study": {"name": "mine"}, "comparison": {"overlays": []}, "hydra": hydra}
+        {
+            "study": {"name": "mine"},
+            "comparison": {"overlays": []},
+            "logger": logger,
+            "hydra": hydra,
+        }
     )
     module.running = None
 

@@ -133,6 +133,22 @@ def configurations(runs: Sequence[Run]) -> tuple[list[str], list[Configuration]]
     return keys, rows
 
 
+def short_values(rows: Sequence[Configuration]) -> list[tuple[str, ...]]:
+    """Return the rows' values to show, with numbers of 4 digits where these tell them apart."""
+    columns = []
+    for column in zip(*(row.values for row in rows), strict=True):
+        short = [_short(value) for value in column]
+        columns.append(short if len(set(short)) == len(set(column)) else column)
+    return list(zip(*columns, strict=True)) if columns else [() for _ in rows]
+
+
+def _short(value: str) -> str:
+    try:
+        return f"{float(value):.4g}" if len(value) > 6 else value
+    except ValueError:
+        return value
+
+
 def value_of(run: Run, key: str) -> str:
     """Return a run's setting as text; `study` gives the study's name, `run` the folder."""
     if key == "study":

@@ -12,21 +12,26 @@ from gradflow.comparison.configurations import Column, Configuration
 from gradflow.runs.read import Run
 
 
-def objective(run: Run, direction: str | None = None) -> float:
+def objective(run: Run, better: str | None = None) -> float:
     """Return the run's headline metric; the worst value, ±inf, if it diverged or did not finish.
 
-    `direction` is "max" or "min", whichever is better; by default the run's own configuration
+    `better` is "max" or "min", whichever is better; by default the run's own configuration
     names it.
     """
-    worst = -math.inf if (direction or _direction(run)) == "max" else math.inf
-    if run.state != "finished" or run.diverged_at is not None or run.headline is None:
+    worst = -math.inf if (better or direction(run)) == "max" else math.inf
+    metric = rated_metric(run)
+    if run.state != "finished" or run.diverged_at is not None or metric is None:
         return worst
-    metric, _ = run.headline
-    for split in ("validation", "train"):
-        value = run.metrics.get(f"{split}/{metric}")
-        if value is not None:
-            return value if math.isfinite(value) else worst
-    return worst
+    value = run.metrics[metric]
+    return value if math.isfinite(value) else worst
+
+
+def rated_metric(run: Run) -> str | None:
+    """Return the name of the metric that rates the run; None if it has none."""
+    if run.headline is None:
+        return None
+    names = (f"{split}/{run.headline[0]}" for split in ("validation", "train"))
+    return next((name for name in names if name in run.metrics), None)
 
 
 def best_first(rows: Sequence[Configuration]) -> list[Configuration]:
@@ -46,10 +51,11 @@ def _loss(row: Configuration) -> float:
 
 
 def _sign(run: Run) -> int:
-    return -1 if _direction(run) == "max" else 1
+    return -1 if direction(run) == "max" else 1
 
 
-def _direction(run: Run) -> str | None:
+def direction(run: Run) -> str | None:
+    """Return "max" or "min", whichever of the headline metric is better; None if not known."""
     comparison = run.config.get("comparison")
     headline = comparison.get("headline") if isinstance(comparison, dict) else None
     found = headline.get("direction") if isinstance(headline, dict) else None

@@ -12,7 +12,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gradflow.comparison.configurations import DECADES, Column, Configuration, Figures, columns
+from gradflow.comparison.configurations import (
+    DECADES,
+    Column,
+    Configuration,
+    Figures,
+    columns,
+    short_values,
+)
 
 TEXT_COLUMNS = ("what it shows", "state")  # heads of columns without numbers
 
@@ -59,13 +66,13 @@ def cells(keys: Sequence[str], rows: Sequence[Configuration]) -> tuple[list[str]
     heads += ["what it shows", *(["state"] if unfinished else [])]
     lines = [
         [
-            *row.values,
+            *shown,
             *([str(len(row.runs))] if several else []),
             *(formatted(row.figures(column), column, len(row.runs)) for column in filled),
             row.outcomes,
             *([row.states] if unfinished else []),
         ]
-        for row in rows
+        for row, shown in zip(rows, short_values(rows), strict=True)
     ]
     return heads, lines
 

@@ -35,6 +35,7 @@ SCRIPTS = (
     "profiles.js",
     "heat_maps.js",
     "ridgelines.js",
+    "objective.js",
     "verdicts.js",
     "settings.js",
     "controls.js",

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,7 +17,8 @@ from urllib.parse import quote
 
 import numpy as np
 
-from gradflow.comparison.configurations import configurations, headlines
+from gradflow.comparison.configurations import configurations, headlines, short_values
+from gradflow.comparison.objective import direction, objective, rated_metric
 from gradflow.comparison.page.blob import Arrays, Reference
 from gradflow.comparison.page.colours import colour_scale
 from gradflow.comparison.page.histograms import LEVELS
@@ -47,6 +49,7 @@ def pack(runs: Sequence[Run], *, beside: Path, title: str, overlays: Sequence[Ov
     ordered = [run for group in groups for run in group.runs]
     contents = _within_budget([read_run_data(run.folder) for run in ordered])
     by_folder = {run.folder: content for run, content in zip(ordered, contents, strict=True)}
+    shown = short_values(groups)
     first = [_first_recorded(group.runs, by_folder) for group in groups]
     drawn = [overlay.lines(first) for overlay in overlays]  # by overlay and configuration
     packer = _Packer(beside)
@@ -66,13 +69,14 @@ def pack(runs: Sequence[Run], *, beside: Path, title: str, overlays: Sequence[Ov
             "headlines": [
                 {"metric": name, "percent": percent} for name, percent in headlines(ordered)
             ],
+            "objective": _objective(ordered),
             "overlays": [{"name": overlay.name, "note": overlay.note} for overlay in overlays],
             "configurations": [
                 {
-                    "values": list(group.values),
+                    "values": list(shown[place]),
                     "overlays": [packer.line(lines[place]) for lines in drawn],
                 }
-                for place, group in enumerate(groups)
+                for place in range(len(groups))
             ],
             "runs": [
                 {"configuration": place[run.folder], **packer.run(run, by_folder[run.folder])}
@@ -123,6 +127,7 @@ class _Packer:
             "steps": run.steps,
             "divergedAt": run.diverged_at,
             "metrics": run.metrics,
+            "objective": value if math.isfinite(value := objective(run)) else None,
             "verdict": None if run.verdict is None else asdict(run.verdict),
             "settings": _settings(run),
             "config": _config(run.folder),
@@ -164,6 +169,16 @@ class _Packer:
             self._places[names] = len(self.names)
             self.names.append(list(names))
         return self._places[names]
+
+
+def _objective(runs: Sequence[Run]) -> dict[str, Any] | None:
+    """Return what all runs are rated by; None if they differ in it."""
+    rated = {(rated_metric(run), direction(run), run.headline and run.headline[1]) for run in runs}
+    known = [one for one in rated if one[0] is not None]
+    if len(known) != 1:
+        return None
+    metric, better, percent = known[0]
+    return {"metric": metric, "direction": better, "percent": percent}
 
 
 def _settings(run: Run) -> dict[str, str]:

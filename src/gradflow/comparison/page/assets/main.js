@@ -71,6 +71,7 @@ async function start() {
   ];
   plots.maps = new HeatMaps("heat-maps");
   plots.ridges = [new RidgesAcrossRuns("ridges-runs"), new RidgesAcrossLayers("ridges-layers")];
+  setUpObjective();
   setUpVerdicts();
   setUpSettings();
   setUpKeyboard();

@@ -45,6 +45,7 @@ _STATES: dict[str, State] = {
     "failed": "failed",
     "crashed": "interrupted",
     "killed": "interrupted",
+    "preempted": "interrupted",
 }
 
 
@@ -110,7 +111,8 @@ def _fetch(run: Run, folder: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         record = Path(temporary) / RECORD
-        for file in run.files():
+        # The files of a run that was continued are those of its earlier part, until it ends.
+        for file in run.files() if run.state != "running" else ():
             if _FILE.fullmatch(file.name):
                 file.download(root=temporary, replace=True).close()
         if Status.read(record) is None:
@@ -143,7 +145,7 @@ def _rebuild(run: Run, folder: Path) -> None:
         steps=steps,
         metrics=last,
         wandb_id=run.id,
-        host="",
+        host="",  # not this machine: `read_run` looks for no lock
         git=run.config.get("git") or {},
         versions={},
     )

@@ -156,9 +156,11 @@ class Study:
             with _reporting("no table"):
                 title = f"study {self._name} in {self._folder}"
                 keys, rows = configurations(runs)
-                found = best(rows) if self._search else None
-                print_table(keys, best_first(rows) if self._search else rows, title=title)
-                if found is not None:
+                if self._search:
+                    rows = best_first(rows)
+                    runs = [run for row in rows for run in row.runs]  # the page's order as well
+                print_table(keys, rows, title=title)
+                if self._search and (found := best(rows)) is not None:
                     print(f"best: {command_line(found)}")
             with _reporting("no page"):
                 print(f"page: {_page(runs, self._folder, self._config)}")

@@ -153,7 +153,8 @@ def read_run(folder: Path) -> Run:
             folder, state, "", 0.0, 0, None, error, _latest(folder), verdict=verdict, **known
         )
     state = status.state
-    if state == "running" and not is_claimed(folder):
+    # Without a host it was fetched, and runs where this machine sees no lock.
+    if state == "running" and status.host and not is_claimed(folder):
         state = "cut off"
     return Run(
         folder,

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 from hand_made import a_run, a_verdict, record
 
-from gradflow.comparison.configurations import DECADES, configurations, metric, outcome
+from gradflow.comparison.configurations import (
+    DECADES,
+    configurations,
+    metric,
+    outcome,
+    short_values,
+)
 from gradflow.runs.read import Run
 
 NAN, INF = math.nan, math.inf
@@ -180,6 +186,18 @@ def test_runs_with_different_targets_are_different_configurations() -> None:
     keys, rows = configurations(runs)
     assert keys == ["activation._target_"]
     assert [row.name for row in rows] == ["torch.nn.SiLU", "torch.nn.Tanh"]
+
+
+def test_long_numbers_are_shortened_where_they_still_tell_rows_apart() -> None:
+    def shown(*rates: float) -> list[str]:
+        runs = [a_run_with("relu", i, config={"lr": rate}) for i, rate in enumerate(rates)]
+        keys, rows = configurations(runs)
+        assert keys == ["lr"]
+        assert [row.values for row in rows] == [(f"{rate:.15g}",) for rate in rates]
+        return [value for (value,) in short_values(rows)]
+
+    assert shown(0.0123456789, 0.1, 100000) == ["0.01235", "0.1", "100000"]
+    assert shown(0.0123456789, 0.0123456788) == ["0.0123456789", "0.0123456788"]
 
 
 def test_half_written_runs_of_two_studies_are_two_rows() -> None:

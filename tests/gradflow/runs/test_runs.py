@@ -30,6 +30,10 @@ def test_a_run_is_cut_off_when_it_says_running_and_nobody_holds_its_lock(tmp_pat
     assert read_run(folder).state == "cut off"
 
 
+def test_a_fetched_run_that_is_running_elsewhere_is_running(tmp_path: Path) -> None:
+    assert read_run(a_folder(tmp_path / "run", "running", host="")).state == "running"
+
+
 def test_runs_are_found_at_any_depth_once_and_oldest_first(tmp_path: Path) -> None:
     late = a_folder(tmp_path / "a" / "late", start="2026-01-02T00:00:00+00:00")
     early = a_folder(tmp_path / "b" / "deep" / "early", start="2026-01-01T00:00:00+00:00")

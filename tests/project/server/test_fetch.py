@@ -89,6 +89,21 @@ def test_a_run_without_its_record_is_what_w_and_b_knows_of_it(
     assert known.flows() == []
 
 
+@pytest.mark.usefixtures("user")
+def test_a_live_run_is_running_even_if_an_earlier_part_has_left_its_record(tmp_path: Path) -> None:
+    import wandb
+
+    (tmp_path / "record").mkdir()
+    (tmp_path / "record/status.json").write_text(json.dumps({"state": "interrupted"}))
+    with wandb.init(project="live", entity=ENTITY, dir=tmp_path, reinit="create_new") as run:
+        run.save(tmp_path / "record/status.json", base_path=tmp_path, policy="now")
+        run.log({"train/loss": 1.5, "trainer/global_step": 3})
+        (live,) = fetch_runs(f"wandb:{ENTITY}/live/{run.id}", tmp_path / "cache")
+        assert read_run(live).state == "running"
+    (ended,) = fetch_runs(f"wandb:{ENTITY}/live/{run.id}", tmp_path / "cache")
+    assert read_run(ended).state == "interrupted"  # as its record says
+
+
 @pytest.mark.usefixtures("user", "folders")
 @pytest.mark.parametrize(
     ("text", "message"),

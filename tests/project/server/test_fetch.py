@@ -95,7 +95,7 @@ def test_a_live_run_is_running_even_if_an_earlier_part_has_left_its_record(tmp_p
 
     (tmp_path / "record").mkdir()
     (tmp_path / "record/status.json").write_text(json.dumps({"state": "interrupted"}))
-    with wandb.init(project="live", entity=ENTITY, dir=tmp_path, reinit="create_new") as run:
+    with wandb.init(project="live", entity=ENTITY, dir=tmp_path, mode="online") as run:
         run.save(tmp_path / "record/status.json", base_path=tmp_path, policy="now")
         run.log({"train/loss": 1.5, "trainer/global_step": 3})
         (live,) = fetch_runs(f"wandb:{ENTITY}/live/{run.id}", tmp_path / "cache")

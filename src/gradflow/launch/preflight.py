@@ -17,13 +17,14 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from gradflow.errors import ConfigError
+from gradflow.launch import search
 from gradflow.launch.launches import FOLDER as LAUNCHES
 from gradflow.launch.one_line import one_line
 from gradflow.runs.files import CONFIG, GRADIENTS, LOCK, LOG, OVERRIDES, REFUSAL, STATUS
 from gradflow.runs.places import check_place
 
 _OF_A_RUN = {CONFIG, GRADIENTS, LOCK, LOG, REFUSAL, STATUS, Path(OVERRIDES).parent.name}
-_OF_A_STUDY = {"multirun.yaml", ".submitit", LAUNCHES}
+_OF_A_STUDY = {"multirun.yaml", ".submitit", LAUNCHES, search.TRIALS, search.LOCK}
 _OUTPUT_SUBDIR = Path(OVERRIDES).parent.name
 
 
@@ -70,6 +71,7 @@ def _check(config: DictConfig, key: str, own: set[str]) -> None:
         _check_logging(config, folder.resolve())
     finally:
         HydraConfig.instance().cfg = before
+        OmegaConf.set_readonly(config.hydra, None)  # `set_config` has made it so
 
 
 def _check_content(setting: str, folder: Path, own: set[str]) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from packaging.version import Version
 
 from gradflow.comparison.objective import objective
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import optuna
 
 TRIALS = "search.db"
-_LOCK = ".search.lock"
+LOCK = ".search.lock"
 _BELOW = {"sqlalchemy": "2", "alembic": "1.16"}  # newer ones break its file of trials
 _DIRECTIONS = {"max": "maximize", "min": "minimize"}
 
@@ -62,7 +62,7 @@ def prepare(config: DictConfig) -> FileLock:
     space, fixed = _space([*words, *config.hydra.overrides.task])
     folder = Path(config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / _LOCK)
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -70,7 +70,7 @@ def prepare(config: DictConfig) -> FileLock:
             f"{folder}: another launch is searching here; for parallel trials, one launch with "
             "hydra/launcher=joblib hydra.sweeper.n_jobs=2"
         ) from None
-    with open_dict(config):
+    with read_write(config.hydra), open_dict(config.hydra):
         sweeper.direction = _DIRECTIONS[config.comparison.headline.direction]
         sweeper.storage = sweeper.storage or f"sqlite:///{folder / TRIALS}"
         sweeper.study_name = sweeper.study_name or config.study.name

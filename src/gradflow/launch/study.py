@@ -10,6 +10,7 @@ import logging
 import math
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,13 +97,16 @@ class StudyEnd(Callback):
             search = prepare(config) if is_search(config) else None
             total = config.hydra.sweeper.n_trials if search else job_count(config)
             launch = running.launch if running else Launch.new(Path(config.hydra.sweep.dir))
+            # Hydra composes each job anew, where it runs, from these overrides and the job's own.
+            config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{VARIABLE}='{launch.path}'")
         except ConfigError as error:
             _exit_with(str(error))
         except OSError as error:
             _exit_with(f"{config.hydra.sweep.dir}: {error.strerror}")
+        except Exception:
+            traceback.print_exc()  # Hydra would warn, and launch jobs that nobody counts
+            sys.exit(1)
         running = Study(config, launch, total, search)
-        # Hydra composes each job anew, where it runs, from these overrides and the job's own.
-        config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{VARIABLE}='{launch.path}'")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report on all runs in the study's folder, those of earlier launches included."""

@@ -132,13 +132,12 @@ def test_trials_run_in_parallel_and_one_launch_searches_at_a_time(tmp_path: Path
     study = tmp_path / "study"
     words = [*SEARCH, RANGE, "steps=4", f"hydra.sweep.dir={study}", "hydra.sweeper.n_trials=4"]
     words += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_jobs=2"]
-    study.mkdir()
+    done = run(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
     with FileLock(study / ".search.lock"):
         refused = run(tmp_path, *words)
     assert refused.returncode == 2
     assert "another launch is searching here" in refused.stderr.splitlines()[-1]
-    done = run(tmp_path, *words)
-    assert done.returncode == 0, done.stderr
     assert [state for state, _ in trials(study)] == 4 * ["COMPLETE"]
     assert len(folders(study)) == 4
 

@@ -81,7 +81,7 @@ TARGETS = {
     *("gradients.monitor.GradientMonitor", "launch.study.StudyEnd"),
     *(f"training.clipping.{kind}Clip" for kind in ("No", "Norm", "Value", "Adaptive")),
 }
-RESOLVERS = {"gradflow.product", "gradflow.fraction", "gradflow.folder"}
+RESOLVERS = {f"gradflow.{name}" for name in ("product", "fraction", "folder", "single_run")}
 
 
 def test_the_public_names_are_there() -> None:

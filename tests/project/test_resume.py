@@ -10,6 +10,7 @@ import pytest
 from records import assert_identical, checkpoint, status_of
 from small_run import DYING, REPOSITORY, SMALL, run
 
+from gradflow.errors import ConfigError
 from gradflow.gradients.record import read_gradients
 from gradflow.launch.compose import compose
 from project.train import train
@@ -54,3 +55,19 @@ def test_a_killed_run_continues_bit_for_bit(
     assert read_gradients(folder).equals(read_gradients(uninterrupted))
     best = [checkpoint(run, "best")["state_dict"] for run in (folder, uninterrupted)]
     assert_identical(*best)
+
+
+def test_a_run_goes_on_with_more_steps_unless_its_schedule_depends_on_them(tmp_path: Path) -> None:
+    config = [*SMALL, "test=false", "dry_step=false"]
+    for choice in ("cosine", "one_cycle", "constant"):
+        train(compose([*config, f"scheduler={choice}"], REPOSITORY / "conf"), tmp_path / choice)
+    longer = [*config, "steps=16"]
+    for choice, key in (("cosine", "T_max"), ("one_cycle", "total_steps")):
+        words = [*longer, f"scheduler={choice}"]
+        with pytest.raises(ConfigError, match=rf"scheduler\.{key}=8, not 16; choose another"):
+            train(compose(words, REPOSITORY / "conf"), tmp_path / choice)
+    train(compose(longer, REPOSITORY / "conf"), tmp_path / "constant")
+    train(compose(longer, REPOSITORY / "conf"), tmp_path / "whole")
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "loops"):
+        one, other = (checkpoint(tmp_path / name)[part] for name in ("constant", "whole"))
+        assert_identical(one, other)

@@ -164,15 +164,19 @@ def _interrupt(
                 path.rmdir() if path.is_dir() else path.unlink()
             continue
         number = getattr(signal, way)
-        _expect(status, -number if way == "SIGKILL" else 128 + number)
+        begun = status != -number  # the run had begun to handle signals
+        if begun:
+            _expect(status, 128 + number)
         sent.append(way)
         steps.append(_step(folder / LAST))
-        if (folder / STATUS).exists() and way != "SIGKILL":
+        if (folder / STATUS).exists() and begun:
             state = Status.read(folder)
             if state is None or state.state not in ("interrupted", "finished"):
                 raise RuntimeError(f"{folder}: {way} leaves the status {state}")
         requeues = scontrol.read_text().splitlines() if scontrol.exists() else []
-        if requeues != ["requeue 77"] * (way == "SIGUSR1") or list(folder.rglob("hpc_ckpt*")):
+        if requeues != ["requeue 77"] * (begun and way == "SIGUSR1") or list(
+            folder.rglob("hpc_ckpt*")
+        ):
             raise RuntimeError(f"{folder}: {way}: requeues {requeues}")
         scontrol.unlink(missing_ok=True)
 

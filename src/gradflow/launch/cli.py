@@ -45,7 +45,7 @@ def run(main: Callable[[], T]) -> T:
         try:
             return _run(main)
         finally:
-            sys.stdout.flush()
+            _flush()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -99,6 +99,18 @@ def _run(main: Callable[[], T]) -> T:
         if not _is_of_composing(error):
             raise
         _exit_with(cannot_compose(sys.argv[1:], error))
+
+
+def _flush() -> None:
+    """Flush standard output; leave it if the terminal is gone."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # Python's own flush at exit must not fail
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
 
 
 def _is_of_composing(error: BaseException) -> bool:

@@ -42,7 +42,8 @@ def _hint_to_continue(override: str) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:
-        print(f"interrupted; the same command line with {override} continues", file=sys.stderr)
+        with contextlib.suppress(OSError):  # the terminal is gone
+            print(f"interrupted; the same command line with {override} continues", file=sys.stderr)
         sys.exit(130 if isinstance(stop, KeyboardInterrupt) else stop.code)
 
 

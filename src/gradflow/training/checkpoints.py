@@ -192,7 +192,7 @@ class LastCheckpoint(Checkpoint):
                 if logger.path.exists():
                     sync(logger.path)
         if self._ended and self._end is not None:
-            checkpoint["loops"]["fit_loop"] = self._end
+            checkpoint["loops"]["fit_loop"], checkpoint["epoch"] = self._end, self.epoch
 
     def _wrapped_advance(self, trainer: Trainer, original: Callable[..., None]) -> Any:
         def advance(fetcher: Any) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 SMALL_TRAIN = Path(__file__).with_name("small_train.py")
 DYING = Path(__file__).with_name("dying.py")
+NOTING = Path(__file__).with_name("noting.py")
 
 
 def command(*words: str | Path) -> list[str]:

@@ -1,9 +1,17 @@
 """A job through the real command line: what it says, and what it leaves behind."""
 
+import fcntl
+import os
+import pty
+import signal
+import subprocess
+import termios
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from processes import run
+from processes import SMALL_TRAIN, command, environment, run
 from records import checkpoint, status_of
 
 pytestmark = pytest.mark.slow
@@ -100,14 +108,14 @@ class Stop(ReLU):
 
 
 @pytest.mark.parametrize(
-    ("signal", "code", "error"), [("SIGINT", 130, "Ctrl-C"), ("SIGTERM", 143, "SIGTERM")]
+    ("name", "code", "error"), [("SIGINT", 130, "Ctrl-C"), ("SIGTERM", 143, "SIGTERM")]
 )
 @pytest.mark.parametrize("study", [False, True], ids=["single", "study"])
 def test_a_stopped_run_says_by_what_and_how_it_is_continued(
-    tmp_path: Path, signal: str, code: int, error: str, study: bool
+    tmp_path: Path, name: str, code: int, error: str, study: bool
 ) -> None:
     launcher = "getppid" if study else "getpid"
-    (tmp_path / "stopping.py").write_text(STOPPING.format(launcher, signal))
+    (tmp_path / "stopping.py").write_text(STOPPING.format(launcher, name))
     words = ["activation._target_=stopping.Stop"]
     where = tmp_path / "run"
     if study:
@@ -123,6 +131,37 @@ def test_a_stopped_run_says_by_what_and_how_it_is_continued(
     status = status_of(where)
     assert (status.state, status.error, status.steps) == ("interrupted", error, 1)
     assert checkpoint(where)["global_step"] == 1
+
+
+def test_a_run_whose_terminal_is_closed_saves_a_checkpoint(tmp_path: Path) -> None:
+    """As when a connection breaks. The bar, and what is printed, have nowhere to go any more."""
+    folder = tmp_path / "run"
+    mine, its = pty.openpty()
+    words = ["steps=1000000", "validation=false", f"hydra.run.dir={folder}"]
+    process = subprocess.Popen(
+        command(SMALL_TRAIN, *words),
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)),
+    )
+    try:
+        os.close(its)
+        limit = time.monotonic() + 150
+        while not (folder / "metrics.csv").exists() and time.monotonic() < limit:
+            with suppress(BlockingIOError):
+                os.set_blocking(mine, False)
+                os.read(mine, 4096)  # a full terminal would stop the run
+            time.sleep(0.05)
+        os.close(mine)
+        assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    finally:
+        process.kill()
+    status = status_of(folder)
+    assert (status.state, status.error) == ("interrupted", "SIGHUP")
+    assert checkpoint(folder)["global_step"] == status.steps > 0
 
 
 def test_of_many_words_a_jobs_folder_shows_those_that_differ_and_stays_when_more_are_swept(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from clocks import Clock
+from processes import NOTING, run
 from records import assert_same_run, checkpoint, crash, status_of
 from small_project import Fit, fit
 
@@ -187,3 +188,17 @@ def test_a_file_is_on_the_disk_before_its_name_and_the_folder_after(
     write_text(tmp_path / "file.json", json.dumps({}))
     temporary = f"fsync .file.json.{os.getpid()}.unfinished"
     assert done == [temporary, "replace file.json", f"fsync {tmp_path.name}"]
+
+
+@pytest.mark.slow
+def test_everything_in_a_runs_folder_is_written_aside_and_then_moved(tmp_path: Path) -> None:
+    """A reader meets no file that is half-written, but for the last row of metrics.csv."""
+    done = run(tmp_path, NOTING, tmp_path / "run", *RUN)
+    assert done.returncode == 0, done.stderr
+    opened = set(done.stdout.split())
+    assert {"config.yaml", "status.json", "verdict.json", "last.ckpt", "best.ckpt"} <= {
+        Path(name).name.removeprefix(".").partition(".unfinished")[0].rpartition(".")[0]
+        for name in opened
+    }
+    in_place = {name for name in opened if not name.endswith(".unfinished")}
+    assert in_place == {".lock", "metrics.csv"}

@@ -7,3 +7,7 @@ class ConfigError(ValueError):
 
 class DataError(RuntimeError):
     """The data cannot be had, or is not what it says it is."""
+
+
+class RankError(RuntimeError):
+    """A process of a data-parallel run has failed; the message names its rank and its reason."""

@@ -15,7 +15,7 @@ from gradflow.launch.instantiate import instantiate, refuse_without_effect
 from gradflow.runs.metrics_file import MetricsFile
 from gradflow.training.callbacks import profiler, standard_callbacks
 from gradflow.training.checkpoints import AtomicCheckpointIO
-from gradflow.training.distributed import strategy
+from gradflow.training.distributed import hardware
 from gradflow.training.dry_step import BATCHES
 from gradflow.training.fine_tuning import freeze, load_weights
 from project.config import Config
@@ -122,10 +122,7 @@ def build_trainer(
     metrics = MetricsFile(folder)  # a damaged one is named here, not as the trainer's fault
     try:
         trainer = L.Trainer(
-            accelerator=config.trainer.accelerator,
-            devices=config.trainer.devices,
-            num_nodes=config.trainer.num_nodes,
-            strategy=strategy(config.trainer.strategy, folder),
+            **hardware(config.trainer, folder),
             precision=config.precision,
             max_steps=config.steps * optimizers,  # Lightning adds them up
             max_epochs=-1,

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gradflow.training.distributed import is_first_process
 from gradflow.training.dry_step import dry_step
 from gradflow.training.evaluate import has_validation
 from gradflow.training.one_batch import OneBatch
 from gradflow.training.project import Project
+from gradflow.training.ranks import is_first_process
 from gradflow.training.run import open_run
 from gradflow.training.steps import optimizer_count
 from project.build import build_data, build_task, build_trainer, few_steps

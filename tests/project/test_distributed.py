@@ -39,7 +39,6 @@ def test_two_processes_have_the_gradient_of_one_with_the_doubled_batch(tmp_path:
         "-m",
         *EXACT,
         *DDP,
-        "data.batch_size=8",
         "seed=0,1",
         f"hydra.sweep.dir={study}",
         "hydra.sweep.subdir=seed_${seed}",
@@ -76,7 +75,7 @@ def test_a_loss_that_is_not_finite_in_one_process_ends_the_run_in_all(tmp_path: 
 
 def test_a_data_parallel_run_resumes_in_all_its_processes(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    words = [*EXACT, *DDP, "data.batch_size=8"]
+    words = [*EXACT, *DDP]
     assert run(tmp_path, *words, f"hydra.run.dir={whole}").returncode == 0
     killed = run(tmp_path, *DYING, "step", "6", *words, f"hydra.run.dir={cut}")
     assert killed.returncode == -9, killed.stderr

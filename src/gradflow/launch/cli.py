@@ -78,7 +78,7 @@ def _run(main: Callable[[], T]) -> T:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from gradflow.errors import ConfigError, DataError
+    from gradflow.errors import ConfigError, DataError, RankError
     from gradflow.launch.floors import check_floors
     from gradflow.launch.one_line import cannot_compose, one_line
     from gradflow.runs.files import RunBusyError
@@ -88,6 +88,9 @@ def _run(main: Callable[[], T]) -> T:
         return main()
     except (ConfigError, DataError, RunBusyError) as error:
         _exit_with(str(error))
+    except RankError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     except (HydraException, OmegaConfBaseException) as error:
         _exit_with(one_line(error))
     except OSError as error:

@@ -17,6 +17,8 @@ from typing import Any
 
 from gradflow.launch import study
 from gradflow.training import slurm
+from gradflow.training.ranks import host
+from gradflow.training.worker import follow
 
 log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
@@ -29,6 +31,9 @@ def run_program(main: Callable[[], Any]) -> None:
     passed on to those that run, which save and end; the second ends all at once. However it ends,
     the study's table comes.
     """
+    if follow():  # another process leads the run
+        return
+    host()
     with _signals_passed_on(), _reported():
         study.repeats = True
         try:

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gradflow.errors import ConfigError
+from gradflow.errors import ConfigError, RankError
 from gradflow.gradients.verdict import Verdict
 from gradflow.launch import job_process
 from gradflow.launch.launches import Job, Launch
@@ -26,12 +26,15 @@ from gradflow.launch.search import is_search, trial_value
 from gradflow.runs.files import REFUSAL, STATUS, RunBusyError, is_claimed
 from gradflow.runs.rerun import has_code, has_settings, set_aside
 from gradflow.runs.status import Status, git_state, now, write_refusal
+from gradflow.training.worker import follow
 
 log = logging.getLogger(__name__)
 
 
 def run_study_job(composed: DictConfig) -> float | None:
     """Compute the job that Hydra runs in this process; return what its sweeper is told."""
+    if follow():  # the launcher calls every task of a job, and another one leads the run
+        return None
     hydra = HydraConfig.get()
     folder, number = Path(hydra.runtime.output_dir), int(hydra.job.num)
     launch = Launch.of_this_process(Path(hydra.sweep.dir))
@@ -100,6 +103,9 @@ def run_here(composed: DictConfig, job: Job) -> Job:
         _record_failure(folder, f"{type(error).__name__}: {error}", begun)
         log.error("%s failed: %s", job.name, error)  # the user can fix it: no traceback
         return replace(job, state="refused", text=str(error))
+    except RankError as error:
+        log.error("%s failed: %s", job.name, error)  # the traceback is in that rank's log
+        return replace(job, state="failed", text=str(error))
     except Exception as error:
         _record_failure(folder, f"{type(error).__name__}: {error}".splitlines()[0], begun)
         log.exception("%s failed: %s", job.name, error)

@@ -23,6 +23,8 @@ BEST = f"{CHECKPOINTS}/best.ckpt"  # by the headline metric on the validation sp
 WANDB = "wandb"  # W&B's own files
 LOCK = ".lock"  # held by the process that computes the run
 LOG = "train.log"  # Hydra's
+RANK_LOG = "rank_{}.log"  # what a further process of a data-parallel run prints
+FAILED_RANK = ".failed_rank"  # the reason of its first process that failed
 
 
 class RunBusyError(RuntimeError):

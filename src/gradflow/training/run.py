@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -29,7 +30,7 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import WandbLogger
 
-from gradflow.errors import ConfigError
+from gradflow.errors import ConfigError, DataError, RankError
 from gradflow.runs import wandb_run
 from gradflow.runs.config import RunConfig
 from gradflow.runs.files import CONFIG, GRADIENTS, LAST, STATUS, claimed
@@ -45,11 +46,12 @@ from gradflow.training.checkpoints import (
     read_checkpoint,
     rows_saved,
 )
-from gradflow.training.distributed import is_first_process, leave_process_group
+from gradflow.training.distributed import Processes, leave_process_group, threads_per_process
 from gradflow.training.divergence import diverged_at
 from gradflow.training.evaluate import figures
 from gradflow.training.heartbeat import Heartbeat
 from gradflow.training.process import keep_freed_memory, quieten, restored_process
+from gradflow.training.ranks import announce, host, is_first_process
 from gradflow.training.signals import Signals, Stopped
 from gradflow.training.steps import steps_done, steps_saved
 from gradflow.training.weights import ValidatedWeights
@@ -78,18 +80,24 @@ def open_run(config: RunConfig, folder: Path | str, name: str = "run") -> Iterat
     try:
         with signals, ExitStack() as stack:
             if is_first_process():
+                host()
+                stack.callback(announce, None)  # if the run does not begin
                 stack.enter_context(claimed(folder))
             stack.enter_context(restored_process())
             # Set even where it is torch's choice: MKL would else use fewer threads where it sees
             # fit.
-            torch.set_num_threads(config.threads or torch.get_num_threads())
+            threads = threads_per_process(config.trainer)  # fails if other processes were started
+            torch.set_num_threads(config.threads or threads)
             L.seed_everything(config.seed, verbose=False)
             run = Run(config, folder, name, signals)
             stack.callback(leave_process_group)
             try:
                 yield run
             except BaseException as error:
-                run.fail(error)
+                cause = run.cause(error)
+                run.fail(cause)
+                if cause is not error:
+                    raise cause from error
                 raise
             finally:
                 with signals.waiting():
@@ -131,6 +139,7 @@ class Run:
             read_checkpoint(self.checkpoint)  # fails on a damaged file before anything is built
         self._status: Status | None = None
         self._trainer: L.Trainer | None = None
+        self._processes: Processes | None = None
         self._started = 0.0
         self._seconds = 0.0  # of the parts before this one
         self._wandb: Any = None
@@ -147,6 +156,8 @@ class Run:
         Call it after everything is built, so that a failed build leaves no record. ConfigError if
         W&B needs an API key and has none.
         """
+        if trainer.world_size > 1:
+            self._processes = Processes(trainer, self.folder, self._abandon)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, LastCheckpoint):
                 callback.signals, callback.goes_on = self._signals, self._goes_on
@@ -182,6 +193,7 @@ class Run:
                 logger.keep(rows)
         if step == 0:  # the monitor would keep it under another name
             shutil.rmtree(self.folder / GRADIENTS, ignore_errors=True)
+        announce(self.folder)
         log_again([x for x in trainer.loggers if x not in loggers], self.folder, step)
 
     def finish(
@@ -209,6 +221,9 @@ class Run:
         if step == 0:
             raise ConfigError("no step was made: has the training split fewer images than a batch?")
         leave_process_group()
+        if self._processes is not None:
+            self._processes.join()
+            self._processes = None
         if self._status is None:
             return {}
         found = figures(self.config, task, data, validation=validation and not known, test=test)
@@ -219,6 +234,20 @@ class Run:
         self._status.metrics = last_values(self.folder)
         self._status.state = "finished"
         return self._status.metrics
+
+    def cause(self, error: BaseException) -> BaseException:
+        """Return why the run ends: in a data-parallel run perhaps another process' reason.
+
+        Processes other than the first end here, since the first one reports it.
+        """
+        if self._processes is None or not isinstance(error, Exception):
+            return error
+        if isinstance(error, ConfigError | DataError) and self._is_first:
+            return error
+        reason = self._processes.reason(error)
+        if not self._is_first:
+            sys.exit(1)
+        return reason
 
     def fail(self, error: BaseException) -> None:
         """Record the error, or that a signal has stopped the run.
@@ -241,6 +270,8 @@ class Run:
 
     def close(self) -> None:
         """Write the status and close W&B, even if one of them raises."""
+        if self._processes is not None:
+            self._processes.end()
         status = self._status
         if status is None:
             return
@@ -252,6 +283,13 @@ class Run:
                 ends.callback(wandb_run.finish_run, self._wandb, failed=failed)
                 ends.callback(wandb_run.attach_record, self._wandb, self.folder)
             ends.callback(status.write, self.folder)
+
+    def _abandon(self, error: RankError) -> None:
+        """Record the end while the main thread waits for a process that is gone."""
+        print(f"error: {error}", file=sys.stderr)
+        self.fail(error)
+        self._processes = None
+        self.close()
 
     def _write_running(self, steps: int) -> None:
         """Write how far the run is, so that a killed run has lost no second of its time."""
@@ -270,6 +308,8 @@ def _reason(error: BaseException) -> str:
         return error.signal.name
     if isinstance(error, Stopped | KeyboardInterrupt):
         return "Ctrl-C"
+    if isinstance(error, RankError):
+        return str(error)
     return f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
 
 

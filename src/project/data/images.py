@@ -74,8 +74,8 @@ class ImageData(LightningDataModule, ABC):
     ) -> None:
         """Check the arguments; ValueError names the first that is out of range.
 
-        train_images: images outside the test split. batch_size: images of a batch, on each
-        process. validation: images held out of the training ones, as many of each class, the same
+        train_images: images outside the test split. batch_size: images of a batch, on all
+        processes together. validation: images held out of the training ones, as many of each class, the same
         ones for every seed. pad: black pixels around an image before a random crop; 0 for no
         crop. flip: whether every second image, at random, is mirrored left to right. seed: order,
         crops and mirror images follow from it. channels_last: the memory layout of a batch.
@@ -111,11 +111,11 @@ class ImageData(LightningDataModule, ABC):
         `group` batches make a step, on each of `world_size` processes.
         """
         images = self.train_images - self.validation
-        if self.batch_size * world_size * group > images:
+        if self.batch_size * group > images or self.batch_size % world_size:
             raise ConfigError(
-                f"data.batch_size={self.batch_size}: must be at most "
-                f"{images // world_size // group}, with {images} training images, "
-                f"accumulate={group} and {world_size} process(es)"
+                f"data.batch_size={self.batch_size}: must be at most {images // group}, with "
+                f"{images} training images and accumulate={group}, and a multiple of {world_size}, "
+                "the number of processes"
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -204,7 +204,7 @@ class ImageData(LightningDataModule, ABC):
     def _share(self) -> dict[str, Any]:
         trainer = self.trainer
         return {
-            "batch_size": self.batch_size,
+            "batch_size": self.batch_size // (trainer.world_size if trainer else 1),
             "channels_last": self.channels_last,
             "rank": trainer.global_rank if trainer else 0,
             "world_size": trainer.world_size if trainer else 1,

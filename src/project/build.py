@@ -14,7 +14,6 @@ from gradflow.errors import ConfigError
 from gradflow.launch.instantiate import instantiate, refuse_without_effect
 from gradflow.runs.metrics_file import MetricsFile
 from gradflow.training.callbacks import profiler, standard_callbacks
-from gradflow.training.checkpoints import AtomicCheckpointIO
 from gradflow.training.distributed import hardware
 from gradflow.training.dry_step import BATCHES
 from gradflow.training.fine_tuning import freeze, load_weights
@@ -137,7 +136,6 @@ def build_trainer(
             default_root_dir=folder,
             logger=metrics,
             callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
             enable_progress_bar=False,  # Progress is the run's own
             enable_model_summary=False,
         )

@@ -24,6 +24,7 @@ from signal import Signals
 from typing import Any
 
 import torch.distributed
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
@@ -34,6 +35,7 @@ from gradflow.gradients.atomic import write_text
 from gradflow.runs import config
 from gradflow.runs.files import FAILED_RANK, RANK_LOG
 from gradflow.training import ranks
+from gradflow.training.checkpoints import AtomicCheckpointIO
 
 # Lightning's names of the strategies that start processes by a command line, and their value of
 # `find_unused_parameters`.
@@ -52,14 +54,23 @@ _EXIT_SECONDS = 60.0  # for the others to end after the last step
 def hardware(trainer: config.Trainer, folder: Path) -> dict[str, Any]:
     """Return the arguments of Lightning's Trainer for `trainer`, for a run in `folder`.
 
-    ConfigError if torchrun or srun has started more or fewer processes than `trainer` says.
+    The cluster's environment is among them: left to itself, Lightning would take the variables of a
+    Slurm job for orders, in an evaluation by one process too, and its signals for its own.
     """
+    values: dict[str, Any] = dict(trainer)
+    if is_alone(trainer):
+        return values | {"plugins": [AtomicCheckpointIO(), LightningEnvironment()]}
     devices, name = ranks.local_processes(trainer), trainer.strategy
     if name == "auto" and (trainer.num_nodes > 1 or _count(trainer.accelerator, devices) > 1):
         name = "ddp"  # as Lightning would choose, but started by this file
     strategy = _RunDDP(folder, _DDP[name]) if name in _DDP else name
-    values: dict[str, Any] = dict(trainer)
-    return values | {"devices": devices, "strategy": strategy}
+    plugins = [AtomicCheckpointIO(), ranks.cluster()]
+    return values | {"devices": devices, "strategy": strategy, "plugins": plugins}
+
+
+def is_alone(trainer: config.Trainer) -> bool:
+    """Return whether `trainer` means one process, whatever the machine has."""
+    return (trainer.devices, trainer.num_nodes, trainer.strategy) == (1, 1, "auto")
 
 
 def threads_per_process(trainer: config.Trainer) -> int:
@@ -190,7 +201,7 @@ def _count(accelerator: str, devices: int | str) -> int:
 
 class _RunDDP(DDPStrategy):
     def __init__(self, folder: Path, find_unused: bool) -> None:
-        super().__init__(cluster_environment=ranks.cluster(), find_unused_parameters=find_unused)
+        super().__init__(find_unused_parameters=find_unused)
         self._folder = folder
 
     def _configure_launcher(self) -> None:

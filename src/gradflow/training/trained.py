@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 from gradflow.errors import ConfigError
@@ -22,6 +23,7 @@ def plain_trainer(config: RunConfig, batches: int | None = None) -> Trainer:
     return Trainer(
         accelerator=config.trainer.accelerator,
         devices=1,
+        plugins=[LightningEnvironment()],  # one process, whatever has started this one
         precision=config.precision,
         default_root_dir=os.devnull,  # on Slurm, Lightning would load a hpc_ckpt_* from a folder
         logger=False,

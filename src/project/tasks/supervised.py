@@ -116,11 +116,11 @@ class Supervised(L.LightningModule, ABC):
 
     def on_validation_epoch_end(self) -> None:
         """Log the means of the validation split."""
-        self.log_dict(self._take_means("validation"))
+        self.log_dict(self._take_means("validation"), sync_dist=True)
 
     def on_test_epoch_end(self) -> None:
         """Log the means of the test split."""
-        self.log_dict(self._take_means("test"))
+        self.log_dict(self._take_means("test"), sync_dist=True)
 
     def configure_gradient_clipping(
         self,

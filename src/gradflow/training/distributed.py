@@ -74,7 +74,10 @@ def is_alone(trainer: config.Trainer) -> bool:
 
 
 def threads_per_process(trainer: config.Trainer) -> int:
-    """Return how many threads of torch's each of this machine's processes should have."""
+    """Return how many threads of torch's each of this machine's processes should have.
+
+    ConfigError if torchrun or srun has started more or fewer processes than `trainer` says.
+    """
     count = _count(trainer.accelerator, ranks.local_processes(trainer))
     return max(torch.get_num_threads() // count, 1)
 

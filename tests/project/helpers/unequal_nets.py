@@ -1,22 +1,50 @@
-"""A net whose logits turn into NaN in one process alone, at the last batch of a window."""
+"""Nets with which one process of a data-parallel run behaves unlike the others."""
 
 import os
+import signal
 from typing import Any
 
 from torch import Tensor, nn
+from torch.distributed import get_rank, is_initialized
 
 
-class NotFiniteOnRankOne(nn.Module):
-    """A linear net; its fourth training batch on rank 1 gives NaN."""
+class Linear(nn.Module):
+    """A linear net, with something that happens in its fourth training batch on one rank."""
 
-    def __init__(self, *, num_classes: int, **layout: Any) -> None:
+    def __init__(self, *, num_classes: int, rank: int = 1, **layout: Any) -> None:
         super().__init__()
         self.head = nn.Linear(3 * 32 * 32, num_classes)
         self._batches = 0
+        self._rank = rank
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.head(images.flatten(1))
         self._batches += self.training
-        if self._batches == 4 and os.environ.get("LOCAL_RANK") == "1":
-            return logits * float("nan")
+        if self._batches == 4 and is_initialized() and get_rank() == self._rank:
+            return self.happen(logits)
         return logits
+
+    def happen(self, logits: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class NotFinite(Linear):
+    """The logits turn into NaN."""
+
+    def happen(self, logits: Tensor) -> Tensor:
+        return logits * float("nan")
+
+
+class Raises(Linear):
+    """An error of the user's own code."""
+
+    def happen(self, logits: Tensor) -> Tensor:
+        raise RuntimeError("injected failure\nof two lines")
+
+
+class Killed(Linear):
+    """The kernel kills the process, as it does where memory runs out."""
+
+    def happen(self, logits: Tensor) -> Tensor:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError

@@ -60,6 +60,9 @@ def one_line(error: BaseException) -> str:
             f"{choice[1]}={choice[2]}: there is no such choice; allowed: "
             f"{allowed or f'the files of conf/{choice[1]}'}"
         )
+    plugin = re.search(r"Unknown plugin class : '(hydra_plugins\.hydra_([a-z]+)_[a-z]+)", text)
+    if plugin:
+        return f"{plugin[1]}: is not installed; uv pip install -e '.[{plugin[2]}]'"
     if isinstance(error, OverrideParseException):
         allowed = "key=value, key=[a,b], key='a=b,c', +key=value, ~key"
         hint = "; quote what is no plain word: \"key='é'\"" if _is_quotable(error.override) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,8 @@ from gradflow.launch import resolvers, search_path
 
 def register() -> None:
     """Register both in this process; may be called again."""
+    # conf/hydra/launcher has files with the names of the plugins' own schemas, which check them.
+    warnings.filterwarnings("ignore", r"\s*'hydra/launcher/.*is validated against ConfigStore")
     resolvers.register()
     search_path.register()
 

@@ -31,6 +31,7 @@ from gradflow.training.signals import Signals, Stopped
 from gradflow.training.steps import steps_done, steps_saved
 
 _ROWS = "metrics_rows"  # in a checkpoint: rows of metrics.csv by then
+_ASK_SECONDS = 1.0  # between two times at which the processes of a run agree
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -126,6 +127,7 @@ class LastCheckpoint(Checkpoint):
         self._validated = False  # in the present step
         self._seen = 0  # steps so far
         self._saved_at = 0.0
+        self._agreement = _Agreement()
         self._end: dict[str, Any] | None = None  # the loop's state after the last step
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -154,6 +156,7 @@ class LastCheckpoint(Checkpoint):
         self._ended, self._end = False, None
         self._seen = trainer.global_step
         self._saved_at = time.monotonic()
+        self._agreement = _Agreement()
         self._resumed = trainer.ckpt_path is not None
         self.teardown(trainer, pl_module, "fit")  # of a training that failed
         loop: Any = trainer.fit_loop.epoch_loop
@@ -231,17 +234,19 @@ class LastCheckpoint(Checkpoint):
 
     def _save_if_due(self, trainer: Trainer, *, always: bool = False) -> None:
         """Save `last.ckpt` if it is due; end the training if a signal has come, in any process."""
-        number, due = _highest(trainer, self.signals.received[:1], always or self._is_due(trainer))
+        steps = self._times.every_n_steps
+        always = always or (steps is not None and steps_done(trainer) % steps == 0)
+        number = next(iter(self.signals.received), 0)
+        number, due = self._agreement.of(trainer, number, self._is_time, always=always)
         if number or due:
             trainer.save_checkpoint(self._path)
             self._saved_at = time.monotonic()
         if number:
             raise Stopped(number)
 
-    def _is_due(self, trainer: Trainer) -> bool:
-        minutes, steps = self._times.every_minutes, self._times.every_n_steps
-        if steps is not None and steps_done(trainer) % steps == 0:
-            return True
+    @property
+    def _is_time(self) -> bool:
+        minutes = self._times.every_minutes
         return minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
 
 
@@ -252,11 +257,34 @@ def _ends(trainer: Trainer) -> bool:
     return stops or 0 <= trainer.max_steps <= trainer.global_step
 
 
-def _highest(trainer: Trainer, received: list[int], due: bool) -> tuple[int, bool]:
-    """Return the signal that some process has received, or 0, and whether it is due in some."""
-    number = received[0] if received else 0
-    if trainer.world_size == 1:
-        return number, due
-    mine = torch.tensor([number, due], dtype=torch.float32, device=trainer.strategy.root_device)
-    number, any_due = trainer.strategy.reduce(mine, reduce_op="max").tolist()
-    return int(number), bool(any_due)
+class _Agreement:
+    """What all processes of a run do at a step, although a signal reached one, and clocks differ.
+
+    The processes ask each other about once a second: at each step, that would cost a wait for the
+    device. Each of them counts the steps until the next time alike.
+    """
+
+    def __init__(self) -> None:
+        self._asked_at = time.monotonic()
+        self._steps = 0  # since then
+        self._wait = 1  # steps
+
+    def of(self, trainer: Trainer, number: int, due: bool, *, always: bool) -> tuple[int, bool]:
+        """Return the signal of any process, or 0, and whether a checkpoint is due in any.
+
+        `number` and `due` are this process' own; `always` is the same in all.
+        """
+        if trainer.world_size == 1:
+            return number, due or always
+        self._steps += 1
+        if self._steps < self._wait and not always:
+            return 0, False
+        seconds = max(time.monotonic() - self._asked_at, 1e-6)
+        wait = max(int(self._steps * _ASK_SECONDS / seconds), 1)
+        mine = torch.tensor([number, due, wait], dtype=torch.float64)
+        mine = mine.to(trainer.strategy.root_device)
+        number, any_due, wait = map(int, trainer.strategy.reduce(mine, reduce_op="max").tolist())
+        # A first step may be far slower than the next ones.
+        self._wait = min(wait, 2 * self._wait)
+        self._asked_at, self._steps = time.monotonic(), 0
+        return number, bool(any_due) or always

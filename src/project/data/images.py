@@ -78,7 +78,8 @@ class ImageData(LightningDataModule, ABC):
         processes together. validation: images held out of the training ones, as many of each
         class, the same ones for every seed. pad: black pixels around an image before a random
         crop; 0 for no crop. flip: whether every second image, at random, is mirrored left to
-        right. seed: order, crops and mirror images follow from it. channels_last: the memory layout of a batch.
+        right. seed: order, crops and mirror images follow from it. channels_last: the memory
+        layout of a batch.
         """
         super().__init__()
         check_integer("validation", validation, 0, train_images - self.num_classes)

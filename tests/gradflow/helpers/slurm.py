@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 PACKAGES = """slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libmunge2 libjwt0
-libb64-0d libjansson4 libhwloc15 liblua5.3-0 libnuma1 libfreeipmi17 libipmimonitoring6 librrd8 libdbi1"""
+libb64-0d libjansson4 libhwloc15 liblua5.3-0 libnuma1 libfreeipmi17 libipmimonitoring6 librrd8
+libdbi1"""
 CONF = """ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
@@ -48,7 +49,7 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE
 SACCT = r"""#!/bin/sh
 echo "JobID|State|NodeList"
 scontrol -o show job | sed -nE \
-'s/^JobId=([0-9]+) (ArrayJobId=([0-9]+) ArrayTaskId=([^ ]+) )?.*JobState=([A-Z_]+).*/\1|\3|\4|\5/p' |
+'s/^JobId=([0-9]+) (ArrayJobId=([0-9]+) ArrayTaskId=(\S+) )?.*JobState=([A-Z_]+).*/\1|\3|\4|\5/p' |
 while IFS='|' read -r id array task state; do
 	echo "${array:-$id}${task:+_$task}|$state|"
 done

@@ -28,6 +28,7 @@ from omegaconf import OmegaConf
 from gradflow.launch import devices
 from gradflow.launch.launches import Job, Launch
 from gradflow.launch.plugins import register
+from gradflow.launch.requeue import saved_first
 from gradflow.training import slurm
 
 _LOOK_SECONDS = 1.0  # between two looks at whether the other process is alive
@@ -110,7 +111,8 @@ class JobProcess:
         try:
             environment = {**task.environment, **self._devices.variables}
             self._connection.send(replace(task, job=job, environment=environment))
-            self._wait()
+            with saved_first(self._process):
+                self._wait()
             ended: Job = self._connection.recv()
         except (EOFError, OSError):
             ended = replace(job, state="died", text=_how_it_died(self._process.wait()))

@@ -32,6 +32,7 @@ from gradflow.launch.display import Display
 from gradflow.launch.launches import VARIABLE, Launch
 from gradflow.launch.one_line import one_line
 from gradflow.launch.plugins import register
+from gradflow.launch.requeue import wait_for_all
 from gradflow.launch.resolvers import overridden_keys
 from gradflow.launch.search import command_line, is_search, prepare
 from gradflow.runs.config import STUDY_NAME, Logger, study_name_refusal
@@ -106,6 +107,7 @@ class StudyEnd(Callback):
         except Exception:
             traceback.print_exc()  # Hydra would warn, and launch jobs that nobody counts
             sys.exit(1)
+        wait_for_all(config)
         running = Study(config, launch, total, search)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:

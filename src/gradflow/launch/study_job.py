@@ -40,23 +40,25 @@ def run_study_job(composed: DictConfig) -> float | None:
     launch = Launch.of_this_process(Path(hydra.sweep.dir))
     job = Job(number, str(folder), run_name())
     if (earlier := launch.job(number)) is not None:
-        if not (launch.is_second_pass and earlier.is_open):
+        # In the first pass, a launcher calls a job twice if it was preempted in between.
+        goes_on = earlier.is_open or (earlier.state == "interrupted" and not launch.is_second_pass)
+        if not goes_on:
             return trial_value(folder, composed)
         job = replace(job, tries=earlier.tries + (earlier.state == "died"))
     if launch.is_stopped:
         return None
-    job = _ended(job, composed, launch)
+    job = _ended(job, composed, launch, defers=earlier is None and not launch.is_second_pass)
     launch.write(job)
     if composed.get("fail_fast") and job.is_lost and (job.state != "died" or job.tries > 1):
         launch.stop(f"fail_fast, and {job.name} {job.state}")
     return trial_value(folder, composed)
 
 
-def _ended(job: Job, composed: DictConfig, launch: Launch) -> Job:
+def _ended(job: Job, composed: DictConfig, launch: Launch, *, defers: bool) -> Job:
     folder, searches = Path(job.folder), is_search(cast(DictConfig, HydraConfig.instance().cfg))
     try:
         values: Any = OmegaConf.to_container(composed, resolve=True)
-        known = _without_computing(job, values, defers=not (searches or launch.is_second_pass))
+        known = _without_computing(job, values, defers=defers and not searches)
         if known is not None:
             return known
         (folder / REFUSAL).unlink(missing_ok=True)

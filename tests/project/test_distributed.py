@@ -1,40 +1,19 @@
 """Data-parallel runs of two processes on the CPU, started in each of the ways there are."""
 
-import json
 import re
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-import polars as pl
 import pytest
 import torch
 from processes import command, environment
+from same_run import DDP, EXACT, assert_same_run, free_port, odd_net, status
 from small_run import DYING, REPOSITORY, SMALL, run
 
-from gradflow.gradients.record import read_gradients
-
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
-# Without batch statistics, two shares of a batch are one batch. The rate is low, so that rounding
-# does not grow.
-EXACT = [*SMALL, "norm=none", "lr=0.01", "monitor.every_n_steps=1"]
-HELPERS = Path(__file__).parent / "helpers"
-DDP = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 TORCHRUN = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node=2"]
-
-
-def status(folder: Path) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads((folder / "status.json").read_text())
-    return values
-
-
-def net(tmp_path: Path, name: str, rank: int = 1) -> list[str]:
-    """Return the overrides for one of the unequal nets."""
-    (tmp_path / "unequal_nets.py").write_text((HELPERS / "unequal_nets.py").read_text())
-    return [f"model._target_=unequal_nets.{name}", f"+model.rank={rank}", "init=default"]
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -55,33 +34,6 @@ def assert_nothing_is_left(folder: Path) -> None:
     while processes_of(folder) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert processes_of(folder) == []
-
-
-@pytest.fixture(scope="module")
-def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run that one process computes."""
-    folder = tmp_path_factory.mktemp("single")
-    done = run(folder, *EXACT, "seed=1", f"hydra.run.dir={folder}")
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    """Two runs saw the same images in each step, and logged what all processes found."""
-    assert status(one)["state"] == status(other)["state"] == "finished"
-    wanted = pl.col("kind") == "gradient"
-    a, b = (read_gradients(x).filter(wanted).sort("step", "index") for x in (one, other))
-    assert a.select("step", "name").rows() == b.select("step", "name").rows()
-    torch.testing.assert_close(a["norm"].to_torch(), b["norm"].to_torch(), rtol=1e-3, atol=1e-6)
-    first = len(a) // 8  # of eight steps; later ones carry the rounding of those before
-    torch.testing.assert_close(
-        a["norm"].to_torch()[:first], b["norm"].to_torch()[:first], rtol=1e-5, atol=0
-    )
-    a, b = (pl.read_csv(folder / "metrics.csv").drop_nulls("train/loss") for folder in (one, other))
-    assert a["step"].to_list() == b["step"].to_list() == [3, 7]
-    for name in ("train/loss", "train/accuracy"):
-        torch.testing.assert_close(a[name].to_torch(), b[name].to_torch(), rtol=1e-4, atol=1e-5)
-    assert status(one)["metrics"] == pytest.approx(status(other)["metrics"], rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.parametrize("launcher", [[], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]])
@@ -156,12 +108,14 @@ def test_more_processes_than_the_trainer_has_are_one_line(tmp_path: Path) -> Non
 def test_a_process_that_raises_ends_the_run_in_one_line(tmp_path: Path, rank: int) -> None:
     folder = tmp_path / "run"
     started = time.monotonic()
-    done = run(tmp_path, *SMALL, *DDP, *net(tmp_path, "Raises", rank), f"hydra.run.dir={folder}")
+    done = run(
+        tmp_path, *SMALL, *DDP, *odd_net(tmp_path, "Raises", rank), f"hydra.run.dir={folder}"
+    )
     assert time.monotonic() - started < 100  # not the half hour that gloo waits
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith(f"error: rank {rank}: RuntimeError: injected failure;")
-    assert "unequal_nets.py" in (folder / f"rank_{rank}.log").read_text()
+    assert "odd_nets.py" in (folder / f"rank_{rank}.log").read_text()
     assert status(folder)["state"] == "failed"
     assert status(folder)["error"] == line.removeprefix("error: ")
     assert_nothing_is_left(tmp_path)
@@ -169,7 +123,7 @@ def test_a_process_that_raises_ends_the_run_in_one_line(tmp_path: Path, rank: in
 
 def test_a_killed_process_ends_the_run_in_one_line(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    done = run(tmp_path, *SMALL, *DDP, *net(tmp_path, "Killed"), f"hydra.run.dir={folder}")
+    done = run(tmp_path, *SMALL, *DDP, *odd_net(tmp_path, "Killed"), f"hydra.run.dir={folder}")
     assert done.returncode == 1
     assert done.stderr == "error: rank 1: killed by SIGKILL\n"
     assert status(folder)["error"] == "rank 1: killed by SIGKILL"
@@ -178,7 +132,7 @@ def test_a_killed_process_ends_the_run_in_one_line(tmp_path: Path) -> None:
 
 def test_no_process_outlives_the_first_one(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    words = [*SMALL, *DDP, *net(tmp_path, "Killed", 0)]
+    words = [*SMALL, *DDP, *odd_net(tmp_path, "Killed", 0)]
     done = run(tmp_path, *words, f"hydra.run.dir={folder}")
     assert done.returncode == -9
     assert_nothing_is_left(tmp_path)
@@ -186,7 +140,7 @@ def test_no_process_outlives_the_first_one(tmp_path: Path) -> None:
 
 def test_a_process_that_raises_under_torchrun_ends_the_run_with_its_reason(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    words = [*SMALL, *DDP[:2], *net(tmp_path, "Raises"), f"hydra.run.dir={folder}"]
+    words = [*SMALL, *DDP[:2], *odd_net(tmp_path, "Raises"), f"hydra.run.dir={folder}"]
     done = subprocess.run(
         [*TORCHRUN, f"--master-port={free_port()}", "scripts/train.py", *words],
         cwd=REPOSITORY,
@@ -204,7 +158,7 @@ def test_a_process_that_raises_under_torchrun_ends_the_run_with_its_reason(tmp_p
 
 def test_a_loss_that_is_not_finite_in_one_process_ends_the_run_in_all(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    words = [*SMALL, *DDP, *net(tmp_path, "NotFinite"), "test=false"]
+    words = [*SMALL, *DDP, *odd_net(tmp_path, "NotFinite"), "test=false"]
     done = run(tmp_path, *words, f"hydra.run.dir={folder}")
     assert done.returncode == 0, done.stderr
     assert status(folder)["state"] == "finished"
@@ -226,10 +180,3 @@ def test_a_data_parallel_run_resumes_in_all_its_processes(tmp_path: Path) -> Non
     )
     torch.testing.assert_close(a, b, rtol=0, atol=0)
     assert (whole / "metrics.csv").read_text() == (cut / "metrics.csv").read_text()
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("", 0))
-        port: int = server.getsockname()[1]
-        return port

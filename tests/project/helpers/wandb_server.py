@@ -50,7 +50,7 @@ class WandbServer:
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
-        command = [_uv(), "tool", "run", PROGRAM, "serve", "--host", "127.0.0.1"]
+        command = [find_uv(), "tool", "run", PROGRAM, "serve", "--host", "127.0.0.1"]
         command += ["-p", str(self.port), "--data-dir", str(self._folder)]
         log = self._folder.with_suffix(".log")
         with log.open("ab") as written:
@@ -127,7 +127,7 @@ def _as_offsets_leave_it(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [kept[step] for step in sorted(kept)]
 
 
-def _uv() -> str:
+def find_uv() -> str:
     """Find uv as the Makefile does."""
     own = REPOSITORY / ".uv/bin/uv"
     found = shutil.which("uv")
@@ -135,4 +135,4 @@ def _uv() -> str:
         return found
     if own.exists():
         return str(own)
-    raise RuntimeError("these tests need uv, which `make test-server` sets up")
+    raise RuntimeError("these tests need uv, which `make setup` sets up")

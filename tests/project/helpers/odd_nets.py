@@ -1,7 +1,9 @@
-"""Nets with which one process of a data-parallel run behaves unlike the others."""
+"""Nets that misbehave: in one process of a data-parallel run alone, or by taking their time."""
 
 import os
 import signal
+import time
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -48,3 +50,18 @@ class Killed(Linear):
     def happen(self, logits: Tensor) -> Tensor:
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
+
+
+class Slow(nn.Module):
+    """A linear net whose batches take a quarter of a second, until there is a file `gate`."""
+
+    def __init__(self, *, num_classes: int, gate: str, **layout: Any) -> None:
+        super().__init__()
+        self.head = nn.Linear(3 * 32 * 32, num_classes)
+        self._gate = Path(gate)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training and len(images) == 16 and not self._gate.exists():
+            time.sleep(0.25)
+        logits: Tensor = self.head(images.flatten(1))
+        return logits

@@ -72,6 +72,12 @@ _PROBABILITIES = {
     *(F.log_softmax, torch.log_softmax, Tensor.log_softmax, F.softmax, torch.softmax),
     *(Tensor.softmax, F.logsigmoid, torch.sigmoid, Tensor.sigmoid),
 }
+# What takes probabilities inside of a net: those are no outputs.
+_INNER = {
+    *(F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d),
+    *(F.conv_transpose3d, F.dropout, torch.matmul, torch.bmm, Tensor.matmul, Tensor.bmm),
+    Tensor.__matmul__,
+}
 _NORMALIZATIONS = {
     *(F.batch_norm, F.layer_norm, F.group_norm, F.instance_norm, F.rms_norm, F.normalize),
     *(F.local_response_norm, torch.batch_norm, torch.layer_norm, torch.group_norm),
@@ -139,6 +145,9 @@ class FunctionCalls(TorchFunctionMode):
         elif func in _PROBABILITY_LOSSES:
             logits = next((logits for p, logits in self._probabilities if p is x), x)
             self._loss(logits, func, args, kwargs)
+        elif func in _INNER and self._probabilities:
+            # What they come from is a whole batch that nothing else keeps: let its memory be used.
+            self._probabilities = [kept for kept in self._probabilities if kept[0] is not x]
         found = func(*args, **kwargs)
         if module is not None:
             self._returned(found)

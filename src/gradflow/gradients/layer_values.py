@@ -5,6 +5,7 @@ This file knows tensors, and nothing of modules' hooks.
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -81,7 +82,8 @@ class Call:
     of_loss: bool = False  # whether the gradient is one of the loss
     returned: bool = False  # whether a module that is the nonlinearity has returned
     output: Tensor | None = None  # of a nonlinearity, where it is needed
-    source: Tensor | None = None  # of the logits, and of functions: the tensor itself
+    source: Tensor | None = None  # of the logits: the tensor itself
+    taken: weakref.ref[Tensor] | None = None  # by a function: z itself
     of_classes: bool = True  # unless a loss of another kind takes it
     terms: list[Term | None] = field(default_factory=list)  # of the losses that take it
     normalized: bool = False  # whether a normalization layer was called since the layer before

@@ -18,10 +18,11 @@ This file knows modules and tensors. It knows nothing of Lightning or records.
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +51,14 @@ from gradflow.gradients.units import is_known, unit_count
 IMAGES, FEATURES, ELEMENTS = 8, 64, 2**17
 
 
+class Returned(NamedTuple):
+    """What a weight layer put out. It is not kept: that would cost a pass the memory of each z."""
+
+    name: str
+    output: weakref.ref[Tensor]
+    node: Node | None
+
+
 @dataclass
 class LayerWatch:
     """Measure passes of `module`: `start`, the pass and its backward pass, `collect`.
@@ -73,7 +82,7 @@ class LayerWatch:
     _calls: list[Call] = field(default_factory=list)
     _losses: list[Call] = field(default_factory=list)  # what entered a loss function
     _outputs: list[Call] = field(default_factory=list)  # of outermost modules
-    _returned: list[tuple[str, Tensor]] = field(default_factory=list)  # by weight layers
+    _returned: list[Returned] = field(default_factory=list)  # by weight layers
     _losses_at: list[Node] = field(default_factory=list)
     _normalized: bool = False  # since the last layer
     _function_call: Call | None = None  # of a function that has not returned yet
@@ -159,7 +168,7 @@ class LayerWatch:
         calls = _of_the_loss(self._calls)
         logits = self._logits(last)
         if logits is not None:  # a sigmoid or softmax of the logits is no layer
-            calls = [call for call in calls if call.source is not logits.source]
+            calls = [c for c in calls if c.taken is None or c.taken() is not logits.source]
         if logits is not None and _of_the_loss([*calls, logits])[-1:] != [logits]:
             logits = None  # other tensors got a gradient, and it did not
         collected = None
@@ -186,7 +195,7 @@ class LayerWatch:
             for call in trained
             if call.node is not None and call.output_node is not None
         ]
-        weighted = [x.grad_fn for _, x in self._returned if x.grad_fn is not None]
+        weighted = [returned.node for returned in self._returned if returned.node is not None]
         known = bool(self._losses_at) and len(layers) == len(trained)
         # Anew in each record, since a net may change its wiring, or what is frozen.
         found = iter(places(layers, self._losses_at, weighted) if known else in_a_row(len(trained)))
@@ -246,7 +255,7 @@ class LayerWatch:
         if measured:
             self._nonlinearity_returned(name, module, inputs, output)
         elif is_weight_layer(module) and isinstance(output, Tensor):
-            self._returned.append((name, output))
+            self._returned.append(Returned(name, weakref.ref(output), output.grad_fn))
         elif is_normalization(module):
             self._note_normalization()
         outermost = not self._stack and not self._compiled.repeating
@@ -277,7 +286,7 @@ class LayerWatch:
             known = len(self._calls)
             if self._enter(f"{where}.{name}".lstrip("."), z, module) and len(self._calls) > known:
                 self._function_call = self._calls[-1]
-                self._function_call.source = z if self._function_call.in_graph else None
+                self._function_call.taken = weakref.ref(z)
                 self._function_call.outside = not self._stack
 
     def _function_returned(self, output: Any) -> None:
@@ -305,7 +314,7 @@ class LayerWatch:
     def _keep_logits(self, found: list[Call], x: Tensor) -> Call:
         known = next((c for c in (*self._losses, *self._outputs) if c.source is x), None)
         if known is None:
-            name = next((n for n, out in reversed(self._returned) if out is x), OUTPUT)
+            name = next((r.name for r in reversed(self._returned) if r.output() is x), OUTPUT)
             known = Call(name, self._sample(x), in_graph=True, source=x)
             self._listen(known, x)
         found.append(known)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import weakref
 from functools import partial
 
 import numpy as np
@@ -206,6 +207,36 @@ def test_a_pass_that_is_not_measured_leaves_nothing() -> None:
     images, labels = classification(4, 16)
     F.cross_entropy(net(images), labels).backward()
     assert watch.collect() is None
+
+
+class FunctionalNet(nn.Module):
+    """Nonlinearities as modules and as functions, and attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(nn.Linear(4, 4) for _ in range(4))
+        self.activation = nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.activation(self.parts[0](x))
+        x = F.sigmoid(self.parts[1](x))
+        x = F.softmax(self.parts[2](x), dim=-1) @ x[:4]
+        return self.parts[3](x)
+
+
+def test_no_pre_activation_lives_longer_than_in_an_unwatched_pass() -> None:
+    net, outputs = FunctionalNet(), list[weakref.ref[Tensor]]()
+    for part in net.parts:
+        part.register_forward_hook(lambda _, __, output: outputs.append(weakref.ref(output)))
+    watch = LayerWatch(net)
+    watch.start()
+    logits = net(torch.randn(4, 4))
+    assert [output() is not None for output in outputs] == [False, False, False, True]
+    watch.enter_backward(loss := logits.square().mean())
+    loss.backward()
+    layers = watch.collect()
+    assert layers is not None
+    assert layers.names == ["activation", "sigmoid", "parts.3"]
 
 
 @pytest.mark.parametrize("end", ["close", "collect", "stop"])

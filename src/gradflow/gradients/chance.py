@@ -8,6 +8,7 @@ penalty, the value itself can be compared with that. This file knows tensors and
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def term_of(
     """
     if function not in _TARGETS:
         return None
-    given = dict(zip(inspect.signature(function).parameters, args, strict=False)) | dict(kwargs)
+    given = dict(zip(_parameters(function), args, strict=False)) | dict(kwargs)
     outputs, target = given.get("input"), given.get("target")
     if not isinstance(outputs, Tensor) or not isinstance(target, Tensor):
         return None
@@ -156,3 +157,8 @@ def term_of(
     options |= {name: given[name] for name in ("var", "log_input", "eps") if name in given}
     value = function(plain, target, **options)
     return Term(outputs, function, value.detach(), moments, number, hits)
+
+
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)

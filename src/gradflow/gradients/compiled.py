@@ -133,6 +133,8 @@ class CompiledParts:
 
 def uncompiled_name(name: str) -> str:
     """Remove `_orig_mod`, which `torch.compile` adds, from a dotted name."""
+    if "_orig_mod" not in name:
+        return name
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 

@@ -37,6 +37,7 @@ from gradflow.gradients.layer_values import OUTPUT, Call, LayerValues, layer_val
 from gradflow.gradients.modules import (
     Hook,
     has_fast_path,
+    has_no_layer_inside,
     is_measurable,
     is_nonlinearity,
     is_normalization,
@@ -219,6 +220,8 @@ class LayerWatch:
     def _hooked(self, *, inside: bool) -> list[RemovableHandle]:
         """Set hooks on all modules outside of compiled parts, or inside of them."""
         handles = []
+        entering, leaving = self._safe(self._entering), self._safe(self._leaving)
+        leaf_returned = self._safe(self._leaf_returned)
         untouched: set[nn.Module] = set()
         for name, module in self.module.named_modules():
             if has_fast_path(module):
@@ -230,10 +233,11 @@ class LayerWatch:
             if (name in self._compiled) is not inside:
                 continue
             plain = uncompiled_name(name)
-            entering = Hook(self._safe(partial(self._entering, plain)))
-            leaving = Hook(self._safe(partial(self._leaving, plain)))
-            handles.append(module.register_forward_pre_hook(entering))
-            handles.append(module.register_forward_hook(leaving))
+            if has_no_layer_inside(plain, module):
+                handles.append(module.register_forward_hook(Hook(partial(leaf_returned, plain))))
+                continue
+            handles.append(module.register_forward_pre_hook(Hook(partial(entering, plain))))
+            handles.append(module.register_forward_hook(Hook(partial(leaving, plain))))
         return handles
 
     def _entering(self, name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -254,10 +258,21 @@ class LayerWatch:
                 break
         if measured:
             self._nonlinearity_returned(name, module, inputs, output)
-        elif is_weight_layer(module) and isinstance(output, Tensor):
+            self._may_be_output(module, output)
+        else:
+            self._leaf_returned(name, module, inputs, output)
+
+    def _leaf_returned(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        """Note what a module returned that is not, or no longer, among those being called."""
+        if is_transparent(module, self.module):
+            return
+        if is_weight_layer(module) and isinstance(output, Tensor):
             self._returned.append(Returned(name, weakref.ref(output), output.grad_fn))
         elif is_normalization(module):
             self._note_normalization()
+        self._may_be_output(module, output)
+
+    def _may_be_output(self, module: nn.Module, output: Any) -> None:
         outermost = not self._stack and not self._compiled.repeating
         if outermost and not isinstance(module, nn.modules.loss._Loss):
             self._may_be_logits(self._outputs, output)

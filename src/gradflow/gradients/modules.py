@@ -61,6 +61,12 @@ def is_nonlinearity(name: str, module: nn.Module) -> bool:
     return not any(is_weight_layer(inner) for inner in module.modules())
 
 
+def has_no_layer_inside(name: str, module: nn.Module) -> bool:
+    """Return whether `module` is neither a nonlinearity nor calls one: a leaf of torch.nn."""
+    is_leaf = not module._modules and type(module).__module__.startswith("torch.nn.modules.")
+    return is_leaf and not is_nonlinearity(name, module)
+
+
 def has_fast_path(module: nn.Module) -> bool:
     """Whether torch may compute a module otherwise while nobody watches it.
 

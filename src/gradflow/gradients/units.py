@@ -91,16 +91,12 @@ def _wide(x: Tensor) -> torch.dtype:
 
 def _sums(x: Tensor, layers: int) -> Tensor:
     """Sum |x| over all but the units, for `layers` layers concatenated in x: (layers, units)."""
-    by_unit = _by_unit(x).abs()
+    if x.ndim < 2:
+        x = x.reshape(-1, 1)
+    by_layer = x.abs().view(layers, -1, *x.shape[1:])
+    others = [i for i in range(1, by_layer.ndim) if i != 1 + unit_dimension(x)]
     wide = torch.promote_types(x.dtype, torch.float32)
-    return by_unit.view(layers, -1, by_unit.shape[-1]).sum(dim=1, dtype=wide)
-
-
-def _by_unit(z: Tensor) -> Tensor:
-    """Reshape (B, units, H, W) and the like to (B H W, units), without a copy if channels-last."""
-    if z.ndim < 2:
-        return z.reshape(-1, 1)
-    return z.movedim(unit_dimension(z), -1).flatten(0, -2)
+    return torch.sum(by_layer, dim=others, dtype=wide)
 
 
 def unit_dimension(z: Tensor) -> int:

@@ -243,12 +243,14 @@ def test_no_pre_activation_lives_longer_than_in_an_unwatched_pass() -> None:
 def test_there_are_hooks_only_while_a_pass_is_measured(end: str) -> None:
     net = convnet()
     watch = LayerWatch(net, keep=("activation",))
-    hooks = [h for m in net.modules() for h in (m._forward_pre_hooks, m._forward_hooks)]
-    assert not any(hooks)
+    before = [module._forward_pre_hooks for module in net.modules()]
+    after = [module._forward_hooks for module in net.modules()]
+    assert not any(before + after)
     watch.start()
-    assert all(hooks)
+    assert any(before)
+    assert all(after)
     getattr(watch, end)()
-    assert not any(hooks)
+    assert not any(before + after)
 
 
 def test_of_a_net_without_nonlinearities_the_output_is_measured() -> None:

@@ -4,14 +4,19 @@ python scripts/compare.py multirun/demo --page demo.html             an interact
 python scripts/compare.py multirun/a outputs/b --where activation=relu seed=0,1 --sort seconds
 python scripts/compare.py multirun/demo --format markdown            or csv or json
 python scripts/compare.py multirun/demo --figures figures            PNG and SVG for a paper
+python scripts/compare.py multirun/demo --watch                      follow a running study
 python scripts/compare.py wandb:me/gradflow/groups/demo              a study on Weights & Biases
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gradflow.launch import cli
+
+if TYPE_CHECKING:
+    from gradflow.comparison.configurations import Configuration
 
 CONF = Path(__file__).parents[1] / "conf"
 FETCHED = Path("wandb_runs")
@@ -50,6 +55,9 @@ def main() -> None:
         metavar="FOLDER",
         help="write figures to this folder, as PNG and SVG",
     )
+    parser.add_argument(
+        "--watch", action="store_true", help="print the table whenever it changes, until Ctrl-C"
+    )
     arguments = parser.parse_args()
 
     from gradflow.comparison.choose import sort, where
@@ -62,15 +70,29 @@ def main() -> None:
     page: Path | None = arguments.page
     if page is not None and page.suffix != ".html":
         raise ConfigError(f"--page {page}: must end in .html")
-    folders = [folder for name in arguments.runs for folder in _folders(name)]
-    runs = read_runs(folders)
-    if not runs:
-        raise ConfigError(f"{', '.join(arguments.runs)}: contains no run (no status.json)")
-    keys, rows = configurations(where(runs, arguments.where))
-    if arguments.sort:
-        rows = sort(keys, rows, arguments.sort, descending=arguments.descending)
-    elif arguments.descending:
+    if arguments.descending and not arguments.sort:
         raise ConfigError("--descending: needs --sort COLUMN")
+    folders = [folder for name in arguments.runs for folder in _folders(name)]
+
+    def read() -> tuple[list[str], list[Configuration]]:
+        runs = read_runs(folders)
+        if not runs:
+            raise ConfigError(f"{', '.join(arguments.runs)}: contains no run (no status.json)")
+        keys, rows = configurations(where(runs, arguments.where))
+        if arguments.sort:
+            rows = sort(keys, rows, arguments.sort, descending=arguments.descending)
+        return keys, rows
+
+    if arguments.watch:
+        if page or arguments.figures or arguments.format != "table":
+            raise ConfigError(
+                "--watch: prints the table alone; leave out --page, --figures, --format"
+            )
+        from gradflow.comparison.watch import watch
+
+        watch(read, ", ".join(arguments.runs))
+        return
+    keys, rows = read()
     # Write files before printing the table, so that an error is the only output.
     messages = []
     if page is not None:

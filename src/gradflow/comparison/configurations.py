@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from gradflow.runs.read import Run
 from gradflow.runs.settings import differing, text
+from gradflow.runs.status import ENDED
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def outcome(run: Run) -> str:
         return "not watched" if run.state == "finished" else "-"
     sick = run.axes.get("pathology") not in (None, "none")
     treated = run.axes.get("remedy") not in (None, "none")
-    if not (sick and treated and run.state == "finished"):
+    if not (sick and treated and run.state in ENDED):
         return result
     return f"{result}: cured" if result == "healthy" else f"{result}: no cure here"
 

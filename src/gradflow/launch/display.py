@@ -85,7 +85,7 @@ class Display:
         closed = [job for job in jobs if not job.is_open]
         of = "" if self._total is None else f" of {self._total}"
         words = [f"{len(closed)}{of} jobs", *(f"{n} {state}" for state, n in counts.items())]
-        computed = sum(job.state in ("finished", "failed") for job in jobs)
+        computed = sum(job.state in ("finished", "stopped", "failed") for job in jobs)
         if self._total is not None and computed:
             left = (time.monotonic() - self._began) / computed * (self._total - len(closed))
             words.append(f"about {_duration(left)} left")

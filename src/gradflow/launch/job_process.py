@@ -50,7 +50,17 @@ class Task:
 def task(launch: Launch, job: Job, composed: Mapping[str, Any]) -> Task:
     """Return the task of the job that Hydra runs in this process."""
     hydra: Any = OmegaConf.to_container(HydraConfig.get(), resolve=True)
-    return Task(launch, job, composed, hydra, dict(os.environ), str(Path.cwd()), sys.path)
+    environment = {**os.environ}
+    if (jobs := hydra["launcher"].get("n_jobs")) is not None:  # times threads: the cores
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // jobs) if jobs > 0 else 1))
+    return Task(launch, job, composed, hydra, environment, str(Path.cwd()), sys.path)
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def compute(task: Task) -> Job:
@@ -64,7 +74,7 @@ def compute(task: Task) -> Job:
         _process.close()
         _process = None
     if _process is None:
-        _process = JobProcess(places)
+        _process = JobProcess(places, task.environment)
     return _process.compute(task)
 
 
@@ -83,7 +93,7 @@ class JobProcess:
     of GPUs and the jobs that may share each.
     """
 
-    def __init__(self, places: tuple[int, int]) -> None:
+    def __init__(self, places: tuple[int, int], environment: Mapping[str, str]) -> None:
         self.places = places
         self._devices = devices.take(*places)
         self._connection, theirs = multiprocessing.Pipe()
@@ -93,7 +103,7 @@ class JobProcess:
         passed = (theirs.fileno(), lifeline)
         self._process = subprocess.Popen(
             [sys.executable, "-c", code, *map(str, passed)],
-            env=os.environ | self._devices.variables,
+            env={**environment, **self._devices.variables},
             pass_fds=passed,
         )
         theirs.close()

@@ -28,6 +28,7 @@ VARIABLE = "GRADFLOW_LAUNCH"  # in a job's environment: the folder of the launch
 State = Literal[
     "begun",  # and not ended, or its process ended before it could say so
     "finished",
+    "stopped",  # before its last step, by its verdict
     "skipped",  # finished by an earlier launch
     "left",  # to another process, which computes the same run
     "failed",

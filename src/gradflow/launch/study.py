@@ -182,8 +182,17 @@ class Study:
                 f"{len(others)} of {len(skipped)} runs that were finished before were computed by "
                 "other code, or by code that is in no commit; rerun=changed computes them anew"
             )
+        stopped = [run for run in runs if run.state == "stopped" and run.steps]
+        saved = sum(run.seconds / run.steps * (_steps(run) - run.steps) for run in stopped)
+        if stopped:
+            print(f"{len(stopped)} stopped runs saved {saved:.0f} s, by their own pace")
         if self.launch.is_stopped:
             print(f"further jobs were not begun: {self.launch.why_stopped}")
+
+
+def _steps(run: Run) -> int:
+    steps = run.config.get("steps")
+    return steps if isinstance(steps, int) else run.steps
 
 
 def job_count(config: DictConfig) -> int | None:

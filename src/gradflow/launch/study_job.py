@@ -25,7 +25,7 @@ from gradflow.launch.one_line import one_line
 from gradflow.launch.search import is_search, trial_value
 from gradflow.runs.files import REFUSAL, STATUS, RunBusyError, is_claimed
 from gradflow.runs.rerun import has_code, has_settings, set_aside
-from gradflow.runs.status import Status, git_state, now, write_refusal
+from gradflow.runs.status import ENDED, Status, git_state, now, write_refusal
 from gradflow.training.worker import follow
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def _without_computing(job: Job, composed: dict[str, Any], *, defers: bool) -> J
     status = Status.read(folder)
     if status is None:
         return None
-    if status.state == "finished" and has_settings(folder, composed):
+    if status.state in ENDED and has_settings(folder, composed):
         if composed.get("rerun") == "changed" and not has_code(status, git_state()):
             set_aside(folder)
             return None
@@ -114,7 +114,9 @@ def run_here(composed: DictConfig, job: Job) -> Job:
         return replace(job, state="failed", text=f"{type(error).__name__}: {error}".splitlines()[0])
     text = short(metrics, config.comparison.headline.metric, Verdict.read(folder))
     log.info("%s: %s", job.name, text)
-    return replace(job, state="finished", text=text)
+    ended = Status.read(folder)
+    stopped = ended is not None and ended.state == "stopped"
+    return replace(job, state="stopped" if stopped else "finished", text=text)
 
 
 def _record_failure(folder: Path, error: str, begun: str) -> None:

@@ -21,7 +21,8 @@ from gradflow.gradients.atomic import write_text
 from gradflow.runs.files import REFUSAL, STATUS
 from gradflow.version import __version__
 
-State = Literal["running", "finished", "failed", "interrupted"]
+State = Literal["running", "finished", "stopped", "failed", "interrupted"]
+ENDED = ("finished", "stopped")  # nothing is left to compute
 
 
 @dataclass

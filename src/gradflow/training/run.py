@@ -38,7 +38,7 @@ from gradflow.runs.log_again import log_again
 from gradflow.runs.metrics import last_values, read_rows
 from gradflow.runs.metrics_file import MetricsFile
 from gradflow.runs.settings import result_settings
-from gradflow.runs.status import Status, now
+from gradflow.runs.status import ENDED, Status, now
 from gradflow.training import slurm
 from gradflow.training.checkpoints import (
     LastCheckpoint,
@@ -54,6 +54,7 @@ from gradflow.training.process import keep_freed_memory, quieten, restored_proce
 from gradflow.training.ranks import announce, host, is_first_process
 from gradflow.training.signals import Signals, Stopped
 from gradflow.training.steps import steps_done, steps_saved
+from gradflow.training.stop_when_sick import stopped_by
 from gradflow.training.weights import ValidatedWeights
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class Run:
             self._earlier, self._goes_on = _earlier_run(config, folder)
         else:
             self._earlier = Status.read(folder)
-        was_finished = self._earlier is not None and self._earlier.state == "finished"
+        was_finished = self._earlier is not None and self._earlier.state in ENDED
         self.is_finished = was_finished and not self._goes_on
         if self.is_finished:
             log.info("%s: already finished", name)
@@ -226,13 +227,15 @@ class Run:
             self._processes = None
         if self._status is None:
             return {}
-        found = figures(self.config, task, data, validation=validation and not known, test=test)
+        stopped = stopped_by(trainer)
+        validation, test = (validation and not known, test) if stopped is None else (False, False)
+        found = figures(self.config, task, data, validation=validation, test=test)
         for logger in loggers if found else ():
             logger.log_metrics(found | {"epoch": epoch}, step=step)
         self._status.steps = step
         self._status.diverged_at = diverged_at(trainer)
         self._status.metrics = last_values(self.folder)
-        self._status.state = "finished"
+        self._status.state = "finished" if stopped is None else "stopped"
         return self._status.metrics
 
     def cause(self, error: BaseException) -> BaseException:
@@ -279,7 +282,7 @@ class Run:
         status.end = now()
         with ExitStack() as ends:  # run in reverse order
             if self._wandb is not None:
-                failed = status.state != "finished"
+                failed = status.state not in ENDED
                 ends.callback(wandb_run.finish_run, self._wandb, failed=failed)
                 ends.callback(wandb_run.attach_record, self._wandb, self.folder)
             ends.callback(status.write, self.folder)
@@ -322,7 +325,7 @@ def _earlier_run(config: RunConfig, folder: Path) -> tuple[Status | None, bool]:
     status = Status.read(folder)
     if status is None and (folder / STATUS).exists():
         raise ConfigError(f"{folder / STATUS}: unreadable; remove the folder or choose another")
-    finished = status if status is not None and status.state == "finished" else None
+    finished = status if status is not None and status.state in ENDED else None
     if not (folder / CONFIG).exists():
         if finished:
             raise ConfigError(f"{folder / CONFIG}: missing; remove the folder or choose another")

@@ -4,7 +4,7 @@ import sys
 
 from gradflow.errors import ConfigError
 from gradflow.launch import cli
-from lab.benchmarks import data, gradients, step, theory
+from lab.benchmarks import data, gradients, step, sweep, theory
 from lab.benchmarks.gpu import main as gpu
 
 BENCHMARKS = {
@@ -12,6 +12,7 @@ BENCHMARKS = {
     "gpu": gpu.main,
     "gradients": gradients.main,
     "step": step.main,
+    "sweep": sweep.main,
     "theory": theory.main,
 }
 

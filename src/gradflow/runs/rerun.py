@@ -17,15 +17,15 @@ EARLIER = ".earlier"
 
 
 def has_settings(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Say whether the folder's run was computed with these settings, as far as plain data tell."""
+    """Say whether the folder's run was computed with these settings, as far as plain data tell.
+
+    A key that the record lacks is one that the version which wrote it did not know.
+    """
     try:
         recorded = result_settings(read_config(folder / CONFIG))
     except ConfigError:
         return False
-    missing = object()
-    return all(
-        recorded.get(key, missing) == value for key, value in result_settings(config).items()
-    )
+    return all(recorded.get(key, value) == value for key, value in result_settings(config).items())
 
 
 def has_code(status: Status, code: Mapping[str, str | bool | None]) -> bool:

@@ -324,7 +324,10 @@ def _earlier_run(config: RunConfig, folder: Path) -> tuple[Status | None, bool]:
     """
     status = Status.read(folder)
     if status is None and (folder / STATUS).exists():
-        raise ConfigError(f"{folder / STATUS}: unreadable; remove the folder or choose another")
+        raise ConfigError(
+            f"{folder / STATUS}: unreadable, or of another version; remove the folder or choose "
+            "another"
+        )
     finished = status if status is not None and status.state in ENDED else None
     if not (folder / CONFIG).exists():
         if finished:
@@ -341,8 +344,10 @@ def _earlier_run(config: RunConfig, folder: Path) -> tuple[Status | None, bool]:
             continue
         goes_on = key.partition(".")[0] in may_differ
         if not goes_on:
+            found = f"{key}={recorded[key]}, not {value}" if key in recorded else f"no {key}"
+            older = "" if key in recorded else " of an older version,"
             raise ConfigError(
-                f"{folder}: holds a run with {key}={recorded.get(key)}, not {value}; "
+                f"{folder}: holds a run{older} with {found}; "
                 "choose another study.name or hydra.run.dir, or remove the folder"
             )
     return status, goes_on

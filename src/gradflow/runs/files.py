@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,9 @@ RANK_LOG = "rank_{}.log"  # what a further process of a data-parallel run prints
 FAILED_RANK = ".failed_rank"  # the reason of its first process that failed
 
 
+_READERS_SECONDS = 1.0  # how long a run waits for those that only ask whether it is computed
+
+
 class RunBusyError(RuntimeError):
     """Another process is computing this run."""
 
@@ -39,7 +43,7 @@ def claimed(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=_READERS_SECONDS)
     except Timeout:
         raise RunBusyError(f"{folder}: another process is computing this run") from None
     try:
@@ -51,15 +55,13 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def is_claimed(folder: Path) -> bool:
-    """Say whether a living process holds the run's lock."""
-    if not (folder / LOCK).exists():
-        return False
-    from filelock import FileLock, Timeout
-
+    """Say whether a living process holds the run's lock. Nothing is written."""
     try:
-        with FileLock(folder / LOCK, blocking=False):
+        with (folder / LOCK).open("rb") as file:
+            # Shared among readers, and given back at once: `claimed` waits longer than that.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
-    except Timeout:
+    except BlockingIOError:
         return True
-    except OSError:  # another user's folder, in which no process of ours computes
+    except OSError:  # no lock, or another user's folder, in which no process of ours computes
         return False

@@ -1,6 +1,8 @@
 """Runs read from their folders, whole or damaged."""
 
+import fcntl
 import math
+import threading
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +12,7 @@ from hand_made import a_folder, a_verdict, record
 
 from gradflow.comparison.configurations import configurations
 from gradflow.comparison.table import print_table
+from gradflow.runs import files
 from gradflow.runs.read import read_run, read_runs
 
 
@@ -28,6 +31,23 @@ def test_a_run_is_cut_off_when_it_says_running_and_nobody_holds_its_lock(tmp_pat
     with FileLock(folder / ".lock"):
         assert read_run(folder).state == "running"
     assert read_run(folder).state == "cut off"
+
+
+def test_a_reader_delays_a_run_and_does_not_keep_it_from_being_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_READERS_SECONDS", 60.0)
+    folder = a_folder(tmp_path / "run", "running")
+    (folder / ".lock").touch()
+    with (folder / ".lock").open("rb") as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)  # what a reader does, for longer than it does
+        assert not files.is_claimed(folder)  # readers do not see each other
+        timer = threading.Timer(0.3, fcntl.flock, (reader, fcntl.LOCK_UN))
+        timer.start()
+        with files.claimed(folder):
+            assert timer.finished.is_set()
+            assert files.is_claimed(folder)
+        timer.join()
 
 
 def test_a_fetched_run_that_is_running_elsewhere_is_running(tmp_path: Path) -> None:

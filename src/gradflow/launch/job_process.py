@@ -149,7 +149,7 @@ class JobProcess:
             if is_worker and os.getppid() != parent:
                 self._process.terminate()
                 self._process.wait()
-                sys.exit(128 + signal.SIGTERM)
+                os._exit(128 + signal.SIGTERM)  # an exception would only end the job
 
 
 _process: JobProcess | None = None

@@ -1,7 +1,8 @@
 """Interrupt runs at random moments, continue them, and compare them with uninterrupted runs.
 
-A signal comes from outside at a random time of the run, be it in a step, while a checkpoint is
-written, in validation, or in the test. The run is continued until it is finished. Then everything
+A signal comes from outside at a random time of the run: one in five while the run is built, all
+others from the first step to the end, be it in a step, while a checkpoint is written, in
+validation, or in the test. The run is continued until it is finished. Then everything
 that it left behind is compared with the run that nobody interrupted, bit for bit.
 
 Each run is a process of its own, forked from one that has imported everything: a point takes
@@ -18,7 +19,6 @@ import random
 import signal
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +33,7 @@ from gradflow.gradients.record import read_gradients
 from gradflow.launch.compose import compose
 from gradflow.runs.files import BEST, LAST, METRICS, STATUS, VERDICT
 from gradflow.runs.status import Status
+from gradflow.training.checkpoints import LastCheckpoint
 from project.train import train
 
 SIZE = (
@@ -96,7 +97,7 @@ def measure(count: int, seed: int, *, processes: int = 1) -> Iterator[Point]:
             whole = Path(folder) / f"{number}" / "whole"
             begun = time.monotonic()
             _expect(_in_child(partial(_train, words, whole)), 0)
-            seconds = time.monotonic() - begun
+            seconds = Seconds.of(whole, begun)
             for index in range(min(each, count - number)):
                 cut = whole.parent / str(index)
                 times = draw.choice(TIMES)
@@ -145,8 +146,22 @@ def table(points: Sequence[Point]) -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Seconds:
+    """How long an uninterrupted run takes: to be built, and from then on."""
+
+    build: float
+    rest: float
+
+    @classmethod
+    def of(cls, folder: Path, begun: float) -> Seconds:
+        """Read the times of the run in `folder`, which began at `begun` and has just ended."""
+        trains = float(_started(folder).read_text())
+        return cls(trains - begun, time.monotonic() - trains)
+
+
 def _interrupt(
-    words: Sequence[str], folder: Path, draw: random.Random, seconds: float, scontrol: Path
+    words: Sequence[str], folder: Path, draw: random.Random, seconds: Seconds, scontrol: Path
 ) -> tuple[list[str], list[int | None]]:
     """Interrupt a run once to three times, then let it end. Return the signals and where it was."""
     sent: list[str] = []
@@ -154,8 +169,11 @@ def _interrupt(
     wanted = draw.choice((1, 1, 2, 3))
     while True:
         way = draw.choice(WAYS) if len(sent) < wanted else None
-        delay = draw.uniform(0, 1.1) * seconds
-        status = _in_child(partial(_train, words, folder, way == "SIGUSR1"), way, delay)
+        early = draw.random() < 0.2
+        delay = draw.uniform(0, seconds.build if early else 1.1 * seconds.rest)
+        after = None if early else _started(folder)
+        _started(folder).unlink(missing_ok=True)
+        status = _in_child(partial(_train, words, folder, way == "SIGUSR1"), way, delay, after)
         if status == 0 or way is None:  # it was faster than the signal
             _expect(status, 0)
             if sent:
@@ -187,7 +205,19 @@ def _train(words: Sequence[str], folder: Path, on_slurm: bool = False) -> None:
     os.environ.update(_SLURM if on_slurm else {})
     # A shell starts background jobs, and all below them, with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    begin = LastCheckpoint.on_train_start
+
+    def noted(*arguments: Any) -> None:
+        begin(*arguments)
+        _started(folder).write_text(str(time.monotonic()))
+
+    LastCheckpoint.on_train_start = noted  # type: ignore[method-assign, assignment]
     train(compose(words), folder)
+
+
+def _started(folder: Path) -> Path:
+    """Return the file that says when the run in `folder` began to train."""
+    return folder.with_suffix(".started")
 
 
 def _compare(whole: Path, cut: Path, result: Path) -> None:
@@ -242,20 +272,24 @@ def _step(path: Path) -> int | None:
     return step
 
 
-def _in_child(work: Callable[[], None], way: str | None = None, delay: float = 0.0) -> int:
+def _in_child(
+    work: Callable[[], None],
+    way: str | None = None,
+    delay: float = 0.0,
+    after: Path | None = None,
+) -> int:
     """Do `work` in a process of its own; return its exit status, negative if a signal killed it.
 
-    `way` is a signal that it gets after `delay` seconds. SIGKILL and SIGINT go to all its
-    processes, as from a terminal or a machine that fails.
+    `way` is a signal that it gets after `delay` seconds, which begin once `after` exists. SIGKILL
+    and SIGINT go to all its processes, as from a terminal or a machine that fails.
     """
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
         os.setpgid(0, 0)
         _child(work)
-    killed = threading.Event()
     limit = time.monotonic() + _MOST_SECONDS
-    due = None if way is None else time.monotonic() + delay
+    due = None if way is None or after is not None else time.monotonic() + delay
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
         now = time.monotonic()
@@ -264,11 +298,13 @@ def _in_child(work: Callable[[], None], way: str | None = None, delay: float = 0
         if now > limit:
             os.killpg(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            raise RuntimeError(f"a run is not over {_MOST_SECONDS:.0f} s after {way}")
-        if due is not None and now > due and not killed.is_set():
-            killed.set()
-            together = way in ("SIGKILL", "SIGINT")
-            (os.killpg if together else os.kill)(pid, getattr(signal, str(way)))
+            raise RuntimeError(f"a run is not over {_MOST_SECONDS:.0f} s after it began")
+        if due is None and after is not None and after.exists():
+            due, after = now + delay, None
+        if way is not None and due is not None and now > due:
+            send = os.killpg if way in ("SIGKILL", "SIGINT") else os.kill
+            send(pid, getattr(signal, way))
+            way = None
         time.sleep(0.002)
 
 

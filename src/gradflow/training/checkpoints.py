@@ -27,6 +27,7 @@ from gradflow.gradients.atomic import atomic_write, sync
 from gradflow.runs.config import CheckpointTimes
 from gradflow.runs.files import BEST, CHECKPOINTS, LAST
 from gradflow.runs.metrics_file import MetricsFile
+from gradflow.training.rank_metrics import load_metrics, save_metrics
 from gradflow.training.signals import Signals, Stopped
 from gradflow.training.steps import steps_done, steps_saved
 
@@ -145,7 +146,8 @@ class LastCheckpoint(Checkpoint):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let a run that goes on have the patience it has now, not the one it had."""
+        """Load each process' metrics; let a run that goes on have the patience it has now."""
+        load_metrics(trainer, pl_module, checkpoint)
         for callback in trainer.callbacks if self.goes_on else ():  # type: ignore[attr-defined]
             state = checkpoint["callbacks"].get(callback.state_key)
             if isinstance(callback, EarlyStopping) and state:
@@ -184,11 +186,12 @@ class LastCheckpoint(Checkpoint):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the number of rows in metrics.csv, all of which are on the disk before it.
+        """Add each process' metrics, and the number of rows in metrics.csv, which it syncs.
 
         After the training, the loop's state is that of the last step: Lightning counts the epoch
         in which training ends as complete.
         """
+        save_metrics(trainer, pl_module, checkpoint)
         for logger in trainer.loggers:
             if isinstance(logger, MetricsFile) and trainer.is_global_zero:
                 checkpoint[_ROWS] = logger.rows

@@ -17,10 +17,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from signal import Signals
+from signal import SIG_BLOCK, SIG_SETMASK, SIGINT, Signals, pthread_sigmask
 from typing import Any
 
 import torch.distributed
@@ -214,6 +214,16 @@ class _RunDDP(DDPStrategy):
         )
 
 
+@contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Hold Ctrl-C back in the block; a process that starts in it ignores it before it can see it."""
+    before = pthread_sigmask(SIG_BLOCK, {SIGINT})
+    try:
+        yield
+    finally:
+        pthread_sigmask(SIG_SETMASK, before)
+
+
 class _Launcher(_SubprocessScriptLauncher):
     """Starts the other processes of this machine, if nothing else has; others watch them."""
 
@@ -246,7 +256,7 @@ class _Launcher(_SubprocessScriptLauncher):
         command = [sys.executable, "-m", "gradflow.training.worker", str(self._folder)]
         for local_rank in range(1, self.num_processes):
             rank = environment.node_rank() * self.num_processes + local_rank
-            with (self._folder / RANK_LOG.format(rank)).open("ab") as output:
+            with (self._folder / RANK_LOG.format(rank)).open("ab") as output, _ctrl_c_blocked():
                 process = subprocess.Popen(
                     command,
                     env=variables | {"LOCAL_RANK": str(local_rank)},

@@ -216,7 +216,7 @@ class _RunDDP(DDPStrategy):
 
 @contextmanager
 def _ctrl_c_blocked() -> Iterator[None]:
-    """Hold Ctrl-C back in the block; a process that starts in it ignores it before it can see it."""
+    """Hold Ctrl-C back, so that a process that starts in the block can ignore it in time."""
     before = pthread_sigmask(SIG_BLOCK, {SIGINT})
     try:
         yield

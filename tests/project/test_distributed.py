@@ -166,8 +166,9 @@ def test_a_loss_that_is_not_finite_in_one_process_ends_the_run_in_all(tmp_path: 
 
 
 def test_a_data_parallel_run_resumes_in_all_its_processes(tmp_path: Path) -> None:
+    """From a step at which each process has a mean of its own, of its share of one batch."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    words = [*EXACT, *DDP]
+    words = [*EXACT, *DDP, "checkpoint.every_n_steps=5"]
     assert run(tmp_path, *words, f"hydra.run.dir={whole}").returncode == 0
     killed = run(tmp_path, *DYING, "step", "6", *words, f"hydra.run.dir={cut}")
     assert killed.returncode == -9, killed.stderr

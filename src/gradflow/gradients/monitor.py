@@ -454,7 +454,10 @@ class GradientMonitor(Callback):
 
     def _disable(self, error: Exception) -> None:
         self.is_disabled = True
-        log.error("gradient monitor: disabled by an error; training goes on", exc_info=error)
+        if isinstance(error, OSError):  # as of a full disk: no fault of the code
+            log.error("gradient monitor: disabled; training goes on: %s", error)
+        else:
+            log.error("gradient monitor: disabled by an error; training goes on", exc_info=error)
         self._snapshot = None
         for end in (self._end_watching, self._flush):
             try:

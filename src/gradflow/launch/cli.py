@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import select
 import sys
@@ -38,6 +39,7 @@ def run(main: Callable[[], T]) -> T:
     Exits with 2 after one line if the user can fix the error, with 130 if interrupted. Any other
     error keeps its traceback.
     """
+    logging.raiseExceptions = False  # no traceback where a log cannot be written: disk, terminal
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # no crash in a terminal without ±
             stream.reconfigure(errors="replace")

@@ -34,6 +34,7 @@ from gradflow.launch.compose import compose
 from gradflow.runs.files import BEST, LAST, METRICS, STATUS, VERDICT
 from gradflow.runs.status import Status
 from gradflow.training.checkpoints import LastCheckpoint
+from project.config import Config
 from project.train import train
 
 SIZE = (
@@ -96,12 +97,12 @@ def measure(count: int, seed: int, *, processes: int = 1) -> Iterator[Point]:
             words += DDP if processes > 1 else ["trainer=cpu"]
             whole = Path(folder) / f"{number}" / "whole"
             begun = time.monotonic()
-            _expect(_in_child(partial(_train, words, whole)), 0)
+            _expect(_in_child(partial(_train, compose(words), whole)), 0)
             seconds = Seconds.of(whole, begun)
             for index in range(min(each, count - number)):
                 cut = whole.parent / str(index)
                 times = draw.choice(TIMES)
-                sent, steps = _interrupt([*words, times], cut, draw, seconds, scontrol)
+                sent, steps = _interrupt(compose([*words, times]), cut, draw, seconds, scontrol)
                 result = whole.parent / f"{index}.json"
                 _expect(_in_child(partial(_compare, whole, cut, result)), 0)
                 yield Point(
@@ -161,7 +162,7 @@ class Seconds:
 
 
 def _interrupt(
-    words: Sequence[str], folder: Path, draw: random.Random, seconds: Seconds, scontrol: Path
+    config: Config, folder: Path, draw: random.Random, seconds: Seconds, scontrol: Path
 ) -> tuple[list[str], list[int | None]]:
     """Interrupt a run once to three times, then let it end. Return the signals and where it was."""
     sent: list[str] = []
@@ -173,7 +174,7 @@ def _interrupt(
         delay = draw.uniform(0, seconds.build if early else 1.1 * seconds.rest)
         after = None if early else _started(folder)
         _started(folder).unlink(missing_ok=True)
-        status = _in_child(partial(_train, words, folder, way == "SIGUSR1"), way, delay, after)
+        status = _in_child(partial(_train, config, folder, way == "SIGUSR1"), way, delay, after)
         if status == 0 or way is None:  # it was faster than the signal
             _expect(status, 0)
             if sent:
@@ -199,7 +200,7 @@ def _interrupt(
         scontrol.unlink(missing_ok=True)
 
 
-def _train(words: Sequence[str], folder: Path, on_slurm: bool = False) -> None:
+def _train(config: Config, folder: Path, on_slurm: bool = False) -> None:
     for name in [name for name in os.environ if name.startswith("SLURM_")]:
         del os.environ[name]
     os.environ.update(_SLURM if on_slurm else {})
@@ -212,7 +213,7 @@ def _train(words: Sequence[str], folder: Path, on_slurm: bool = False) -> None:
         _started(folder).write_text(str(time.monotonic()))
 
     LastCheckpoint.on_train_start = noted  # type: ignore[method-assign, assignment]
-    train(compose(words), folder)
+    train(config, folder)
 
 
 def _started(folder: Path) -> Path:

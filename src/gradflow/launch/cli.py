@@ -87,7 +87,7 @@ def _run(main: Callable[[], T]) -> T:
 
     try:
         check_floors()
-        return main()
+        return _interrupted(main)
     except (ConfigError, DataError, RunBusyError) as error:
         _exit_with(str(error))
     except RankError as error:
@@ -116,6 +116,19 @@ def _flush() -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)  # Python's own flush at exit must not fail
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nowhere, stream.fileno())
+
+
+def _interrupted(main: Callable[[], T]) -> T:
+    """Call `main`; raise KeyboardInterrupt where Hydra made an error of its own out of one."""
+    try:
+        return main()
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, KeyboardInterrupt):
+                raise KeyboardInterrupt from error
+            cause = cause.__cause__ or cause.__context__
+        raise
 
 
 def _is_of_composing(error: BaseException) -> bool:

@@ -7,13 +7,15 @@ import signal
 from pathlib import Path
 
 import pytest
-from records import assert_identical, checkpoint, status_of
+from records import assert_identical, checkpoint, crash, status_of
 from small_run import DYING, REPOSITORY, SMALL, run
 
 from gradflow.errors import ConfigError
 from gradflow.gradients.record import read_gradients
 from gradflow.launch.compose import compose
-from project.train import train
+from gradflow.training.evaluate import evaluate
+from project.tasks import Classifier
+from project.train import PROJECT, train
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +57,23 @@ def test_a_killed_run_continues_bit_for_bit(
     assert read_gradients(folder).equals(read_gradients(uninterrupted))
     best = [checkpoint(run, "best")["state_dict"] for run in (folder, uninterrupted)]
     assert_identical(*best)
+
+
+def test_weights_of_64_bits_are_not_rounded_when_a_run_resumes_or_is_evaluated(
+    tmp_path: Path,
+) -> None:
+    config = compose(
+        [*SMALL, "precision=64-true", "checkpoint.every_n_steps=3", "dry_step=false"],
+        REPOSITORY / "conf",
+    )
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    metrics = train(config, whole)
+    with crash(Classifier, "on_train_batch_end", 4):
+        train(config, cut)
+    assert checkpoint(cut)["global_step"] == 3
+    assert train(config, cut) == metrics
+    assert_identical(checkpoint(cut)["state_dict"], checkpoint(whole)["state_dict"])
+    assert evaluate(PROJECT, cut).items() <= metrics.items()
 
 
 def test_a_run_goes_on_with_more_steps_unless_its_schedule_depends_on_them(tmp_path: Path) -> None:

@@ -131,6 +131,13 @@ class LastCheckpoint(Checkpoint):
         self._agreement = _Agreement()
         self._end: dict[str, Any] | None = None  # the loop's state after the last step
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give weights their precision before a checkpoint is loaded; Lightning does so after it.
+
+        With 64-true, weights would be rounded to 32 bits in between.
+        """
+        trainer.precision_plugin.convert_module(pl_module)
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Unwrap the training loop."""
         if stage == "fit":

@@ -60,6 +60,8 @@ def trained(
     if saved is not None:
         data.load_state_dict(saved)
     task = project.build_task(config, data)
+    if config.precision == "64-true":
+        task.double()  # the weights would else be rounded
     try:
         task.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:

@@ -42,6 +42,23 @@ def test_other_errors_keep_their_traceback(error: Exception) -> None:
         cli.run(main)
 
 
+def test_ctrl_c_is_ctrl_c_where_another_error_was_made_of_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Hydra does so while it composes."""
+
+    def main() -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as stop:
+            raise ValueError("a bad override") from stop
+
+    with pytest.raises(SystemExit) as left:
+        cli.run(main)
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_a_value_error_of_a_project_below_a_folder_called_hydra_keeps_its_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,7 +84,7 @@ def test_a_timer_or_early_stopping_can_be_given_more(
 
 def test_other_callbacks_are_another_run_unless_one_has_ended_training(tmp_path: Path) -> None:
     fit(tmp_path, *RUN)
-    with pytest.raises(ConfigError, match=r"holds a run with callbacks\.timer\._target_=None"):
+    with pytest.raises(ConfigError, match=r"callbacks\.timer\._target_; choose another"):
         fit(tmp_path, *RUN, TIMER % 9)
 
 

@@ -139,7 +139,7 @@ def build_trainer(
             enable_progress_bar=False,  # Progress is the run's own
             enable_model_summary=False,
         )
-    except (ValueError, RuntimeError, MisconfigurationException) as error:
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         first = str(error).splitlines()[0]
         chosen = ", ".join(f"{key}={value}" for key, value in config.trainer)
         raise ConfigError(f"trainer={config.axes['trainer']} ({chosen}): {first}") from error

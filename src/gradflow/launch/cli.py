@@ -13,7 +13,6 @@ import select
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from types import FrameType
 from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
@@ -22,6 +21,7 @@ _JOB = "gradflow.launch.job"  # what is raised below it is no mistake in an over
 # Storage errors that a user can fix, such as a full disk or a missing permission.
 _STORAGE_ERRORS = {
     errno.ENOSPC,
+    errno.EFBIG,
     errno.EDQUOT,
     errno.EROFS,
     errno.EACCES,
@@ -133,13 +133,10 @@ def _interrupted(main: Callable[[], T]) -> T:
 
 def _is_of_composing(error: BaseException) -> bool:
     """Say whether Hydra failed over the overrides: it raises errors of any type, and no job ran."""
-    modules = [frame.f_globals.get("__name__", "") for frame, _ in _frames(error)]
-    raising = modules[-1].partition(".")[0]
-    return raising in ("hydra", "omegaconf", "antlr4", "yaml") and _JOB not in modules
-
-
-def _frames(error: BaseException) -> list[tuple[FrameType, int]]:
-    return list(traceback.walk_tb(error.__traceback__))
+    frames = traceback.walk_tb(error.__traceback__)
+    modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in frames]
+    packages = {module.partition(".")[0] for module in modules}
+    return "hydra" in packages and _JOB not in modules and not modules[-1].startswith("gradflow.")
 
 
 def _reader_has_left() -> bool:

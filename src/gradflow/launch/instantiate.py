@@ -148,7 +148,10 @@ def parameters_of(target: Any) -> dict[str, inspect.Parameter]:
     A constructor that ends in `**name: Unpack[Options]`, with a typed dictionary, hands these on to
     the constructor of a base class: it has their parameters too.
     """
-    own = dict(inspect.signature(target).parameters)
+    try:  # with annotations as types
+        own = dict(inspect.signature(target, eval_str=True).parameters)
+    except (NameError, AttributeError, SyntaxError):  # a name that only a type checker imports
+        own = dict(inspect.signature(target).parameters)
     last = list(own.values())[-1] if own else None
     if not isinstance(target, type) or last is None or last.kind is not last.VAR_KEYWORD:
         return own

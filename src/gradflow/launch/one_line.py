@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from hydra.errors import OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
 
 # Which extra of a pyproject.toml brings a launcher or a sweeper.
 _EXTRAS = {
@@ -23,7 +24,7 @@ def cannot_compose(overrides: Sequence[str], error: BaseException) -> str:
 
     Plain words are no cause: it names the overrides that are more, if there are any.
     """
-    suspects = [word for word in overrides if re.search(r"[][{}$()]|^[+~]", word)]
+    suspects = [word for word in overrides if re.search(r"[][{}$()]|^[+~]|^hydra", word)]
     return f"{' '.join(suspects or overrides)}: cannot be composed: {one_line(error)}"
 
 
@@ -67,5 +68,9 @@ def one_line(error: BaseException) -> str:
         allowed = "key=value, key=[a,b], key='a=b,c', +key=value, ~key"
         hint = "; quote what is no plain word: \"key='é'\"" if _is_quotable(error.override) else ""
         return f"{error.override}: cannot be read; allowed: {allowed}{hint}"
-    text = text.split("Config search path:")[0].split("Set the environment variable")[0]
+    for end in ("Config search path:", "Set the environment variable", "Exception raised from"):
+        text = text.partition(end)[0]  # the last one begins torch's frames of C++
+    key = getattr(error, "full_key", None)
+    if key and isinstance(error, OmegaConfBaseException) and str(key) not in text:
+        text = f"{key}: {text}"
     return re.sub(r"\s+", " ", text.replace("\n\n", "; ")).strip(" ;")

@@ -5,9 +5,12 @@ A run's folder is new, empty or a run's already, and all that Hydra writes lies 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging.config
+import re
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from gradflow.runs.places import check_place
 
 _OF_A_RUN = {CONFIG, GRADIENTS, LOCK, LOG, REFUSAL, STATUS, Path(OVERRIDES).parent.name}
 _OF_A_STUDY = {"multirun.yaml", ".submitit", LAUNCHES, search.TRIALS, search.LOCK}
+_SECRET = re.compile("KEY|TOKEN|SECRET|PASSWORD")
 _OUTPUT_SUBDIR = Path(OVERRIDES).parent.name
 
 
@@ -59,6 +63,7 @@ def _check(config: DictConfig, key: str, own: set[str]) -> None:
     try:
         folder = check_place(key, OmegaConf.select(config, key))
         _check_content(f"{key}={folder}", folder, own)
+        _check_writable(f"{key}={folder}", folder)
         if key == "hydra.sweep.dir":
             subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload,index]
             if Path(check_place("hydra.sweep.subdir", subdir)).is_absolute():
@@ -68,6 +73,12 @@ def _check(config: DictConfig, key: str, own: set[str]) -> None:
                 f"hydra.output_subdir={config.hydra.output_subdir}: must be {_OUTPUT_SUBDIR}, "
                 "where a run's record has its overrides"
             )
+        for name in config.hydra.job.env_set:
+            if _SECRET.search(str(name).upper()):
+                raise ConfigError(
+                    f"hydra.job.env_set.{name}: would be written to every run's folder; "
+                    "set it in the shell"
+                )
         _check_logging(config, folder.resolve())
     finally:
         HydraConfig.instance().cfg = before
@@ -82,6 +93,21 @@ def _check_content(setting: str, folder: Path, own: set[str]) -> None:
             f"{setting}: holds other files, such as {min(names)}; allowed: a new folder, "
             "an empty one, or one that a launch has made"
         )
+
+
+def _check_writable(setting: str, folder: Path) -> None:
+    """Make the folder and a file in it, and remove both: only the system knows what it refuses."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b" ")
+    except OSError as error:
+        raise ConfigError(f"{setting}: {error.strerror}") from error
+    finally:
+        for path in made:
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def _check_logging(config: DictConfig, folder: Path) -> None:

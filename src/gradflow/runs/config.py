@@ -26,8 +26,10 @@ from gradflow.errors import ConfigError
 from gradflow.gradients.atomic import write_text
 from gradflow.runs.plain_yaml import plain_yaml
 
-Positive = Annotated[int, Field(ge=1)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# What counters of 32 bits and single precision hold: no run comes near.
+Positive = Annotated[int, Field(ge=1, lt=2**31)]
+PositiveFloat = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=1, le=4096)]  # of processes, each of which is started
 T = TypeVar("T")
 Node = dict[str, Any]  # a `_target_` and its arguments
 
@@ -60,8 +62,8 @@ class Trainer(Closed):
     """The arguments of Lightning's Trainer for a run's hardware."""
 
     accelerator: str
-    devices: int | Literal["auto"]
-    num_nodes: Positive
+    devices: Literal[-1] | _Count | Literal["auto"]  # -1: all
+    num_nodes: _Count
     strategy: str
 
 

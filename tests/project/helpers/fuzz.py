@@ -136,7 +136,7 @@ class Grammar:
         self._keys = [key for key, _ in _flat(values)]
         self._groups: dict[str, list[str]] = {}
         for file in conf.glob("**/*.yaml"):
-            if file.parent not in (conf, conf / "lab"):
+            if file.parent not in (conf, conf / "lab") and file.parent.name != "study":
                 self._groups.setdefault(file.parent.name, []).append(file.stem)
         for names in self._groups.values():
             names.sort()

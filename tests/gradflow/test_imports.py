@@ -78,7 +78,7 @@ PUBLIC = {
     *("read_gradients", "read_run", "read_runs"),
 }
 TARGETS = {
-    *("gradients.monitor.GradientMonitor", "launch.study.StudyEnd"),
+    *("gradients.monitor.GradientMonitor", "launch.study.StudyEnd", "launch.preflight.Preflight"),
     *(f"training.clipping.{kind}Clip" for kind in ("No", "Norm", "Value", "Adaptive")),
 }
 RESOLVERS = {f"gradflow.{name}" for name in ("product", "fraction", "folder", "single_run")}

@@ -46,7 +46,9 @@ def _files(
     run: Path, overrides: list[str], axes: dict[str, str], lr: float, seed: int, index: int
 ) -> None:
     draw = random.Random(index)
+    logger = {"mode": "offline", "project": "large", "entity": None}
     config: dict[str, Any] = {"seed": seed, "lr": lr, "axes": axes, "study": {"name": "large"}}
+    config["logger"] = logger
     config |= {axis: {"_target_": f"torch.nn.{choice}"} for axis, choice in axes.items()}
     config |= {f"key_{n}": {"a": n, "b": [n, str(n)], "text": "x" * 20} for n in range(60)}
     (run / "config.yaml").write_text(yaml.safe_dump(config | COMPARED, sort_keys=False))

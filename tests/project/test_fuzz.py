@@ -116,6 +116,7 @@ def test_the_grammar_has_as_many_overrides_as_are_claimed(lines: list[list[str]]
     assert len({word for words in lines for word in words}) > 3500
 
 
+@pytest.mark.timeout(900)
 def test_a_hundred_lines_end_with_one_line_or_a_run(
     lines: list[list[str]], work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,6 +47,7 @@ Path(page.with_suffix(".json")).write_text(json.dumps({"gigabytes": gigabytes, *
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_table_page_and_report_of_a_thousand_runs_are_made_in_seconds(tmp_path: Path) -> None:
     study = a_large_study(tmp_path / "large", RUNS)
     page = tmp_path / "page.html"

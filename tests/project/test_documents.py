@@ -218,10 +218,18 @@ def composed(words: tuple[str, ...]) -> Any:
 
 
 def jobs(words: list[str]) -> list[list[str]]:
-    """Return the overrides of each job, as Hydra's own sweeper expands them."""
-    (batch,) = BasicSweeper.split_arguments(
-        OverridesParser.create().parse_overrides(words), max_batch_size=None
-    )
+    """Return the overrides of each job, as Hydra's own sweeper expands them.
+
+    An interval, which only a search takes, is its lower end.
+    """
+    parser = OverridesParser.create()
+    overrides = [
+        parser.parse_override(f"{one.get_key_element()}={one.value().start}")
+        if one.is_interval_sweep()
+        else one
+        for one in parser.parse_overrides(words)
+    ]
+    (batch,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
     return [list(job) for job in batch]
 
 

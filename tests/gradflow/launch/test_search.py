@@ -37,10 +37,12 @@ def folders(study: Path) -> dict[Path, dict[str, object]]:
 
 
 def test_a_trial_is_worth_its_headline_metric_and_a_bad_one_the_worst(tmp_path: Path) -> None:
-    """All four combinations: one learns, one diverges, one fails, one is refused."""
+    """One trial learns, one diverges, two raise an error, and two kill their process."""
     (tmp_path / "own.py").write_text(
-        "import torch\n\n\nclass Raises(torch.nn.ReLU):\n"
-        "    def forward(self, z):\n        raise RuntimeError('injected failure')\n"
+        "import os\nimport torch\n\n\nclass Raises(torch.nn.ReLU):\n"
+        "    def forward(self, z):\n        raise RuntimeError('injected failure')\n\n\n"
+        "class Dies(torch.nn.ReLU):\n"
+        "    def forward(self, z):\n        os.kill(os.getpid(), 9)\n"
     )
     study = tmp_path / "study"
     words = [
@@ -48,14 +50,14 @@ def test_a_trial_is_worth_its_headline_metric_and_a_bad_one_the_worst(tmp_path: 
         "hydra/sweeper/sampler=grid",
         "steps=4",
         "lr=choice(0.01,1e30)",
-        "activation._target_=choice(torch.nn.ReLU,own.Raises)",
+        "activation._target_=choice(torch.nn.ReLU,own.Raises,own.Dies)",
         f"hydra.sweep.dir={study}",
     ]
     done = run(tmp_path, *words)
     assert done.returncode == 1, done.stderr  # a job has failed
     runs = folders(study)
     values = {round(value, 6) for _, value in trials(study)}
-    assert [state for state, _ in trials(study)] == 4 * ["COMPLETE"]
+    assert [state for state, _ in trials(study)] == 6 * ["COMPLETE"]
     (good,) = [
         (folder, status)
         for folder, status in runs.items()

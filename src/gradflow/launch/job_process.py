@@ -49,7 +49,7 @@ class Task:
 
 def task(launch: Launch, job: Job, composed: Mapping[str, Any]) -> Task:
     """Return the task of the job that Hydra runs in this process."""
-    hydra: Any = OmegaConf.to_container(HydraConfig.get(), resolve=True)
+    hydra: Any = OmegaConf.to_container(HydraConfig.get(), resolve=True, enum_to_str=True)
     environment = {**os.environ}
     if (jobs := hydra["launcher"].get("n_jobs")) is not None:  # times threads: the cores
         environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // jobs) if jobs > 0 else 1))

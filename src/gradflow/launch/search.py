@@ -62,7 +62,7 @@ def prepare(config: DictConfig) -> FileLock:
     space, fixed = _space([*words, *config.hydra.overrides.task])
     folder = Path(config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
+    lock = FileLock(folder / LOCK, is_singleton=True)  # a second pass has it already
     try:
         lock.acquire(blocking=False)
     except Timeout:

@@ -8,6 +8,8 @@ python scripts/compare.py multirun/demo --watch                      follow a ru
 python scripts/compare.py wandb:me/gradflow/groups/demo              a study on Weights & Biases
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from pathlib import Path

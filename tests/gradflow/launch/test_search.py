@@ -159,3 +159,15 @@ def test_a_search_space_that_cannot_be_is_one_line(
     (line,) = done.stderr.splitlines()
     assert line.startswith(message)
     assert not (tmp_path / "study").exists()
+
+
+def test_trials_with_the_same_settings_share_one_run_and_its_value(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    words = [*SEARCH, "activation=relu,tanh", "steps=4", f"hydra.sweep.dir={study}"]
+    done = run(tmp_path, *words, "hydra.sweeper.n_trials=5")
+    assert done.returncode == 0, done.stderr
+    assert len(folders(study)) == 2
+    values = [value for state, value in trials(study) if state == "COMPLETE"]
+    assert len(values) == 5
+    distances = {s["metrics"]["validation/distance"] for s in folders(study).values()}
+    assert set(values) == distances

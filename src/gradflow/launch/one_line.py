@@ -64,6 +64,9 @@ def one_line(error: BaseException) -> str:
     plugin = re.search(r"Unknown plugin class : '(hydra_plugins\.hydra_([a-z]+)_[a-z]+)", text)
     if plugin:
         return f"{plugin[1]}: is not installed; uv pip install -e '.[{plugin[2]}]'"
+    if "INTERVAL_SWEEP" in text:
+        allowed = "key=a,b, key=range(…)"
+        return f"interval(…): needs a search, hydra/sweeper=optuna; allowed here: {allowed}"
     if isinstance(error, OverrideParseException):
         allowed = "key=value, key=[a,b], key='a=b,c', +key=value, ~key"
         hint = "; quote what is no plain word: \"key='é'\"" if _is_quotable(error.override) else ""

@@ -47,6 +47,7 @@ def test_a_finished_run_is_worth_its_headline_metric_but_never_the_tests(
     [
         ("failed", {}),
         ("interrupted", {}),
+        ("stopped", {}),  # early, by its verdict
         ("running", {}),  # killed: nobody holds its lock
         ("finished", {"diverged_at": 3}),
     ],

@@ -147,14 +147,15 @@ def test_trials_run_in_parallel_and_one_launch_searches_at_a_time(tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["lr=tag(log,interval(0,1))"], "error: search space: The `low` value must be larger"),
-        (["lr=0.1"], "error: search space: empty; allowed: lr="),
+        ([*SEARCH, "lr=tag(log,interval(0,1))"], "error: search space: The `low` value must be"),
+        ([*SEARCH, "lr=0.1"], "error: search space: empty; allowed: lr="),
+        (["-m", RANGE], "error: interval(…): needs a search, hydra/sweeper=optuna; allowed"),
     ],
 )
 def test_a_search_space_that_cannot_be_is_one_line(
     tmp_path: Path, words: list[str], message: str
 ) -> None:
-    done = run(tmp_path, *SEARCH, *words, f"hydra.sweep.dir={tmp_path / 'study'}")
+    done = run(tmp_path, *words, f"hydra.sweep.dir={tmp_path / 'study'}")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(message)

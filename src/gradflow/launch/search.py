@@ -144,7 +144,8 @@ def _check_continuation(
     """Refuse to mix trials of two searches: of other distributions, or with other settings."""
     from optuna.distributions import check_distribution_compatibility
 
-    ignored = (*config.comparison.ignored_keys, "study", "study.name", "logger", "threads")
+    # Other overrides would give the continued trials other folders.
+    ignored = config.hydra.job.config.override_dirname.exclude_keys
     # The settings that all trials share are attributes of those that were suggested.
     for trial in (trial for trial in earlier if trial.user_attrs or trial.params):
         for key, known in trial.distributions.items():
@@ -159,7 +160,7 @@ def _check_continuation(
                 ) from None
         for key in sorted({*trial.user_attrs, *fixed} - {*trial.params}):
             before, value = trial.user_attrs.get(key), fixed.get(key)
-            if before != value and key not in ignored and not key.startswith("logger."):
+            if before != value and key not in ignored:
                 raise ConfigError(
                     f"{folder}: holds a search {_with(key, before)}, and this launch is "
                     f"{_with(key, value)}; choose another study.name"

@@ -100,11 +100,14 @@ def test_slurm_calls_a_job_again_that_was_preempted_or_ran_out_of_time(
     folders = [study / "0", study / "1"]
     wait_until(lambda: min(map(steps, folders)) >= 4, launcher)
     known = [status(folder)["wandb_id"] for folder in folders]
-    first, second = sorted(slurm.call("squeue", "--noheader", "--array", "--format=%i").split())
+    first, second = slurm.jobs()
     slurm.call("scontrol", "requeue", first)
     slurm.call("scancel", "--signal=USR2", second)
     wait_until(lambda: {state(folder) for folder in folders} == {"interrupted"}, launcher)
     (tmp_path / "gate").touch()
+    for job in (first, second):  # a job that is queued again would wait for two minutes
+        wait_until(lambda job=job: "PENDING" in slurm.state(job), launcher)  # type: ignore[misc]
+        slurm.call("scontrol", "update", f"JobId={job}", "StartTime=now")
     printed, errors = launcher.communicate(timeout=250)
     assert launcher.returncode == 0, printed + errors
     for folder, wandb_id in zip(folders, known, strict=True):
@@ -121,7 +124,7 @@ def test_a_job_that_fails_or_is_cancelled_on_slurm_leaves_the_others_alone(
     words = [*words, "lr=0.01,-1", "hydra.sweep.subdir=${seed}${lr}"]
     launcher = start(tmp_path, *words, "hydra.launcher.cpus_per_task=1", **slurm.variables)
     wait_until(lambda: steps(study / "00.01") >= 4 and steps(study / "10.01") >= 4, launcher)
-    (job, _) = sorted(slurm.call("squeue", "--noheader", "--array", "--format=%i").split())
+    job = slurm.jobs()[0]
     slurm.call("scancel", job)
     wait_until(lambda: state(study / "00.01") == "interrupted", launcher)
     (tmp_path / "gate").touch()

@@ -8,6 +8,8 @@ not stop the others: its failure is a record, told of at the end of the study.
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -49,6 +51,8 @@ def run_study_job(composed: DictConfig) -> float | None:
         return None
     job = _ended(job, composed, launch, defers=earlier is None and not launch.is_second_pass)
     launch.write(job)
+    if job.state == "interrupted" and "SUBMITIT_EXECUTOR" in os.environ and not launch.is_stopped:
+        sys.exit(1)  # a result would tell submitit that the job is done; it is being queued again
     if composed.get("fail_fast") and job.is_lost and (job.state != "died" or job.tries > 1):
         launch.stop(f"fail_fast, and {job.name} {job.state}")
     return trial_value(folder, composed)

@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -160,13 +161,19 @@ def attach_record(run: wandb.Run, folder: Path) -> None:
     copy_as_one_part(folder, record)
     for file in record.rglob("*.*"):
         if file.is_file():
-            run.save(file, base_path=run.dir, policy="now", glob=False)
+            with suppress(ConnectionError):  # `finish_run` tells
+                run.save(file, base_path=run.dir, policy="now", glob=False)
 
 
 def finish_run(run: wandb.Run, *, failed: bool) -> None:
-    """Close a run, as failed or finished. Data that cannot be sent in time stays on disk."""
+    """Close a run, as failed or finished. Data that cannot be sent in time stays on disk.
+
+    W&B's own process may be gone: Slurm sends SIGTERM to all processes of a job.
+    """
     try:
         run.finish(exit_code=1 if failed else 0)
+    except ConnectionError as error:
+        log.warning("W&B's process has ended (%s); %s is in its files so far", error, run.id)
     except TimeoutError:
         log.warning(
             "W&B did not receive all of this run in time; later: wandb sync --include-online '%s'",

@@ -102,6 +102,14 @@ class Slurm:
             timeout=60,
         ).stdout
 
+    def jobs(self) -> list[str]:
+        """Return the names of the jobs that have not ended."""
+        return sorted(self.call("squeue", "--noheader", "--array", "--format=%i").split())
+
+    def state(self, job: str) -> str:
+        """Return the state of a job that has not ended."""
+        return self.call("squeue", "--noheader", "--format=%T", f"--jobs={job}").strip()
+
     def close(self) -> None:
         """End all jobs and the cluster."""
         for program in reversed(self._programs):

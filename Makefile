@@ -8,7 +8,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2
 	{ echo "error: $(PYTHON) is missing or older than Python 3.11; name another: make setup PYTHON=python3.12" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all coverage test-browser test-server gpu lint format types lock bare clean distclean
+.PHONY: help setup demo test test-all coverage test-browser test-server test-cluster gpu lint format types lock bare clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ test-browser: setup ## the comparison page in a real Chromium (Debian: apt insta
 # The server is a program of its own, which uv fetches for the tests (46 MB unpacked).
 test-server: setup ## the real client against a W&B server on this machine
 	@$(BIN)/python -m pytest tests/project/server -m server -n auto --dist loadgroup
+
+# Both are fetched for the tests: Slurm as Debian's packages (6 MB, not installed), Ray by uv (330 MB).
+test-cluster: setup ## studies on Slurm and on Ray, on this machine
+	@$(BIN)/python -m pytest tests/project/test_clusters.py -m cluster
 
 gpu: setup ## everything that needs an NVIDIA GPU: tests, waits, speed; 8 minutes; outputs/gpu/
 	@$(BIN)/python scripts/lab/benchmark.py gpu

@@ -40,6 +40,7 @@ from gradflow.runs.read import Run, read_runs
 from gradflow.runs.rerun import has_code
 from gradflow.runs.status import Status, git_state
 from gradflow.runs.wandb_environment import refuse_in_study, with_environment
+from gradflow.training.ranks import started_from_outside
 
 register()  # on import: a launcher's worker process imports this file first
 log = logging.getLogger(__name__)
@@ -89,6 +90,11 @@ class StudyEnd(Callback):
         """Check the settings that all jobs share, before the first folder is made."""
         global running
         name = str(config.study.name)
+        if started_from_outside():
+            _exit_with(
+                "a study is launched by one process: with -m, torchrun and srun with several tasks "
+                "are not allowed; docs/studies.md has launchers that start each run's processes"
+            )
         if not re.fullmatch(STUDY_NAME, name):
             # Hydra would turn any other exception into a warning.
             _exit_with(study_name_refusal(name))

@@ -1,17 +1,14 @@
 """Groups of accumulated batches are whole with any loader, not only with the project's own."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from gradflow.errors import ConfigError
-from gradflow.training.distributed import strategy
 from gradflow.training.steps import WholeGroups
 
 
@@ -104,14 +101,3 @@ def test_a_loader_without_a_length_is_left_alone() -> None:
 def test_an_epoch_that_is_too_short_for_one_step_is_refused_in_one_line() -> None:
     with pytest.raises(ConfigError, match=r"^accumulate=4: an epoch has 3 batch\(es\), too few"):
         groups(Data(3), 4)
-
-
-@pytest.mark.parametrize("name", ["ddp", "ddp_find_unused_parameters_true"])
-def test_every_strategy_that_starts_command_lines_has_the_runs_own_launcher(
-    tmp_path: Path, name: str
-) -> None:
-    """Lightning's own would start the whole sweep again."""
-    made = strategy(name, tmp_path)
-    assert isinstance(made, DDPStrategy)
-    assert made._ddp_kwargs == {"find_unused_parameters": name.endswith("_true")}
-    assert strategy("auto", tmp_path) == "auto"

@@ -1,6 +1,8 @@
 """Data-parallel runs of two processes on the CPU, started in each of the ways there are."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -175,6 +177,48 @@ def test_a_data_parallel_run_resumes_in_all_its_processes(tmp_path: Path) -> Non
     resumed = run(tmp_path, *words, f"hydra.run.dir={cut}")
     assert resumed.returncode == 0, resumed.stderr
     assert status(cut)["resumed"] == 1
+    a, b = (
+        torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for folder in (whole, cut)
+    )
+    torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert (whole / "metrics.csv").read_text() == (cut / "metrics.csv").read_text()
+
+
+def test_signals_end_all_processes_after_one_step_and_the_run_goes_on(tmp_path: Path) -> None:
+    """SIGTERM to the first process alone, and Ctrl-C, which reaches all of them."""
+    whole, cut, gate = tmp_path / "whole", tmp_path / "cut", tmp_path / "gate"
+    net = [*odd_net(tmp_path, "Slow")[::2], f"+model.gate={gate}"]
+    words = [*EXACT, *DDP, *net, "steps=160", "validate_every=80", "log_every=20"]
+    words += ["checkpoint.every_n_steps=2", "monitor.every_n_steps=80"]
+
+    def stop(number: int, *, after: int) -> int:
+        process = subprocess.Popen(
+            command("scripts/train.py", *words, f"hydra.run.dir={cut}"),
+            cwd=REPOSITORY,
+            env=environment(tmp_path),
+            start_new_session=True,
+            stderr=subprocess.PIPE,
+        )
+        deadline = time.monotonic() + 200
+        while process.poll() is None and time.monotonic() < deadline:
+            if (cut / "status.json").exists() and status(cut)["steps"] >= after:
+                break
+            time.sleep(0.1)
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        process.communicate(timeout=100)
+        assert_nothing_is_left(cut)
+        assert status(cut)["state"] == "interrupted"
+        return process.returncode
+
+    assert stop(signal.SIGTERM, after=4) == 128 + signal.SIGTERM
+    first = status(cut)["steps"]
+    assert stop(signal.SIGINT, after=first + 4) == 128 + signal.SIGINT
+    gate.touch()
+    for folder in (cut, whole):
+        done = run(tmp_path, *words, f"hydra.run.dir={folder}")
+        assert done.returncode == 0, done.stderr
+    assert status(cut)["resumed"] == 2
     a, b = (
         torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
         for folder in (whole, cut)

@@ -336,6 +336,17 @@ def shell(command: Command, scratch: Path) -> None:
     assert kind == "cd" or path.startswith(".venv/") or (REPOSITORY / path).exists(), command
 
 
+def launched(command: Command, scratch: Path) -> None:
+    """Compose what scripts/train.py is given by another program; files must be there."""
+    words = [word for text in command.words for word in shlex.split(text)]
+    if "scripts/train.py" in words:
+        at = words.index("scripts/train.py")
+        words, overrides = words[:at], words[at + 1 :]
+        train(overrides, command, scratch)
+    missing = [word for word in words if "/" in word and not (REPOSITORY / word).exists()]
+    assert not missing, f"{command}: no {missing}"
+
+
 KINDS: dict[str, Callable[[Command, Path], None]] = {
     "python": python,
     "make": make,
@@ -346,6 +357,11 @@ KINDS: dict[str, Callable[[Command, Path], None]] = {
     "export": shell,
     "source": shell,
     "cd": shell,
+    "torchrun": launched,
+    "srun": launched,
+    "sbatch": launched,
+    "apptainer": launched,
+    "ray": launched,
 }
 ALL = {(found.text, found.below): found for page in PAGES for found in commands(page)}.values()
 

@@ -56,7 +56,7 @@ def test_auto_means_what_has_been_started(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_other_processes_than_the_trainers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     put(monkeypatch, TORCHRUN, {"RANK": "0"})
-    with pytest.raises(ConfigError, match="devices=1 .* torchrun has started 4 processes"):
+    with pytest.raises(ConfigError, match="torchrun has started 4 processes"):
         threads_per_process(trainer("auto", devices=1))
 
 

@@ -61,7 +61,7 @@ class Slow(nn.Module):
         self._gate = Path(gate)
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.training and len(images) == 16 and not self._gate.exists():
+        if self.training and not self._gate.exists():
             time.sleep(0.25)
         logits: Tensor = self.head(images.flatten(1))
         return logits

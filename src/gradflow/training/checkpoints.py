@@ -153,9 +153,9 @@ class LastCheckpoint(Checkpoint):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Load each process' metrics; let a run that goes on have the patience it has now."""
+        """Load each process' metrics; keep the patience of a run that goes on with more of it."""
         load_metrics(trainer, pl_module, checkpoint)
-        for callback in trainer.callbacks if self.goes_on else ():  # type: ignore[attr-defined]
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
             state = checkpoint["callbacks"].get(callback.state_key)
             if isinstance(callback, EarlyStopping) and state:
                 state["patience"] = callback.patience

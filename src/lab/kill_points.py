@@ -89,8 +89,9 @@ def measure(count: int, seed: int, *, processes: int = 1) -> Iterator[Point]:
         scontrol = _fake_scontrol(Path(folder))
         each = 5  # points of one configuration
         for number in range(0, count, each):
-            net, schedule = draw.choice(NETS), draw.choice(SCHEDULES)
-            accumulate, precision = draw.choice((1, 1, 2, 3)), draw.choice(PRECISIONS)
+            turn = number // each
+            net, schedule = NETS[turn % len(NETS)], SCHEDULES[turn % len(SCHEDULES)]
+            accumulate, precision = 1 + turn % 3, draw.choice(PRECISIONS)
             words = [*SIZE, *net, f"scheduler={schedule}", f"accumulate={accumulate}"]
             words += [f"precision={precision}", f"validate_every={draw.choice((3, 5, 7, 50))}"]
             words += [f"data.validation={draw.choice((100, 100, 0))}", f"seed={number}"]

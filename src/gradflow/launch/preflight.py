@@ -62,8 +62,7 @@ def _check(config: DictConfig, key: str, own: set[str]) -> None:
     HydraConfig.instance().set_config(config)  # for ${hydra:…}
     try:
         folder = check_place(key, OmegaConf.select(config, key))
-        _check_content(f"{key}={folder}", folder, own)
-        _check_writable(f"{key}={folder}", folder)
+        _check_content(f"{key}={folder}", folder, own | {f"{config.hydra.job.name}.log"})
         if key == "hydra.sweep.dir":
             subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload,index]
             if Path(check_place("hydra.sweep.subdir", subdir)).is_absolute():
@@ -80,6 +79,7 @@ def _check(config: DictConfig, key: str, own: set[str]) -> None:
                     "set it in the shell"
                 )
         _check_logging(config, folder.resolve())
+        _make(f"{key}={folder}", folder)
     finally:
         HydraConfig.instance().cfg = before
         OmegaConf.set_readonly(config.hydra, None)  # `set_config` has made it so
@@ -95,19 +95,21 @@ def _check_content(setting: str, folder: Path, own: set[str]) -> None:
         )
 
 
-def _check_writable(setting: str, folder: Path) -> None:
-    """Make the folder and a file in it, and remove both: only the system knows what it refuses."""
+def _make(setting: str, folder: Path) -> None:
+    """Make the folder and a file in it: only the system knows what it refuses.
+
+    A folder in which that fails is removed again. One that stays is what Hydra makes next.
+    """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b" ")
     except OSError as error:
-        raise ConfigError(f"{setting}: {error.strerror}") from error
-    finally:
         for path in made:
             with contextlib.suppress(OSError):
                 path.rmdir()
+        raise ConfigError(f"{setting}: {error.strerror}") from error
 
 
 def _check_logging(config: DictConfig, folder: Path) -> None:

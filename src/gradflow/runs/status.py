@@ -107,7 +107,8 @@ def git_state() -> dict[str, str | bool | None]:
     """
 
     def git(*arguments: str) -> str | None:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        # Without a lock: a git that is killed would leave it in the user's repository.
+        command = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent), *arguments]
         try:
             return subprocess.run(
                 command, capture_output=True, text=True, check=True, timeout=10

@@ -90,6 +90,7 @@ def contents(path: Path) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("place", ["environment", "netrc"])
 def test_an_api_key_stands_in_no_file_and_on_no_screen(tmp_path: Path, place: str) -> None:
     home = tmp_path / "home"
@@ -121,6 +122,7 @@ def test_a_key_that_hydra_would_write_down_is_refused(tmp_path: Path, launch: La
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("limit", [100, 3000, 5000])
 def test_a_full_disk_is_one_line_and_the_run_continues_where_there_is_room(
     tmp_path: Path, limit: int
@@ -204,6 +206,7 @@ def test_quotes_are_hinted_at_where_they_would_help(tmp_path: Path, launch: Laun
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("missing", ["HOME", "git"])
 def test_a_run_needs_neither_a_home_nor_git(tmp_path: Path, missing: str) -> None:
     variables = {"HOME": None} if missing == "HOME" else {"PATH": str(tmp_path)}
@@ -216,6 +219,7 @@ def test_a_run_needs_neither_a_home_nor_git(tmp_path: Path, missing: str) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_with_hydra_changing_the_folder_names_and_places_are_the_same(tmp_path: Path) -> None:
     shown = []
     for name, chdir in (("stays", "false"), ("changes", "true")):

@@ -189,7 +189,7 @@ def test_signals_end_all_processes_after_one_step_and_the_run_goes_on(tmp_path: 
     """SIGTERM to the first process alone, and Ctrl-C, which reaches all of them."""
     whole, cut, gate = tmp_path / "whole", tmp_path / "cut", tmp_path / "gate"
     net = [*odd_net(tmp_path, "Slow")[::2], f"+model.gate={gate}"]
-    words = [*EXACT, *DDP, *net, "steps=160", "validate_every=80", "log_every=20"]
+    words = [*SMALL, "lr=0.01", *DDP, *net, "steps=160", "validate_every=80", "log_every=20"]
     words += ["checkpoint.every_n_steps=2", "monitor.every_n_steps=80"]
 
     def stop(number: int, *, after: int) -> int:

@@ -22,6 +22,7 @@ def study(tmp_path: Path) -> Iterator[DictConfig]:
         "sweep": {"dir": str(tmp_path)},
         "overrides": {"hydra": [], "task": ["seed=0,1"]},
         "sweeper": sweeper,
+        "launcher": {"_target_": "BasicLauncher"},
     }
     logger = {"mode": "none", "project": "p", "entity": None, "tags": []}
     yield OmegaConf.create(

@@ -89,7 +89,6 @@ def test_a_signal_within_it_ends_the_process_with_its_own_code(
         "import os, signal, lightning\n"
         "class Stop(lightning.Callback):\n"
         "    def on_train_batch_start(self, trainer, *_):\n"
-        "        signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"        os.kill(os.getpid(), {int(stop)})\n"
     )
     callback = "+callbacks.stop={_target_: stopping.Stop}"

@@ -78,7 +78,7 @@ def main() -> None:
 
     def read() -> tuple[list[str], list[Configuration]]:
         runs = read_runs(folders)
-        if not runs:
+        if not runs and not arguments.watch:
             raise ConfigError(f"{', '.join(arguments.runs)}: contains no run (no status.json)")
         keys, rows = configurations(where(runs, arguments.where))
         if arguments.sort:

@@ -1,7 +1,7 @@
 """One job per GPU: each process that computes jobs takes a place on one, by a file lock.
 
-The places are shared by all launches of a user on a machine. Where there is no GPU, or the user
-has given this process one, nothing is taken.
+The places are shared by all launches of a user on a machine, or in one Slurm job. All of them must
+name GPUs alike in CUDA_VISIBLE_DEVICES, by number or by UUID.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,7 +37,12 @@ class Devices:
             lock.release()
 
 
-def take(count: int, jobs_per_gpu: int, folder: Path | None = None) -> Devices:
+def take(
+    count: int,
+    jobs_per_gpu: int,
+    folder: Path | None = None,
+    while_waiting: Callable[[], None] = lambda: None,
+) -> Devices:
     """Wait for a free place on each of `count` visible GPUs, and take them.
 
     A GPU has `jobs_per_gpu` places; the emptiest ones are taken first. ConfigError if there are
@@ -48,7 +53,8 @@ def take(count: int, jobs_per_gpu: int, folder: Path | None = None) -> Devices:
         return Devices()
     if count > len(visible):
         raise ConfigError(f"trainer.devices={count}: a job sees {len(visible)} GPUs")
-    folder = folder or Path(tempfile.gettempdir()) / f"gradflow-gpus-{os.getuid()}"
+    where = os.environ.get("SLURM_JOB_ID", "machine")  # whose GPUs Slurm may number from 0
+    folder = folder or Path(tempfile.gettempdir()) / f"gradflow-gpus-{os.getuid()}-{where}"
     folder.mkdir(exist_ok=True)
     while True:
         taken: dict[str, FileLock] = {}
@@ -63,6 +69,7 @@ def take(count: int, jobs_per_gpu: int, folder: Path | None = None) -> Devices:
         if len(taken) == count:
             return devices
         devices.release()  # two jobs that wait for each other's would wait forever
+        while_waiting()
         time.sleep(_RETRY_SECONDS)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -52,12 +53,14 @@ class Display:
         """Show what has ended since, and leave the terminal."""
         self._ended.set()
         self._thread.join()
-        self._look()
-        self._live.stop()
+        with suppress(OSError):
+            self._look()
+            self._live.stop()
 
     def _follow(self) -> None:
         while not self._ended.wait(_LOOK_SECONDS):
-            self._look()
+            with suppress(OSError):  # the terminal is gone
+                self._look()
 
     def _look(self) -> None:
         jobs = self._launch.jobs()

@@ -18,8 +18,9 @@ from omegaconf import DictConfig
 
 from gradflow.errors import ConfigError
 from gradflow.gradients.verdict import Verdict
-from gradflow.launch.naming import run_name, short
+from gradflow.launch.naming import run_name, short, typed
 from gradflow.launch.study_job import run_study_job
+from gradflow.runs.files import is_claimed
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def run_job(composed: DictConfig) -> float | None:
         os.chdir(hydra.runtime.cwd)  # where the paths of a configuration begin, such as data.root
     if hydra.mode == RunMode.MULTIRUN:
         return run_study_job(composed)
-    with _hint_to_continue(f"hydra.run.dir={hydra.run.dir}"):
+    with _hint_to_continue(typed("hydra.run.dir", str(hydra.run.dir))):
         _run_alone(composed, Path(hydra.runtime.output_dir), run_name())
     return None
 
@@ -80,6 +81,8 @@ def _remove_what_hydra_wrote(folder: Path) -> None:
     removed, and a folder only if it is then empty.
     """
     hydra_folder = folder / ".hydra"
+    if is_claimed(folder):  # another process has begun a run there
+        return
     written = {hydra_folder, folder / f"{HydraConfig.get().job.name}.log", folder / ".lock"}
     inside = {hydra_folder / f"{name}.yaml" for name in ("config", "hydra", "overrides")}
     if not set(folder.iterdir()) <= written or not set(hydra_folder.glob("*")) <= inside:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,6 +26,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log
 from omegaconf import OmegaConf
 
+from gradflow.errors import ConfigError
 from gradflow.launch import devices
 from gradflow.launch.launches import Job, Launch
 from gradflow.launch.plugins import register
@@ -69,7 +71,11 @@ def compute(task: Task) -> Job:
     ConfigError if the job wants more GPUs than there are.
     """
     global _process
-    places = (_gpus_wanted(task.composed["trainer"]), int(task.composed.get("jobs_per_gpu", 1)))
+    _leave_requeueing_to_the_launcher()
+    jobs_per_gpu = task.composed.get("jobs_per_gpu", 1)
+    if type(jobs_per_gpu) is not int or jobs_per_gpu < 1:
+        raise ConfigError(f"jobs_per_gpu={jobs_per_gpu}: must be a whole number over 0")
+    places = (_gpus_wanted(task.composed["trainer"]), jobs_per_gpu)
     if _process is not None and (_process.places != places or not _process.is_alive):
         _process.close()
         _process = None
@@ -81,9 +87,29 @@ def compute(task: Task) -> Job:
 def _gpus_wanted(trainer: Mapping[str, Any]) -> int:
     if trainer["accelerator"] == "cpu":
         return 0
-    if isinstance(trainer["devices"], int):
-        return trainer["devices"]
-    return len(devices.visible_gpus()) if "ddp" in str(trainer["strategy"]) else 1
+    wanted = trainer["devices"]
+    if isinstance(wanted, int) and wanted >= 0:
+        return wanted
+    # -1 means all that there are, and so does auto where a run takes several.
+    several = wanted == -1 or "ddp" in str(trainer["strategy"])
+    return len(devices.visible_gpus()) if several else 1
+
+
+def _leave_requeueing_to_the_launcher() -> None:
+    """Let Slurm's signals not kill a launcher's worker: they are for the launcher, and the job."""
+    for number in slurm.signals_to_requeue() if _is_worker() else ():
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _is_worker() -> bool:
+    return multiprocessing.current_process().name != "MainProcess"
+
+
+def _end_without_launcher() -> None:
+    """End this process if it is a launcher's worker and the launcher is gone."""
+    if _is_worker() and os.getppid() != _PARENT:
+        os._exit(128 + signal.SIGTERM)  # an exception would only end the job
 
 
 class JobProcess:
@@ -95,17 +121,23 @@ class JobProcess:
 
     def __init__(self, places: tuple[int, int], environment: Mapping[str, str]) -> None:
         self.places = places
-        self._devices = devices.take(*places)
+        self._devices = devices.take(*places, while_waiting=_end_without_launcher)
+        _end_without_launcher()
         self._connection, theirs = multiprocessing.Pipe()
         # Closed by the system when this process dies.
         lifeline, self._lifeline = os.pipe()
         code = "import sys; from gradflow.launch.job_process import serve; serve(*sys.argv[1:])"
         passed = (theirs.fileno(), lifeline)
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", code, *map(str, passed)],
-            env={**environment, **self._devices.variables},
-            pass_fds=passed,
-        )
+        # It takes Ctrl-C once it can.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code, *map(str, passed)],
+                env={**environment, **self._devices.variables},
+                pass_fds=passed,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         theirs.close()
         os.close(lifeline)
 
@@ -118,11 +150,12 @@ class JobProcess:
         """Compute a job. If the process dies, the record says how."""
         job = replace(task.job, process=self._process.pid)
         task.launch.write(job)
-        try:
-            environment = {**task.environment, **self._devices.variables}
+        environment = {**task.environment, **self._devices.variables}
+        with suppress(OSError):  # it has died
             self._connection.send(replace(task, job=job, environment=environment))
-            with saved_first(self._process):
-                self._wait()
+        with saved_first(self._process):
+            self._wait()
+        try:
             ended: Job = self._connection.recv()
         except (EOFError, OSError):
             ended = replace(job, state="died", text=_how_it_died(self._process.wait()))
@@ -139,20 +172,20 @@ class JobProcess:
         self._devices.release()
 
     def _wait(self) -> None:
-        """Wait for the answer. In a worker of a launcher, do not outlive the launcher."""
-        is_worker = multiprocessing.current_process().name != "MainProcess"
-        parent = os.getppid()
+        """Wait for the answer, or the end. In a launcher's worker, do not outlive the launcher."""
         while not self._connection.poll(_LOOK_SECONDS):
             # A process of the job's own, such as one that loads data, may hold its end open.
             if not self.is_alive and not self._connection.poll():
-                raise EOFError
-            if is_worker and os.getppid() != parent:
+                self._connection.close()
+                return
+            if _is_worker() and os.getppid() != _PARENT:
                 self._process.terminate()
                 self._process.wait()
-                os._exit(128 + signal.SIGTERM)  # an exception would only end the job
+                _end_without_launcher()
 
 
 _process: JobProcess | None = None
+_PARENT = os.getppid()
 
 
 def _how_it_died(status: int) -> str:
@@ -169,14 +202,21 @@ def serve(connection: str, lifeline: str) -> None:
     threading.Thread(target=_follow_parent, args=(int(lifeline),), daemon=True).start()
     register()
     tasks = Connection(int(connection))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    interrupted = False
     while True:
         try:
             task = tasks.recv()
         except (EOFError, OSError):
             return
-        except KeyboardInterrupt:  # of the whole group of processes; the parent decides
+        except KeyboardInterrupt:  # of all processes of a terminal: a task may be on its way
+            interrupted = True
             continue
-        ended = _compute_here(task)
+        if interrupted:
+            ended = replace(task.job, state="interrupted", text="Ctrl-C")
+            task.launch.write(ended)
+        else:
+            ended = _compute_here(task)
         tasks.send(ended)
         if ended.state == "interrupted":
             return

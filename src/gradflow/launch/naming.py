@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
@@ -16,6 +19,18 @@ def run_name() -> str:
     overrides = swept_overrides(hydra) if in_study else list(hydra.overrides.task)
     overrides = [override for override in overrides if not override.startswith("study")]
     return ",".join(overrides) or "default"
+
+
+def quoted(value: str) -> str:
+    """Quote a value for Hydra's command line, whatever it holds."""
+    value = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
+    return "'" + value.replace("${", "\\${") + "'"
+
+
+def typed(key: str, value: str) -> str:
+    """Return an override as it is typed in a shell."""
+    plain = re.fullmatch(r"[\w.+=/-]+", value, re.ASCII)
+    return shlex.quote(f"{key}={value if plain else quoted(value)}")
 
 
 def short(metrics: dict[str, float], headline: str, verdict: Verdict | None) -> str:

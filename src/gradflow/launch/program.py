@@ -12,10 +12,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from gradflow.launch import study
+from gradflow.launch.launches import VARIABLE, Launch
 from gradflow.training import slurm
 from gradflow.training.ranks import host
 from gradflow.training.worker import follow
@@ -60,8 +61,10 @@ def _reported() -> Iterator[None]:
         if study.running is not None:
             study.running.end_pass()
             study.running.report()
-            if isinstance(end, KeyboardInterrupt | SystemExit):
-                print(f"interrupted; {study.running.how_to_continue}", file=sys.stderr)
+            stopped = isinstance(end, SystemExit) and isinstance(end.code, int) and end.code > 128
+            if stopped or isinstance(end, KeyboardInterrupt):
+                with suppress(OSError):  # the terminal is gone
+                    print(f"interrupted; {study.running.how_to_continue}", file=sys.stderr)
         raise
     finally:
         study.running, study.repeats = None, False
@@ -83,8 +86,9 @@ def _signals_passed_on() -> Iterator[None]:
         yield
         return
     names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    stop = _Stop()
     before = {
-        number: signal.signal(number, _Stop())
+        number: signal.signal(number, stop)
         for number in (*map(signal.Signals.__getitem__, names), *slurm.signals_to_requeue())
         if signal.getsignal(number) != signal.SIG_IGN  # as under nohup
     }
@@ -98,24 +102,33 @@ def _signals_passed_on() -> Iterator[None]:
 class _Stop:
     """The handler: passes a signal on to the jobs of this machine, and waits until they end."""
 
+    def __init__(self) -> None:
+        self._received = False
+
     def __call__(self, number: int, frame: Any) -> None:
-        running = study.running
-        if running is not None:
-            launch = running.launch
-            first = not launch.is_stopped
-            launch.stop(signal.Signals(number).name)
-            jobs = launch.running()
-            for job in jobs:
-                os.kill(job.process or 0, number)
-            if first and jobs:
-                print(
-                    f"{len(jobs)} running jobs save and end; once more ends them at once",
-                    file=sys.stderr,
-                )
-            while first and launch.running():
-                time.sleep(_POLL_SECONDS)
-            if first and slurm.asks_to_requeue([number]):
-                slurm.requeue()
+        first, self._received = not self._received, True
+        if study.running is not None:
+            self._stop(study.running.launch, number, waits=first)
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         sys.exit(128 + number)
+
+    def _stop(self, launch: Launch, number: int, *, waits: bool) -> None:
+        with suppress(OSError):  # a full disk
+            launch.stop(signal.Signals(number).name)
+        jobs = launch.running()
+        for job in jobs:
+            with suppress(OSError):  # it has ended by now
+                os.kill(job.process or 0, number)
+        if not waits:
+            return
+        if jobs:
+            with suppress(OSError):  # the terminal is gone
+                words = "running jobs save and end; once more ends them at once"
+                print(f"{len(jobs)} {words}", file=sys.stderr)
+        while launch.running():
+            time.sleep(_POLL_SECONDS)
+        # While this process calls a job, its environment is the job's.
+        own = {name: value for name, value in os.environ.items() if name != VARIABLE}
+        if slurm.asks_to_requeue([number], own):
+            slurm.requeue()

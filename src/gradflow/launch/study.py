@@ -12,7 +12,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,6 +30,7 @@ from gradflow.comparison.table import print_table
 from gradflow.errors import ConfigError
 from gradflow.launch.display import Display
 from gradflow.launch.launches import VARIABLE, Launch
+from gradflow.launch.naming import quoted, typed
 from gradflow.launch.one_line import one_line
 from gradflow.launch.plugins import register
 from gradflow.launch.requeue import wait_for_all
@@ -57,7 +58,8 @@ def _reporting(failure: str) -> Iterator[None]:
         yield
     except Exception as error:
         log.debug("%s", failure, exc_info=True)
-        print(f"{failure}: {type(error).__name__}: {error}".splitlines()[0], file=sys.stderr)
+        with suppress(OSError):  # the terminal is gone
+            print(f"{failure}: {type(error).__name__}: {error}".splitlines()[0], file=sys.stderr)
 
 
 def _exit_with(message: str) -> NoReturn:
@@ -105,7 +107,9 @@ class StudyEnd(Callback):
             total = config.hydra.sweeper.n_trials if search else job_count(config)
             launch = running.launch if running else Launch.new(Path(config.hydra.sweep.dir))
             # Hydra composes each job anew, where it runs, from these overrides and the job's own.
-            config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{VARIABLE}='{launch.path}'")
+            config.hydra.overrides.hydra.append(
+                f"+hydra.job.env_set.{VARIABLE}={quoted(str(launch.path))}"
+            )
         except ConfigError as error:
             _exit_with(str(error))
         except OSError as error:
@@ -120,10 +124,14 @@ class StudyEnd(Callback):
         """Report on all runs in the study's folder, those of earlier launches included."""
         global running
         assert running is not None
-        if running.end_pass():
-            return
-        study, running = running, None
-        study.report()
+        study = running
+        try:
+            if study.end_pass():
+                return
+            study.report()
+        except OSError:  # the terminal is gone
+            log.debug("no report", exc_info=True)
+        running = None
         if any(job.is_lost for job in study.launch.jobs()):
             sys.exit(1)
 
@@ -154,12 +162,13 @@ class Study:
     @property
     def how_to_continue(self) -> str:
         """What to tell a user who has interrupted the study."""
-        return f"the same command line with study.name={self._name} continues"
+        return f"the same command line with {typed('study.name', self._name)} continues"
 
     def words_to_repeat(self) -> list[str]:
         """Return what the command line needs to launch the same study in the same folder."""
         quiet = "++hydra.hydra_logging.root.level=WARNING"  # the same list of jobs again
-        return [f"study.name='{self._name}'", f"hydra.sweep.dir='{self._folder}'", quiet]
+        folder = quoted(str(self._folder))
+        return [f"study.name={quoted(self._name)}", f"hydra.sweep.dir={folder}", quiet]
 
     def report(self) -> None:
         """Print the study's table and what the launch has to say, and write the page."""
@@ -217,6 +226,8 @@ def job_count(config: DictConfig) -> int | None:
             for override in overrides
             if override.is_sweep_override()
         }
+        if "study.name" in lengths:
+            raise ConfigError("study.name: takes one value, since it names the whole study")
     except HydraException as error:
         raise ConfigError(one_line(error)) from error
     return math.prod(lengths.values())

@@ -25,7 +25,7 @@ from gradflow.launch.launches import Job, Launch
 from gradflow.launch.naming import run_name, short
 from gradflow.launch.one_line import one_line
 from gradflow.launch.search import is_search, trial_value
-from gradflow.runs.files import REFUSAL, STATUS, RunBusyError, is_claimed
+from gradflow.runs.files import REFUSAL, STATUS, RunBusyError, claimed, is_claimed
 from gradflow.runs.rerun import has_code, has_settings, set_aside
 from gradflow.runs.status import ENDED, Status, git_state, now, write_refusal
 from gradflow.training.worker import follow
@@ -53,7 +53,7 @@ def run_study_job(composed: DictConfig) -> float | None:
     launch.write(job)
     if job.state == "interrupted" and "SUBMITIT_EXECUTOR" in os.environ and not launch.is_stopped:
         sys.exit(1)  # a result would tell submitit that the job is done; it is being queued again
-    if composed.get("fail_fast") and job.is_lost and (job.state != "died" or job.tries > 1):
+    if composed.get("fail_fast") and job.is_lost:
         launch.stop(f"fail_fast, and {job.name} {job.state}")
     return trial_value(folder, composed)
 
@@ -67,6 +67,8 @@ def _ended(job: Job, composed: DictConfig, launch: Launch, *, defers: bool) -> J
             return known
         (folder / REFUSAL).unlink(missing_ok=True)
         job = job_process.compute(job_process.task(launch, job, values))
+    except RunBusyError as error:
+        return replace(job, state="left", text=str(error))
     except (ConfigError, OmegaConfBaseException) as error:
         text = one_line(error)
         _record_failure(folder, f"ConfigError: {text}", now())
@@ -84,7 +86,9 @@ def _without_computing(job: Job, composed: dict[str, Any], *, defers: bool) -> J
         return None
     if status.state in ENDED and has_settings(folder, composed):
         if composed.get("rerun") == "changed" and not has_code(status, git_state()):
-            set_aside(folder)
+            with claimed(folder):
+                if Status.read(folder) == status:  # no other launch has been here
+                    set_aside(folder)
             return None
         return replace(job, state="skipped")
     # What was running when everything was killed is the likeliest to kill everything again.
@@ -128,7 +132,7 @@ def _record_failure(folder: Path, error: str, begun: str) -> None:
     status = Status.read(folder)
     if status is None and not (folder / STATUS).exists():
         Status("failed", end=now(), error=error).write(folder)
-    elif status is not None and status.state == "running":
+    elif status is not None and status.state == "running" and not is_claimed(folder):
         replace(status, state="failed", end=now(), error=error).write(folder)
     elif status is None or status.state != "failed" or status.start < begun:
         write_refusal(folder, error)  # before training began

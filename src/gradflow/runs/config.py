@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, g
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -107,7 +108,7 @@ class CheckpointTimes(Closed):
 class Study(Closed):
     """The multirun that a run belongs to."""
 
-    name: str
+    name: Annotated[str, BeforeValidator(lambda x: str(x) if type(x) in (int, float) else x)]
 
     @field_validator("name")
     @classmethod

@@ -9,7 +9,7 @@ from typing import Any
 
 from gradflow.errors import ConfigError
 from gradflow.runs.config import read_config
-from gradflow.runs.files import CONFIG, LOCK
+from gradflow.runs.files import CONFIG, LOCK, STATUS
 from gradflow.runs.settings import result_settings
 from gradflow.runs.status import Status
 
@@ -25,17 +25,23 @@ def has_settings(folder: Path, config: Mapping[str, Any]) -> bool:
         recorded = result_settings(read_config(folder / CONFIG))
     except ConfigError:
         return False
-    return all(recorded.get(key, value) == value for key, value in result_settings(config).items())
+
+    def has(key: str, value: Any) -> bool:
+        if key in recorded:
+            return bool(recorded[key] == value)
+        # Unless it is only written otherwise: `callbacks: {}`, and `callbacks.timer.duration`.
+        return not any(
+            known.startswith(f"{key}.") or key.startswith(f"{known}.") for known in recorded
+        )
+
+    return all(has(key, value) for key, value in result_settings(config).items())
 
 
 def has_code(status: Status, code: Mapping[str, str | bool | None]) -> bool:
-    """Say whether a run was computed by the code that `git_state` describes; None is no change.
-
-    Files that are not committed are unknown: their code counts as another.
-    """
+    """Say whether a run was computed by the code that `git_state` describes; None is no change."""
     if status.git.get("commit") is None or code.get("commit") is None:
         return True
-    return status.git == code and not code["dirty"]
+    return status.git == code
 
 
 def set_aside(folder: Path) -> None:
@@ -44,5 +50,6 @@ def set_aside(folder: Path) -> None:
     place.mkdir(parents=True)
     for path in folder.iterdir():
         # Hydra has written its own files for the new run.
-        if path.name not in (EARLIER, LOCK, ".hydra"):
+        if path.name not in (EARLIER, LOCK, STATUS, ".hydra"):
             path.rename(place / path.name)
+    (folder / STATUS).rename(place / STATUS)  # last: until then it is the finished run's folder

@@ -5,6 +5,7 @@ A killed run cannot update its file: the state stays "running", but no process h
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import subprocess
@@ -103,7 +104,8 @@ def now() -> str:
 def git_state() -> dict[str, str | bool | None]:
     """Return the commit of this code, not of the working directory, and whether it is dirty.
 
-    Dirty means that files differ from the commit. Both are None outside of a git repository.
+    Dirty means that files differ from the commit; then `changes` is a digest of how. Commit and
+    dirty are None outside of a git repository.
     """
 
     def git(*arguments: str) -> str | None:
@@ -117,7 +119,14 @@ def git_state() -> dict[str, str | bool | None]:
             return None
 
     changes = git("status", "--porcelain")
-    return {"commit": git("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
+    state: dict[str, str | bool | None] = {
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": None if changes is None else bool(changes),
+    }
+    if changes:
+        how = f"{changes}\n{git('diff', 'HEAD')}"
+        state["changes"] = hashlib.sha256(how.encode(errors="replace")).hexdigest()[:12]
+    return state
 
 
 def library_versions() -> dict[str, str]:

@@ -17,6 +17,7 @@ lines, without the lock and without writing.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -104,11 +105,11 @@ def open_run(config: RunConfig, folder: Path | str, name: str = "run") -> Iterat
                 with signals.waiting():
                     run.close()
             signals.raise_if_received()  # while it was closed
-    except Stopped as stopped:
+    except (SystemExit, KeyboardInterrupt) as stopped:  # or what an earlier handler has raised
         # The folder is free again: the job may start in no time, on another machine.
-        if is_first_process() and slurm.asks_to_requeue(signals.received):
+        if is_first_process() and slurm.asks_to_requeue(signals.received, os.environ):
             slurm.requeue()
-        if stopped.signal == signal.SIGINT:
+        if isinstance(stopped, Stopped) and stopped.signal == signal.SIGINT:
             raise KeyboardInterrupt from stopped
         raise
 

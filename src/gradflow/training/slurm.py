@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +41,14 @@ def signals_to_requeue() -> Sequence[int]:
     return REQUEUE_SIGNALS if job_id() else ()
 
 
-def asks_to_requeue(received: Sequence[int]) -> bool:
+def asks_to_requeue(received: Sequence[int], environment: Mapping[str, str]) -> bool:
     """Return whether these signals tell a job of this environment to go back into the queue."""
     others = ("SUBMITIT_", "GRADFLOW_LAUNCH")  # submitit does it, or the launch of a whole study
-    if job_id() is None or any(name.startswith(others) for name in os.environ):
+    if job_id() is None or any(name.startswith(others) for name in environment):
         return False
     if any(number in REQUEUE_SIGNALS for number in received):
         return True
-    end = os.environ.get("SLURM_JOB_END_TIME", "")  # seconds since 1970
+    end = environment.get("SLURM_JOB_END_TIME", "")  # seconds since 1970
     is_over = end.isdecimal() and time.time() > int(end) - _CLOCKS_DIFFER
     return is_over and signal.SIGTERM in received
 

@@ -133,7 +133,8 @@ def test_a_full_disk_is_one_line_and_the_run_continues_where_there_is_room(
     done = run(tmp_path, program, str(limit), *words)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line == f"error: writing a file: {os.strerror(errno.EFBIG)}"
+    assert line.startswith("error: ")
+    assert line.endswith(f": {os.strerror(errno.EFBIG)}")
     again = run(tmp_path, *words)
     assert again.returncode == 0, again.stderr
     assert status_of(tmp_path / "run").state == "finished"

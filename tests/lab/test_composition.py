@@ -206,7 +206,9 @@ def test_every_combination_that_a_study_sweeps_composes(composer: Composer) -> N
         swept = OverridesParser.create().parse_overrides(words)
         choices = [
             [f"{it.key_or_group}={value}" for value in it.sweep_string_iterator()]
-            if it.is_sweep_override()
+            if it.is_discrete_sweep()
+            else [f"{it.key_or_group}={it.value().start}"]
+            if it.is_interval_sweep()
             else [str(it.input_line)]
             for it in swept
         ]

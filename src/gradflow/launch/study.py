@@ -62,7 +62,12 @@ def _reporting(failure: str) -> Iterator[None]:
             print(f"{failure}: {type(error).__name__}: {error}".splitlines()[0], file=sys.stderr)
 
 
-def _exit_with(message: str) -> NoReturn:
+def _refuse(config: DictConfig, message: str) -> NoReturn:
+    """End the launch; the folder that the preflight has made is removed, if nothing is in it."""
+    folder = Path(config.hydra.sweep.dir)
+    with suppress(OSError):
+        folder.rmdir()
+        folder.parent.rmdir()
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
 
@@ -93,13 +98,14 @@ class StudyEnd(Callback):
         global running
         name = str(config.study.name)
         if started_from_outside():
-            _exit_with(
+            _refuse(
+                config,
                 "a study is launched by one process: with -m, torchrun and srun with several tasks "
-                "are not allowed; docs/studies.md has launchers that start each run's processes"
+                "are not allowed; docs/studies.md has launchers that start each run's processes",
             )
         if not re.fullmatch(STUDY_NAME, name):
             # Hydra would turn any other exception into a warning.
-            _exit_with(study_name_refusal(name))
+            _refuse(config, study_name_refusal(name))
         try:
             load_overlays(list(config.comparison.overlays))
             _check_logger(config)
@@ -111,9 +117,9 @@ class StudyEnd(Callback):
                 f"+hydra.job.env_set.{VARIABLE}={quoted(str(launch.path))}"
             )
         except ConfigError as error:
-            _exit_with(str(error))
+            _refuse(config, str(error))
         except OSError as error:
-            _exit_with(f"{config.hydra.sweep.dir}: {error.strerror}")
+            _refuse(config, f"{config.hydra.sweep.dir}: {error.strerror}")
         except Exception:
             traceback.print_exc()  # Hydra would warn, and launch jobs that nobody counts
             sys.exit(1)

@@ -87,7 +87,8 @@ def test_a_file_where_the_folder_should_be_is_one_line(tmp_path: Path, words: li
     file.touch()
     done = run(tmp_path, *words, f"hydra.run.dir={file}", f"hydra.sweep.dir={file}")
     assert done.returncode == 2
-    assert done.stderr == f"error: {file}: {'Not a directory' if words else 'File exists'}\n"
+    key = "hydra.sweep.dir" if words else "hydra.run.dir"
+    assert done.stderr == f"error: {key}={file}: File exists\n"
     assert done.stdout == ""
 
 
@@ -119,7 +120,8 @@ def test_a_stopped_run_says_by_what_and_how_it_is_continued(
     words = ["activation._target_=stopping.Stop"]
     where = tmp_path / "run"
     if study:
-        words = ["-m", *words, f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=run"]
+        where = tmp_path / "study" / "run"
+        words = ["-m", *words, f"hydra.sweep.dir={where.parent}", "hydra.sweep.subdir=run"]
         words += ["study.name=mine"]
     else:
         words += [f"hydra.run.dir={where}"]
@@ -192,6 +194,6 @@ def test_a_study_name_that_is_no_folders_is_refused_before_any_folder_is_made(
     study = tmp_path / "studies" / "${study.name}"
     done = run(tmp_path, "-m", f"study.name={name}", f"hydra.sweep.dir={study}")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: study.name={name}: must be letters")
+    assert done.stderr.startswith(f"error: study.name={name}: must be at most 128 letters")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "studies").exists()

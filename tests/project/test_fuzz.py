@@ -123,7 +123,7 @@ def test_a_hundred_lines_end_with_one_line_or_a_run(
     assert faults_of(lines[:100], work, capsys) == []
 
 
-@pytest.mark.slow
+@pytest.mark.fuzz
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_every_line_ends_with_one_line_or_a_run(
@@ -132,7 +132,7 @@ def test_every_line_ends_with_one_line_or_a_run(
     assert faults_of(lines[chunk * LINES : (chunk + 1) * LINES], work, capsys) == []
 
 
-@pytest.mark.slow
+@pytest.mark.fuzz
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("chunk", range(4))
 def test_so_does_the_real_command_line(chunk: int, lines: list[list[str]], work: Path) -> None:

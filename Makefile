@@ -8,7 +8,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2
 	{ echo "error: $(PYTHON) is missing or older than Python 3.11; name another: make setup PYTHON=python3.12" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all coverage test-browser test-server test-cluster gpu lint format types lock bare clean distclean
+.PHONY: help setup demo test test-all coverage test-browser test-server test-cluster fuzz gpu lint format types lock bare clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ demo: setup ## seven runs on real CIFAR-10, and the page that compares them: six
 test: setup ## the fast suite on every core
 	@$(BIN)/python -m pytest -n auto --dist loadgroup
 
-ALL := -n auto --dist loadgroup -m "not gpu and not download"
+ALL := -n auto --dist loadgroup -m "not gpu and not download and not fuzz"
 test-all: setup ## every test but those that need an accelerator (Debian: apt install chromium)
 	@$(BIN)/python -m pytest $(ALL)
 
@@ -40,6 +40,9 @@ test-server: setup ## the real client against a W&B server on this machine
 # Both are fetched for the tests: Slurm as Debian's packages (6 MB, not installed), Ray by uv (330 MB).
 test-cluster: setup ## studies on Slurm and on Ray, on this machine
 	@$(BIN)/python -m pytest tests/project/test_clusters.py -m cluster
+
+fuzz: setup ## 4,000 made-up command lines in this process, and a hundred through the real one
+	@$(BIN)/python -m pytest -n auto -m fuzz tests/project/test_fuzz.py
 
 gpu: setup ## everything that needs an NVIDIA GPU: tests, waits, speed; 8 minutes; outputs/gpu/
 	@$(BIN)/python scripts/lab/benchmark.py gpu

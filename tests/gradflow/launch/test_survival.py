@@ -170,7 +170,7 @@ def test_the_job_of_a_killed_launcher_saves_and_ends(
     launch = started(tmp_path, [*jobs("Slow"), "steps=4000", *launcher])
     (process,) = job_processes(tmp_path)
     launch.kill()
-    launch.communicate()
+    launch.wait()  # an idle worker of joblib's keeps the pipe for some minutes
     wait_until_gone([process])
     (status,) = (status_of(path.parent) for path in (tmp_path / "study").glob("*/status.json"))
     assert (status.state, status.error) == ("interrupted", "SIGTERM")

@@ -222,7 +222,8 @@ def test_every_combination_that_a_study_sweeps_composes(composer: Composer) -> N
             assert composed.study.name == name
             for word in job:
                 group, _, choice = word.partition("=")
-                assert composed.hydra.runtime.choices[group] == choice
+                if group in shipped.groups():
+                    assert composed.hydra.runtime.choices[group] == choice
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from gradflow.errors import ConfigError
 from gradflow.launch import search
 from gradflow.launch.launches import FOLDER as LAUNCHES
 from gradflow.launch.one_line import one_line
+from gradflow.runs.config import STUDY_NAME, study_name_refusal
 from gradflow.runs.files import CONFIG, GRADIENTS, LOCK, LOG, OVERRIDES, REFUSAL, STATUS
 from gradflow.runs.places import check_place
 
@@ -41,7 +42,7 @@ class Preflight(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check those that all jobs of a multirun share."""
-        _exit_if_refused(lambda: _check(config, "hydra.sweep.dir", _OF_A_STUDY))
+        _exit_if_refused(lambda: _check_study(config))
 
 
 def _exit_if_refused(check: Callable[[], None]) -> None:
@@ -55,6 +56,13 @@ def _exit_if_refused(check: Callable[[], None]) -> None:
         return
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
+
+
+def _check_study(config: DictConfig) -> None:
+    name = str(config.study.name)
+    if not re.fullmatch(STUDY_NAME, name):
+        raise ConfigError(study_name_refusal(name))
+    _check(config, "hydra.sweep.dir", _OF_A_STUDY)
 
 
 def _check(config: DictConfig, key: str, own: set[str]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -36,7 +35,7 @@ from gradflow.launch.plugins import register
 from gradflow.launch.requeue import wait_for_all
 from gradflow.launch.resolvers import overridden_keys
 from gradflow.launch.search import command_line, is_search, prepare
-from gradflow.runs.config import STUDY_NAME, Logger, study_name_refusal
+from gradflow.runs.config import Logger
 from gradflow.runs.read import Run, read_runs
 from gradflow.runs.rerun import has_code
 from gradflow.runs.status import Status, git_state
@@ -96,16 +95,12 @@ class StudyEnd(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the settings that all jobs share, before the first folder is made."""
         global running
-        name = str(config.study.name)
         if started_from_outside():
             _refuse(
                 config,
                 "a study is launched by one process: with -m, torchrun and srun with several tasks "
                 "are not allowed; docs/studies.md has launchers that start each run's processes",
             )
-        if not re.fullmatch(STUDY_NAME, name):
-            # Hydra would turn any other exception into a warning.
-            _refuse(config, study_name_refusal(name))
         try:
             load_overlays(list(config.comparison.overlays))
             _check_logger(config)

@@ -9,6 +9,7 @@ from gradflow.launch.compose import compose
 
 REFUSED = [
     ("remedy=[relu,nope]", ["remedy=nope", "no such choice", "conf/remedy"]),
+    ("+remedy={1:2}", ["remedy.1", "valid string"]),
     ("case=nope", ["case=nope", "no such choice", "vanishing_relu"]),
     ("pathology=[vanishing,dying_relu]", ["pathology=[vanishing,dying_relu]", "one choice"]),
 ]

@@ -109,7 +109,7 @@ def _choice(axis: str, values: Mapping[Any, Any], choices: Mapping[str, Any], se
     """
     if several:
         chosen = values.get(axis)
-        return "+".join(chosen) if isinstance(chosen, dict) and chosen else "none"
+        return "+".join(map(str, chosen)) if isinstance(chosen, dict) and chosen else "none"
     if axis not in choices:
         raise ConfigError(f"{axis}: takes exactly one choice, neither a list nor none")
     return str(choices[axis])

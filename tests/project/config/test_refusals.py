@@ -37,6 +37,17 @@ REFUSED = [
     ("activation=rleu", ["activation=rleu", "no such choice", "leaky_relu, mish, prelu, relu"]),
     ("activation=[relu,tanh]", ["activation", "one choice", "list"]),
     ("~optimizer", ["optimizer", "one choice"]),
+    ("activation=[1]", ["activation=[1]", "cannot be composed"]),
+    ("+callbacks={1:2}", ["callbacks", "string"]),
+    # numbers beyond what a machine can hold
+    ("trainer.devices=100000000", ["trainer.devices=100000000", "4096"]),
+    ("accumulate=9223372036854775808", ["accumulate=9223372036854775808", "2147483648"]),
+    ("lr=1e308", ["lr=1e+308", "1e+30"]),
+    ("model.width=9223372036854775808", ["model", "Overflow"]),
+    # Hydra's own options of a node
+    ("+model._args_=3", ["model._args_=3", "a list"]),
+    ("+model._recursive_=a", ["model._recursive_=a", "true or false"]),
+    ("data.root=../up", ["data.root=../up", "below the working directory"]),
     # values out of range, or of another type
     ("model.depth=21", ["model", "depth", "got 21", "6n+2, from 8 to 1202", "20 and 26"]),
     ("model.depth=abc", ["model.depth=abc", "int"]),

@@ -128,6 +128,7 @@ def continued(lines: Sequence[str]) -> list[str]:
 
 def is_of_the_lab(words: Sequence[str]) -> bool:
     """Say whether only the laboratory has the script or a choice that the words name."""
+    words = [part for word in words for part in word.split()]  # a command in quotes, too
     pairs = [word.partition("=") for word in words]
     return any(
         word.startswith("scripts/lab/")

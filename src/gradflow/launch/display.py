@@ -102,9 +102,8 @@ def _has_ended(job: Job) -> bool:
 def _ended(job: Job) -> str:
     if job.state == "finished":
         return f"{job.name}: {job.text}"
-    again = "; tried again at the end" if job.state == "died" and job.tries == 1 else ""
     text = f": {job.text}" if job.text else ""
-    return f"{job.name}: {_WORDS.get(job.state, job.state)}{text}{again}"
+    return f"{job.name}: {_WORDS.get(job.state, job.state)}{text}"
 
 
 def _where(job: Job) -> str:

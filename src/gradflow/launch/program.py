@@ -17,6 +17,7 @@ from typing import Any
 
 from gradflow.launch import study
 from gradflow.launch.launches import VARIABLE, Launch
+from gradflow.launch.one_line import one_line
 from gradflow.training import slurm
 from gradflow.training.ranks import host
 from gradflow.training.worker import follow
@@ -43,7 +44,7 @@ def run_program(main: Callable[[], Any]) -> None:
             if study.running is None or not study.running.launch.jobs():
                 raise
             log.debug("the launcher failed", exc_info=True)
-            print(f"the launcher failed: {error}".splitlines()[0], file=sys.stderr)
+            print(f"the launcher failed: {one_line(error)}", file=sys.stderr)
             study.running.end_pass()
             study.running.launch.begin_second_pass()
         study.repeats = False

@@ -196,7 +196,7 @@ class Study:
         if others:
             print(
                 f"{len(others)} of {len(skipped)} runs that were finished before were computed by "
-                "other code, or by code that is in no commit; rerun=changed computes them anew"
+                "other code; rerun=changed computes them anew"
             )
         stopped = [run for run in runs if run.state == "stopped" and run.steps]
         saved = sum(run.seconds / run.steps * (_steps(run) - run.steps) for run in stopped)

@@ -174,7 +174,7 @@ def _is_harmless(path: str, package: str) -> bool:
 
 
 def _resolved(path: str, packages: Sequence[str]) -> Any:
-    """Return the object at a dotted path in `packages`; None if there is none."""
+    """Return the object at a dotted path in `packages`, or None."""
     parts = path.split(".")
     for depth in range(len(parts) - 1, 0, -1):
         module = ".".join(parts[:depth])

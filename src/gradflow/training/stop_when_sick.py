@@ -25,7 +25,7 @@ class StopWhenSick(Callback):
     """Stop at the first verdict that is not healthy, from step `step` on, with enough confidence.
 
     `step` counts as in the gradient record: optimizer steps done before it. `confidence` is the
-    verdict's own, 0 to 1. Needs a GradientMonitor; ConfigError if there is none.
+    verdict's own, 0 to 1. ConfigError without a GradientMonitor, whose verdict it asks.
     """
 
     def __init__(self, step: int = 20, confidence: float = 0.8) -> None:
@@ -40,10 +40,7 @@ class StopWhenSick(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look for the monitor."""
         if _monitor(trainer) is None:
-            raise ConfigError(
-                "callbacks=stop_when_sick: needs the verdict of monitor=gradients, and there is "
-                "no monitor"
-            )
+            raise ConfigError("StopWhenSick: needs a GradientMonitor among the callbacks")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

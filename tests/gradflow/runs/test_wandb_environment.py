@@ -29,7 +29,7 @@ Set = Callable[..., None]
 
 @pytest.fixture
 def variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Set:
-    """Set W&B's variables; without a call, there are none."""
+    """A function that sets W&B's variables. All others of W&B's are removed first."""
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.chdir(tmp_path)
     wandb.teardown()  # the client reads the environment once a process

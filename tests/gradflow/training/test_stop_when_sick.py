@@ -47,7 +47,7 @@ def test_other_runs_come_to_their_end(tmp_path: Path, words: list[str]) -> None:
 
 
 def test_a_run_without_a_verdict_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="callbacks=stop_when_sick: needs the verdict"):
+    with pytest.raises(ConfigError, match="StopWhenSick: needs a GradientMonitor"):
         fit(
             tmp_path,
             "monitor._target_=lightning.Callback",

@@ -3,29 +3,19 @@
 Each foreign run is a real one whose files were changed to name what would leave a file behind.
 """
 
-import runpy
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from PIL import Image
+from scripts import Script, caller
 from small_run import REPOSITORY, SMALL
 
 from gradflow.launch.compose import compose
 from project.train import train
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Script = Callable[..., Done]
 
 PLANTED = """\
 import pathlib
@@ -49,17 +39,7 @@ def call(*_, **__):
 def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Script:
     """A script of the repository, in this process, which has its imports already."""
 
-    def call(name: str, *words: str | Path) -> Done:
-        monkeypatch.setattr("sys.argv", [name, *map(str, words)])
-        capsys.readouterr()
-        code = 0
-        try:
-            runpy.run_path(str(REPOSITORY / "scripts" / name), run_name="__main__")
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return Done(code, *capsys.readouterr())
-
-    return call
+    return caller(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

@@ -2,29 +2,22 @@
 
 import csv
 import io
-import runpy
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import grey_images
 import numpy as np
 import pytest
 from PIL import Image
 from records import status_of
+from scripts import Done, caller
 from small_run import REPOSITORY, SMALL
 
 from gradflow.launch.compose import compose
 from project.data import Synthetic
 from project.train import train
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
 
 Predict = Callable[..., Done]
 
@@ -33,17 +26,7 @@ Predict = Callable[..., Done]
 def predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Predict:
     """The script, in this process, which has its imports already."""
 
-    def call(*words: str | Path) -> Done:
-        monkeypatch.setattr("sys.argv", ["predict.py", *map(str, words)])
-        capsys.readouterr()
-        code = 0
-        try:
-            runpy.run_path(str(REPOSITORY / "scripts/predict.py"), run_name="__main__")
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return Done(code, *capsys.readouterr())
-
-    return call
+    return partial(caller(monkeypatch, capsys), "predict.py")
 
 
 @pytest.fixture(scope="module")

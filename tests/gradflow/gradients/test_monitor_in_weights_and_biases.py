@@ -1,8 +1,6 @@
 """What reaches Weights & Biases: an offline run, read back by W&B's own program."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import torch
 import wandb
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
+from records import wandb_records
 from tiny_run import TinyCNN, fit, rows, watch
 from torch import nn
 
@@ -56,12 +55,7 @@ def log_file(folder: Path) -> Path:
 
 def inspected(folder: Path, kind: str) -> list[dict[str, Any]]:
     """The records of a kind that were logged, as `wandb leet inspect` prints them."""
-    program = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json"]
-    printed = subprocess.run(
-        [*program, str(log_file(folder))], capture_output=True, text=True, check=True
-    )
-    found = [json.loads(line) for line in printed.stdout.splitlines()]
-    return [record[kind] for record in found if record["type"] == kind]
+    return [record[kind] for record in wandb_records(folder) if record["type"] == kind]
 
 
 def history(folder: Path) -> list[dict[str, Any]]:

@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 SMALL_TRAIN = Path(__file__).with_name("small_train.py")
 DYING = Path(__file__).with_name("dying.py")
@@ -29,6 +30,23 @@ def environment(tmp_path: Path) -> dict[str, str]:
     folders = {f"WANDB_{kind}_DIR": str(tmp_path / "wandb") for kind in ("DATA", "CACHE", "CONFIG")}
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     return os.environ | folders | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+
+
+def launched(
+    tmp_path: Path, *words: str | Path, variables: Mapping[str, str] | None = None, **options: Any
+) -> subprocess.Popen[str]:
+    """Start the small project with `words`, in a process that the test then ends.
+
+    What it prints goes to a pipe, unless `options` of Popen say otherwise.
+    """
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen(
+        command(SMALL_TRAIN, *words),
+        cwd=tmp_path,
+        env=environment(tmp_path) | dict(variables or {}),
+        text=True,
+        **(pipes | options),
+    )
 
 
 def run(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +43,18 @@ def status_of(folder: Path) -> Status:
     status = Status.read(folder)
     assert status is not None
     return status
+
+
+def wandb_records(files: Path) -> list[dict[str, Any]]:
+    """Return the records of the one offline run below `files`, as W&B's own program prints them."""
+    (file,) = (files / "wandb").glob("offline-run-*/run-*.wandb")
+    printed = subprocess.run(
+        [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(file)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [json.loads(line) for line in printed.stdout.splitlines()]
 
 
 def assert_identical(actual: Any, expected: Any) -> None:

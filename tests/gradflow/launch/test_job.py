@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from processes import SMALL_TRAIN, command, environment, run
 from records import checkpoint, status_of
+from stopping import stopping
 
 pytestmark = pytest.mark.slow
 
@@ -92,22 +93,6 @@ def test_a_file_where_the_folder_should_be_is_one_line(tmp_path: Path, words: li
     assert done.stdout == ""
 
 
-STOPPING = """
-import os, signal
-from torch.nn import ReLU
-
-
-class Stop(ReLU):
-    sent = False
-
-    def forward(self, z):
-        if not self.sent:
-            self.sent = True
-            os.kill(os.{}(), signal.{})
-        return super().forward(z)
-"""
-
-
 @pytest.mark.parametrize(
     ("name", "code", "error"), [("SIGINT", 130, "Ctrl-C"), ("SIGTERM", 143, "SIGTERM")]
 )
@@ -115,9 +100,7 @@ class Stop(ReLU):
 def test_a_stopped_run_says_by_what_and_how_it_is_continued(
     tmp_path: Path, name: str, code: int, error: str, study: bool
 ) -> None:
-    launcher = "getppid" if study else "getpid"
-    (tmp_path / "stopping.py").write_text(STOPPING.format(launcher, name))
-    words = ["activation._target_=stopping.Stop"]
+    words = stopping(signal.Signals[name], to_launcher=study)
     where = tmp_path / "run"
     if study:
         where = tmp_path / "study" / "run"

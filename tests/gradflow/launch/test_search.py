@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from processes import SMALL_TRAIN, command, environment, run
+from processes import SMALL_TRAIN, launched, run
 
 pytestmark = pytest.mark.slow
 
@@ -91,14 +91,8 @@ def test_a_killed_search_goes_on_with_the_trials_that_are_left(tmp_path: Path) -
     study = tmp_path / "study"
     words = [*SEARCH, RANGE, "steps=400", "validate_every=5", f"hydra.sweep.dir={study}"]
     words += ["hydra.sweeper.n_trials=3", "monitor.every_n_steps=1000"]
-    launch = subprocess.Popen(
-        command(SMALL_TRAIN, *words),
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    unseen = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    launch = launched(tmp_path, *words, start_new_session=True, **unseen)
     deadline = time.monotonic() + 150
     while len(checkpointed := list(study.glob("*/checkpoints/last.ckpt"))) < 2:
         assert launch.poll() is None, "the search has ended before its second trial was seen"

@@ -1,13 +1,12 @@
 """Multiruns through the real command line: a failing job, starting again, several launches."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import SMALL_TRAIN, command, environment, run
+from processes import launched, run
+from records import wandb_records
 
 pytestmark = pytest.mark.slow
 
@@ -36,15 +35,7 @@ def by_state(study: Path) -> dict[str, list[Path]]:
 
 def exit_code(folder: Path) -> int:
     """The exit code in a job's W&B file, as W&B's own program prints it."""
-    (file,) = (folder / "wandb").glob("offline-run-*/run-*.wandb")
-    printed = subprocess.run(
-        [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(file)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    records = [json.loads(line) for line in printed.stdout.splitlines()]
-    (ended,) = [record for record in records if record["type"] == "exit"]
+    (ended,) = [record for record in wandb_records(folder) if record["type"] == "exit"]
     code: int = ended["exit"].get("exit_code", 0)
     return code
 
@@ -97,17 +88,7 @@ def test_a_diverged_job_does_not_fail_its_study(tmp_path: Path) -> None:
 def test_two_launches_of_a_study_compute_each_run_once(tmp_path: Path) -> None:
     study = tmp_path / "study"
     words = ["-m", "seed=0,1,2", "study.name=twice", f"hydra.sweep.dir={study}"]
-    launches = [
-        subprocess.Popen(
-            command(SMALL_TRAIN, *words),
-            cwd=tmp_path,
-            env=environment(tmp_path),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for _ in range(2)
-    ]
+    launches = [launched(tmp_path, *words) for _ in range(2)]
     printed = [launch.communicate(timeout=200)[0] for launch in launches]
     assert [launch.returncode for launch in launches] == [0, 0], printed
     assert len(by_state(study)["finished"]) == 3

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from processes import SMALL_TRAIN, command, environment, run
+from processes import SMALL_TRAIN, command, environment, launched, run
 from records import status_of
 
 from gradflow.runs.processes import is_alive
@@ -78,14 +78,7 @@ def states(tmp_path: Path) -> dict[str, str]:
 
 def started(tmp_path: Path, words: list[str]) -> subprocess.Popen[str]:
     """Launch a study of slow jobs, and wait until the first has made a step."""
-    launch = subprocess.Popen(
-        command(SMALL_TRAIN, *words),
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    launch = launched(tmp_path, *words)
     deadline = time.monotonic() + 150
     while not list(tmp_path.glob("study/*/metrics.csv")):
         assert time.monotonic() < deadline, launch.communicate()

@@ -4,8 +4,6 @@ The real client writes the runs, offline, and W&B's own program reads them.
 """
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 import wandb
 import yaml
 from processes import run as run_program
+from records import wandb_records
 from small_project import CONF, fit
 
 from gradflow.errors import ConfigError
@@ -29,7 +28,7 @@ Set = Callable[..., None]
 
 @pytest.fixture
 def variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Set:
-    """A function that sets W&B's variables. All others of W&B's are removed first."""
+    """A function that sets W&B's variables; WANDB_MODE is removed first."""
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.chdir(tmp_path)
     wandb.teardown()  # the client reads the environment once a process
@@ -51,14 +50,7 @@ def _forgotten() -> Any:
 def fit_offline(folder: Path, *words: str, files: Path | None = None) -> dict[str, Any]:
     """Return the run that W&B has written below `files`, by default the run's folder."""
     fit(folder, "steps=2", "validate_every=2", "test=false", "logger=offline", *words)
-    (file,) = ((files or folder) / "wandb").glob("offline-run-*/run-*.wandb")
-    printed = subprocess.run(
-        [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(file)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    records = [json.loads(line) for line in printed.stdout.splitlines()]
+    records = wandb_records(files or folder)
     found: dict[str, Any] = next(record["run"] for record in records if record["type"] == "run")
     return found
 

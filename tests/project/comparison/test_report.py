@@ -21,6 +21,7 @@ import pytest
 import wandb
 import yaml
 from hand_made import a_folder
+from records import wandb_records
 
 from gradflow.comparison.report import definition, make_report, read_study, send
 from gradflow.errors import ConfigError
@@ -59,12 +60,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @functools.cache
 def logged(run: Path) -> dict[str, set[str]]:
     """The names that a run has sent W&B, by the kind of its records."""
-    (log,) = run.glob("wandb/offline-run-*/run-*.wandb")
-    program = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(log)]
-    printed = subprocess.run(program, capture_output=True, text=True, check=True).stdout
     found: dict[str, set[str]] = {"history": set(), "summary": set(), "config": set()}
-    for line in printed.splitlines():
-        record = json.loads(line)
+    for record in wandb_records(run):
         if record["type"] == "history":
             found["history"] |= record["history"]["item"].keys()
         elif record["type"] == "summary":

@@ -23,8 +23,8 @@ demo: setup ## seven runs on real CIFAR-10, and the page that compares them: six
 test: setup ## the fast suite on every core
 	@$(BIN)/python -m pytest -n auto --dist loadgroup
 
-ALL := -n auto --dist loadgroup -m "not gpu and not download and not fuzz and not cluster"
-test-all: setup ## every test but accelerators, clusters and make fuzz (Debian: apt install chromium)
+ALL := -n auto --dist loadgroup -m "not gpu and not download and not fuzz"
+test-all: setup ## every test but those of an accelerator, and make fuzz (Debian: apt install chromium)
 	@$(BIN)/python -m pytest $(ALL)
 
 coverage: setup ## test-all once more, with the lines that no test reaches; half as long again

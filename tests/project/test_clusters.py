@@ -105,9 +105,11 @@ def test_slurm_calls_a_job_again_that_was_preempted_or_ran_out_of_time(
     slurm.call("scancel", "--signal=USR2", second)
     wait_until(lambda: {state(folder) for folder in folders} == {"interrupted"}, launcher)
     (tmp_path / "gate").touch()
-    for job in (first, second):  # a job that is queued again would wait for two minutes
+    # A job that is queued again would wait for two minutes. Some seconds it needs: a node does not
+    # start a job again in the second in which it was told to kill it.
+    for job in (first, second):
         wait_until(lambda job=job: "PENDING" in slurm.state(job), launcher)  # type: ignore[misc]
-        slurm.call("scontrol", "update", f"JobId={job}", "StartTime=now")
+        slurm.call("scontrol", "update", f"JobId={job}", "StartTime=now+3")
     printed, errors = launcher.communicate(timeout=250)
     assert launcher.returncode == 0, printed + errors
     for folder, wandb_id in zip(folders, known, strict=True):

@@ -9,6 +9,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,7 +48,8 @@ def pack(runs: Sequence[Run], *, beside: Path, title: str, overlays: Sequence[Ov
     keys, groups = configurations(runs)
     place = {run.folder: index for index, group in enumerate(groups) for run in group.runs}
     ordered = [run for group in groups for run in group.runs]
-    contents = _within_budget([read_run_data(run.folder) for run in ordered])
+    with ThreadPoolExecutor() as pool:  # polars, which does most of it, holds no lock of Python's
+        contents = _within_budget(list(pool.map(lambda run: read_run_data(run.folder), ordered)))
     by_folder = {run.folder: content for run, content in zip(ordered, contents, strict=True)}
     shown = short_values(groups)
     first = [_first_recorded(group.runs, by_folder) for group in groups]

@@ -12,11 +12,14 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from filelock import FileLock
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -45,6 +48,7 @@ from gradflow.training.ranks import started_from_outside
 register()  # on import: a launcher's worker process imports this file first
 log = logging.getLogger(__name__)
 PAGE = "compare.html"
+MOST_JOBS = 100_000  # Hydra makes a list of them all before the first one begins
 
 
 @contextmanager
@@ -220,18 +224,35 @@ def job_count(config: DictConfig) -> int | None:
         return None
     words = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
     words += config.hydra.overrides.task
+    lengths: dict[str, int] = {}
     try:
-        overrides = OverridesParser.create().parse_overrides(words)
-        lengths = {
-            override.get_key_element(): len(list(override.sweep_string_iterator()))
-            for override in overrides
-            if override.is_sweep_override()
-        }
-        if "study.name" in lengths:
-            raise ConfigError("study.name: takes one value, since it names the whole study")
+        loader = GlobalHydra.instance().config_loader()  # for glob(*)
+        for override in OverridesParser.create(loader).parse_overrides(words):
+            if override.is_sweep_override():
+                key = override.get_key_element()
+                lengths[key] = sum(1 for _ in islice(_values(override, key), MOST_JOBS + 1))
     except HydraException as error:
         raise ConfigError(one_line(error)) from error
-    return math.prod(lengths.values())
+    if "study.name" in lengths:
+        raise ConfigError("study.name: takes one value, since it names the whole study")
+    jobs = math.prod(lengths.values())
+    if not jobs:
+        empty = min(lengths, key=lengths.__getitem__)
+        raise ConfigError(f"{empty}: has no value to sweep over")
+    if jobs > MOST_JOBS:
+        longest = max(lengths, key=lengths.__getitem__)
+        raise ConfigError(f"{longest}: makes more than {MOST_JOBS:,} jobs, which a study may have")
+    return jobs
+
+
+def _values(override: Override, key: str) -> Iterator[str]:
+    """Yield the values of an axis, as Hydra does, but a shuffled range without a list of it."""
+    if not override.is_range_sweep():
+        return override.sweep_string_iterator()
+    try:
+        return map(str, cast(RangeSweep, override.value()).range())
+    except ValueError as error:  # range(1, 5, 0)
+        raise ConfigError(f"{key}: {error}") from error
 
 
 # The study that this process is launching, and whether its program can launch it once more.

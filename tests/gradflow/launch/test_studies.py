@@ -85,13 +85,14 @@ def test_a_diverged_job_does_not_fail_its_study(tmp_path: Path) -> None:
     assert " diverged " in done.stdout
 
 
-def test_two_launches_of_a_study_compute_each_run_once(tmp_path: Path) -> None:
+@pytest.mark.timeout(600)
+def test_eight_launches_of_a_study_compute_each_run_once(tmp_path: Path) -> None:
     study = tmp_path / "study"
-    words = ["-m", "seed=0,1,2", "study.name=twice", f"hydra.sweep.dir={study}"]
-    launches = [launched(tmp_path, *words) for _ in range(2)]
-    printed = [launch.communicate(timeout=200)[0] for launch in launches]
-    assert [launch.returncode for launch in launches] == [0, 0], printed
-    assert len(by_state(study)["finished"]) == 3
+    words = ["-m", "seed=0,1,2,3,4,5", "study.name=shared", f"hydra.sweep.dir={study}"]
+    launches = [launched(tmp_path, *words) for _ in range(8)]
+    printed = [launch.communicate(timeout=500)[0] for launch in launches]
+    assert [launch.returncode for launch in launches] == [0] * 8, printed
+    assert len(by_state(study)["finished"]) == 6
     for job in by_state(study)["finished"]:
         steps = [row.split(",")[0] for row in (job / "metrics.csv").read_text().splitlines()]
         assert steps == ["step", *"01233456778"]
@@ -112,6 +113,28 @@ def test_joblib_computes_each_run_of_a_study_once(tmp_path: Path) -> None:
     finished = by_state(study)["finished"]
     assert len(finished) == 3
     assert len({(job / "metrics.csv").read_text() for job in finished}) == 3
+
+
+@pytest.mark.parametrize(
+    ("axis", "line"),
+    [
+        (
+            "steps=range(1,1000000000)",
+            "steps: makes more than 100,000 jobs, which a study may have",
+        ),
+        ("steps=shuffle(range(1,1000000000))", "steps: makes more than 100,000 jobs"),
+        ("steps=range(1,5,0)", "steps: range() arg 3 must not be zero"),
+        ("optimizer=glob(no_such_*)", "optimizer: has no value to sweep over"),
+        ("study.name=a,b", "study.name: takes one value, since it names the whole study"),
+    ],
+)
+def test_an_axis_that_makes_no_study_is_one_line_and_exit_status_2(
+    axis: str, line: str, tmp_path: Path
+) -> None:
+    done = run(tmp_path, "-m", axis, f"hydra.sweep.dir={tmp_path / 'study'}")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert done.stderr.startswith(f"error: {line}")
+    assert not (tmp_path / "study").exists()
 
 
 def test_a_mistake_on_the_command_line_is_one_line_and_exit_status_2(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ test-server: setup ## the real client against a W&B server on this machine
 test-cluster: setup ## studies on Slurm and on Ray, on this machine
 	@$(BIN)/python -m pytest tests/project/test_clusters.py -m cluster
 
-fuzz: setup ## 4,000 made-up command lines in this process, and a hundred through the real one
+fuzz: setup ## 4,000 made-up command lines in this process, and two hundred through the real one
 	@$(BIN)/python -m pytest -n auto -m fuzz tests/project/test_fuzz.py
 
 gpu: setup ## everything that needs an NVIDIA GPU: tests, waits, speed; 8 minutes; outputs/gpu/

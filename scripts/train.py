@@ -39,7 +39,7 @@ def main() -> None:
 
         print(f"{__doc__}\n{help_text(Path(__file__).parents[1] / 'conf')}")
         return
-    cli.refuse_hyphens(sys.argv[1:])
+    sys.argv[1:] = cli.arranged(sys.argv[1:])
     import hydra
 
     from gradflow.launch.plugins import register

@@ -27,7 +27,7 @@ def lines(runs: Sequence[Run | None], seconds: float) -> list[Line]:
     """Predict for each run, in order; give a reason instead for None and after `seconds`."""
     from gradflow.errors import ConfigError, DataError
 
-    if seconds > 0:
+    if seconds > 0 and any(runs):
         import_module("lab.probe")  # the slow first import is not counted
     end = time.monotonic() + seconds
     predict = _Predictor()

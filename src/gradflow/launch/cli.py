@@ -59,19 +59,37 @@ def run(main: Callable[[], T]) -> T:
         sys.exit(1)
 
 
-def refuse_hyphens(words: Sequence[str]) -> None:
-    """Raise ConfigError for an override with hyphens, such as --lr=0.1; Hydra prints its usage."""
+def arranged(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line for Hydra, which takes overrides in one piece only.
+
+    Raises:
+        ConfigError: for an option that Hydra does not have, such as --lr=0.1; Hydra would print its
+            usage.
+    """
     from hydra._internal.utils import get_args_parser
 
     from gradflow.errors import ConfigError
 
-    _, unknown = get_args_parser().parse_known_args(words)
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"{message}; --hydra-help lists the options")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    known, unknown = parser.parse_known_intermixed_args(words)
     for word in unknown:
         if word.startswith("--") and "=" in word:
             raise ConfigError(
                 f"{word}: overrides have no hyphens: {word.lstrip('-')}; "
                 "the command of a W&B sweep takes ${args_no_hyphens}"
             )
+        refuse(f"{word}: is no option")
+    options, overrides = [], list(known.overrides)
+    for word in words:
+        if overrides and word == overrides[0]:
+            del overrides[0]
+        else:
+            options.append(word)
+    return [*options, *known.overrides]
 
 
 def _run(main: Callable[[], T]) -> T:

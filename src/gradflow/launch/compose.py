@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gradflow.errors import ConfigError
 from gradflow.launch.one_line import cannot_compose, one_line
 from gradflow.launch.plugins import guest
-from gradflow.launch.resolvers import overridden_keys
+from gradflow.launch.resolvers import overridden_keys, task_overrides
 from gradflow.runs.config import RunConfig
 from gradflow.runs.wandb_environment import with_environment
 from gradflow.training.project import Project, load_project
@@ -75,7 +75,7 @@ def from_hydra(composed: DictConfig, kind: type[RunConfig], hydra_node: Any = No
 
 def _chosen_groups(hydra_node: Any) -> frozenset[str]:
     """Return the groups whose choice an override or another choice's file has selected."""
-    overrides = [str(word) for word in hydra_node.overrides.task]
+    overrides = task_overrides(hydra_node)
     chosen = overridden_keys(hydra_node)
     folders = [
         Path(source.path) for source in hydra_node.runtime.config_sources if source.schema == "file"

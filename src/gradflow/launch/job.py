@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from gradflow.errors import ConfigError
 from gradflow.gradients.verdict import Verdict
 from gradflow.launch.naming import run_name, short, typed
+from gradflow.launch.resolvers import task_overrides
 from gradflow.launch.study_job import run_study_job
 from gradflow.runs.files import is_claimed
 
@@ -69,7 +70,7 @@ def _run_alone(composed: DictConfig, folder: Path, name: str) -> None:
 
 
 def _refuse_a_study_of_one() -> None:
-    for override in HydraConfig.get().overrides.task:
+    for override in task_overrides(HydraConfig.get()):
         if override.startswith("study.name="):
             raise ConfigError(f"{override}: names a study, and this is a single run; add -m")
 

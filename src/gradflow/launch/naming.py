@@ -9,14 +9,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from gradflow.gradients.verdict import Verdict
-from gradflow.launch.resolvers import swept_overrides
+from gradflow.launch.resolvers import swept_overrides, task_overrides
 
 
 def run_name() -> str:
     """Name the running job by its overrides; in a multirun, by the swept overrides only."""
     hydra = HydraConfig.get()
     in_study = hydra.mode == RunMode.MULTIRUN
-    overrides = swept_overrides(hydra) if in_study else list(hydra.overrides.task)
+    overrides = swept_overrides(hydra) if in_study else task_overrides(hydra)
     overrides = [override for override in overrides if not override.startswith("study")]
     return ",".join(overrides) or "default"
 

@@ -38,6 +38,12 @@ def folder_name(overrides: str, swept: str = "") -> str:
     return kept.encode()[: _MOST_BYTES - 13].decode(errors="ignore") + "-" + _digest(overrides)
 
 
+def task_overrides(hydra: HydraConf | DictConfig) -> list[str]:
+    """Return the overrides of the task as they were typed, with what they refer to unresolved."""
+    typed = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return [str(word) for word in typed]  # type: ignore[union-attr]
+
+
 def swept_overrides(hydra: HydraConf) -> list[str]:
     """Return the overrides of a job that differ within its multirun.
 
@@ -46,21 +52,19 @@ def swept_overrides(hydra: HydraConf) -> list[str]:
     """
     recorded = _sweep_dir(hydra) / "multirun.yaml"
     if not recorded.exists():
-        return list(hydra.overrides.task)
+        return task_overrides(hydra)
     study = OmegaConf.load(recorded)
-    overrides = [str(item) for item in OmegaConf.select(study, "hydra.overrides.task") or []]
+    overrides = task_overrides(study.hydra) if "hydra" in study else []
     params = OmegaConf.select(study, "hydra.sweeper.params") or {}
     overrides += [f"{key}={value}" for key, value in params.items()]
     parsed = OverridesParser.create().parse_overrides(overrides)
     swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
-    return [
-        override for override in hydra.overrides.task if override.split("=")[0].lstrip("+") in swept
-    ]
+    return [word for word in task_overrides(hydra) if word.split("=")[0].lstrip("+") in swept]
 
 
 def overridden_keys(hydra_node: Any) -> set[str]:
     """Return the keys and groups that the overrides of a job, or of a multirun, set."""
-    words = [str(word) for word in hydra_node.overrides.task]
+    words = task_overrides(hydra_node)
     return {word.split("=")[0].lstrip("+~").split("@")[0] for word in words}
 
 

@@ -22,6 +22,7 @@ from packaging.version import Version
 
 from gradflow.comparison.objective import objective
 from gradflow.errors import ConfigError
+from gradflow.launch.resolvers import task_overrides
 from gradflow.runs.files import OVERRIDES
 from gradflow.runs.read import Run, read_run
 
@@ -59,7 +60,7 @@ def prepare(config: DictConfig) -> FileLock:
     _check_versions()
     sweeper = config.hydra.sweeper
     words = [*(f"{key}={value}" for key, value in (sweeper.params or {}).items())]
-    space, fixed = _space([*words, *config.hydra.overrides.task])
+    space, fixed = _space([*words, *task_overrides(config.hydra)])
     folder = Path(config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK, is_singleton=True)  # a second pass has it already

@@ -23,6 +23,7 @@ from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from gradflow.comparison.configurations import configurations
 from gradflow.comparison.objective import best, best_first
@@ -36,7 +37,7 @@ from gradflow.launch.naming import quoted, typed
 from gradflow.launch.one_line import one_line
 from gradflow.launch.plugins import register
 from gradflow.launch.requeue import wait_for_all
-from gradflow.launch.resolvers import overridden_keys
+from gradflow.launch.resolvers import overridden_keys, task_overrides
 from gradflow.launch.search import command_line, is_search, prepare
 from gradflow.runs.config import Logger
 from gradflow.runs.read import Run, read_runs
@@ -117,6 +118,8 @@ class StudyEnd(Callback):
             )
         except ConfigError as error:
             _refuse(config, str(error))
+        except OmegaConfBaseException as error:  # a reference that cannot be resolved
+            _refuse(config, one_line(error))
         except OSError as error:
             _refuse(config, f"{config.hydra.sweep.dir}: {error.strerror}")
         except Exception:
@@ -223,7 +226,7 @@ def job_count(config: DictConfig) -> int | None:
     if "BasicSweeper" not in str(config.hydra.sweeper._target_):
         return None
     words = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
-    words += config.hydra.overrides.task
+    words += task_overrides(config.hydra)
     lengths: dict[str, int] = {}
     try:
         loader = GlobalHydra.instance().config_loader()  # for glob(*)

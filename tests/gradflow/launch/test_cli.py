@@ -80,3 +80,34 @@ def test_an_interrupt_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         cli.run(main)
     assert left.value.code == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["a=1", "-m", "b=1,2"], ["-m", "a=1", "b=1,2"]),
+        (["a=1", "--cfg", "job", "~b"], ["--cfg", "job", "a=1", "~b"]),
+        (["-cn", "other", "a=1"], ["-cn", "other", "a=1"]),
+        (["a=1", "a=2"], ["a=1", "a=2"]),
+    ],
+)
+def test_options_may_stand_anywhere_among_the_overrides(
+    words: list[str], expected: list[str]
+) -> None:
+    assert cli.arranged(words) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["a=1", "--lr=0.1"], "--lr=0.1: overrides have no hyphens: lr=0.1"),
+        (["-x", "a=1"], "-x: is no option; --hydra-help lists the options"),
+        (["--cfg", "nosuch"], "argument --cfg/-c: invalid choice: 'nosuch'"),
+        (["a=1", "-cn"], "argument --config-name/-cn: expected one argument"),
+    ],
+)
+def test_an_option_that_does_not_exist_is_one_line(words: list[str], line: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        cli.arranged(words)
+    assert str(refused.value).startswith(line)
+    assert "\n" not in str(refused.value)

@@ -125,6 +125,7 @@ def test_joblib_computes_each_run_of_a_study_once(tmp_path: Path) -> None:
         ("steps=shuffle(range(1,1000000000))", "steps: makes more than 100,000 jobs"),
         ("steps=range(1,5,0)", "steps: range() arg 3 must not be zero"),
         ("optimizer=glob(no_such_*)", "optimizer: has no value to sweep over"),
+        ("logger.project=${oc.env:NO_SUCH}", "KeyError raised while resolving interpolation"),
         ("study.name=a,b", "study.name: takes one value, since it names the whole study"),
     ],
 )
@@ -135,6 +136,14 @@ def test_an_axis_that_makes_no_study_is_one_line_and_exit_status_2(
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert done.stderr.startswith(f"error: {line}")
     assert not (tmp_path / "study").exists()
+
+
+def test_a_reference_that_cannot_be_resolved_refuses_its_own_job_alone(tmp_path: Path) -> None:
+    done = run(tmp_path, "-m", "lr=${oc.env:NO_SUCH},0.1", f"hydra.sweep.dir={tmp_path / 'study'}")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "NO_SUCH' not found" in done.stdout
+    assert len(by_state(tmp_path / "study")["finished"]) == 1
 
 
 def test_a_mistake_on_the_command_line_is_one_line_and_exit_status_2(tmp_path: Path) -> None:

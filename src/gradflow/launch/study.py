@@ -229,7 +229,8 @@ def job_count(config: DictConfig) -> int | None:
     words += task_overrides(config.hydra)
     lengths: dict[str, int] = {}
     try:
-        loader = GlobalHydra.instance().config_loader()  # for glob(*)
+        hydra = GlobalHydra.instance().hydra
+        loader = hydra.config_loader if hydra else None  # for glob(*)
         for override in OverridesParser.create(loader).parse_overrides(words):
             if override.is_sweep_override():
                 key = override.get_key_element()

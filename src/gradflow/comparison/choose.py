@@ -14,7 +14,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from hydra.errors import HydraException
 
-from gradflow.comparison.configurations import Configuration, columns, metric, value_of
+from gradflow.comparison.columns import columns, metric
+from gradflow.comparison.configurations import Configuration, value_of
 from gradflow.errors import ConfigError
 from gradflow.runs.read import Run
 from gradflow.runs.settings import text

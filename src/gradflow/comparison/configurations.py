@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from gradflow.runs.read import Run
 from gradflow.runs.settings import differing, text
@@ -25,42 +25,6 @@ class Column:
     value: Callable[[Run], float | None]
     form: str
     factor: float = 1.0
-
-
-def metric(name: str) -> Column:
-    """Return the column of a metric's last value, named as in metrics.csv."""
-    return Column(name, name, lambda run: run.metrics.get(name), ".3g")
-
-
-def _headline(split: str, name: str, percent: bool) -> Column:
-    column, title = metric(f"{split}/{name}"), f"{split}\n{name}"
-    if percent:
-        return replace(column, title=f"{title}, %", form=".1f", factor=100)
-    return replace(column, title=title)
-
-
-def headlines(runs: Iterable[Run]) -> list[tuple[str, bool]]:
-    """Return the runs' headline metrics, each once, and whether each is a share."""
-    return list(dict.fromkeys(run.headline for run in runs if run.headline is not None))
-
-
-def columns(runs: Sequence[Run]) -> list[Column]:
-    """Return the columns of a table over `runs`; their configs name the headline metrics."""
-    metrics = [
-        _headline(split, *headline)
-        for headline in headlines(runs)
-        for split in ("train", "validation", "test")
-    ]
-    return [DECADES, *metrics, SECONDS]
-
-
-DECADES = Column(
-    "first_over_last",
-    "dL/dz of the first\nlayer over the last's,\ndecades, step 0",
-    lambda run: run.first_over_last,
-    "+.1f",
-)
-SECONDS = Column("seconds", "seconds", lambda run: run.seconds or None, ".0f")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gradflow.comparison.configurations import Column, Configuration, columns, metric
+from gradflow.comparison.columns import columns, metric
+from gradflow.comparison.configurations import Column, Configuration
 from gradflow.comparison.table import TEXT_COLUMNS, cells
 
 

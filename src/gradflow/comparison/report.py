@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradflow.comparison.configurations import headlines
+from gradflow.comparison.columns import headlines
 from gradflow.comparison.wandb_server import one_line_errors, runs_on_server
 from gradflow.errors import ConfigError
 from gradflow.runs.read import Run, read_runs

@@ -12,14 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gradflow.comparison.configurations import (
-    DECADES,
-    Column,
-    Configuration,
-    Figures,
-    columns,
-    short_values,
-)
+from gradflow.comparison.columns import DECADES, columns
+from gradflow.comparison.configurations import Column, Configuration, Figures, short_values
 
 TEXT_COLUMNS = ("what it shows", "state")  # heads of columns without numbers
 

@@ -7,13 +7,8 @@ from typing import Any
 import pytest
 from hand_made import a_run, a_verdict, record
 
-from gradflow.comparison.configurations import (
-    DECADES,
-    configurations,
-    metric,
-    outcome,
-    short_values,
-)
+from gradflow.comparison.columns import DECADES, metric
+from gradflow.comparison.configurations import configurations, outcome, short_values
 from gradflow.runs.read import Run
 
 NAN, INF = math.nan, math.inf

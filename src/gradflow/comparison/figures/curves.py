@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from gradflow.comparison.configurations import Configuration, headlines
+from gradflow.comparison.columns import headlines
+from gradflow.comparison.configurations import Configuration
 from gradflow.comparison.figures.style import BANDS, Floats, draw_seeds, legend, quiet
 
 

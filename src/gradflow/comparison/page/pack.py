@@ -18,7 +18,8 @@ from urllib.parse import quote
 
 import numpy as np
 
-from gradflow.comparison.configurations import configurations, headlines, short_values
+from gradflow.comparison.columns import headlines
+from gradflow.comparison.configurations import configurations, short_values
 from gradflow.comparison.objective import direction, objective, rated_metric
 from gradflow.comparison.page.blob import Arrays, Reference
 from gradflow.comparison.page.colours import colour_scale

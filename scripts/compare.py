@@ -2,6 +2,7 @@
 
 python scripts/compare.py multirun/demo --page demo.html             an interactive page
 python scripts/compare.py multirun/a outputs/b --where activation=relu seed=0,1 --sort seconds
+python scripts/compare.py multirun/demo --baseline remedy=none       differences, seed by seed
 python scripts/compare.py multirun/demo --format markdown            or csv or json
 python scripts/compare.py multirun/demo --figures figures            PNG and SVG for a paper
 python scripts/compare.py multirun/demo --watch                      follow a running study
@@ -49,6 +50,13 @@ def main() -> None:
         "--sort", metavar="COLUMN", help="sort the rows by this column (default: oldest first)"
     )
     parser.add_argument("--descending", action="store_true", help="sort in descending order")
+    parser.add_argument(
+        "--baseline",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="compare each run with the one of the same seed that has these settings",
+    )
     parser.add_argument("--format", choices=("table", *_EXPORT_FORMATS), default="table")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write an HTML page to this file")
     parser.add_argument(
@@ -62,7 +70,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
 
-    from gradflow.comparison.choose import sort, where
+    from gradflow.comparison.choose import against, sort, where
     from gradflow.comparison.configurations import configurations
     from gradflow.comparison.export import FORMATS
     from gradflow.comparison.table import print_table
@@ -80,7 +88,7 @@ def main() -> None:
         runs = read_runs(folders)
         if not runs and not arguments.watch:
             raise ConfigError(f"{', '.join(arguments.runs)}: contains no run (no status.json)")
-        keys, rows = configurations(where(runs, arguments.where))
+        keys, rows = configurations(against(where(runs, arguments.where), arguments.baseline))
         if arguments.sort:
             rows = sort(keys, rows, arguments.sort, descending=arguments.descending)
         return keys, rows

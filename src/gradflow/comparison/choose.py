@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 
 from gradflow.comparison.columns import columns, metric
 from gradflow.comparison.configurations import Configuration, value_of
+from gradflow.comparison.paired import with_baseline
 from gradflow.errors import ConfigError
 from gradflow.runs.read import Run
 from gradflow.runs.settings import text
@@ -43,6 +44,25 @@ def where(runs: Sequence[Run], overrides: Sequence[str]) -> list[Run]:
         if not runs:
             raise ConfigError(f"--where {override}: no run is left")
     return list(runs)
+
+
+def against(runs: Sequence[Run], overrides: Sequence[str]) -> list[Run]:
+    """Return the runs with a baseline of their own: the runs that match all of `overrides`.
+
+    Raises:
+        ConfigError: if an override cannot be parsed or has several values, or no run matches.
+    """
+    baseline = {}
+    for override in overrides:
+        key, wanted = _parse(override, "--baseline")
+        if len(wanted) > 1:
+            raise ConfigError(f"--baseline {override}: takes one value")
+        _check_key(runs, override, key, "--baseline")
+        found = [run for run in runs if _value(run, key) in wanted]
+        if not found:
+            raise ConfigError(f"--baseline {override}: no run has that value")
+        baseline[key] = text(found[0].settings.get(key))
+    return with_baseline(runs, baseline) if baseline else list(runs)
 
 
 def sort(
@@ -75,8 +95,8 @@ def sort(
     return [row for _, row in present] + missing
 
 
-def _parse(expression: str) -> tuple[str, set[str]]:
-    message = f"--where {expression}: cannot be read; allowed: key=value, key=one,another"
+def _parse(expression: str, option: str = "--where") -> tuple[str, set[str]]:
+    message = f"{option} {expression}: cannot be read; allowed: key=value, key=one,another"
     try:
         override = OverridesParser.create().parse_override(expression)
         sweeps = override.is_sweep_override()
@@ -112,11 +132,11 @@ def _canonical(value: str) -> str:
         return {"null": "-", "True": "true", "False": "false"}.get(value, value)
 
 
-def _check_key(runs: Sequence[Run], override: str, key: str) -> None:
+def _check_key(runs: Sequence[Run], override: str, key: str, option: str = "--where") -> None:
     known = dict.fromkeys([*_OUTCOMES, *(name for run in runs for name in run.settings)])
     if key not in known:
         near = difflib.get_close_matches(key, known, n=5, cutoff=0.5) or list(known)
-        raise ConfigError(f"--where {override}: no run has that key; allowed: {', '.join(near)}")
+        raise ConfigError(f"{option} {override}: no run has that key; allowed: {', '.join(near)}")
 
 
 def _order(value: str) -> tuple[float, str]:

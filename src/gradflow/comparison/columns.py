@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from gradflow.comparison.configurations import Column
+from gradflow.comparison.paired import difference
 from gradflow.runs.read import Run
 
 
@@ -33,7 +34,8 @@ def columns(runs: Sequence[Run]) -> list[Column]:
         for headline in headlines(runs)
         for split in ("train", "validation", "test")
     ]
-    return [DECADES, *metrics, SECONDS]
+    gain = difference(runs)
+    return [DECADES, *metrics, *([] if gain is None else [gain]), SECONDS]
 
 
 DECADES = Column(

@@ -1,4 +1,7 @@
-"""Print the table over runs: one row per configuration, mean ± standard deviation."""
+"""Print the table over runs: one row per configuration, mean ± standard deviation.
+
+A difference to a baseline is the mean ± half of its 95 % interval.
+"""
 
 from __future__ import annotations
 
@@ -89,8 +92,9 @@ def formatted(figures: Figures, column: Column, runs: int = 1) -> str:
         figures = finite
     if (mean := figures.mean) is not None:
         number = format(mean * column.factor, column.form)
-        if (sd := figures.sd) is not None:
-            number += f" ± {sd * column.factor:{column.form.lstrip('+')}}"
+        spread = figures.half_width if column.interval else figures.sd
+        if spread is not None:
+            number += f" ± {spread * column.factor:{column.form.lstrip('+')}}"
         n_is_known = figures.n == runs or out
         out.append(number if n_is_known else f"{number} (n={figures.n})")
     return "; ".join(out) or "-"

@@ -83,6 +83,10 @@ def _page(runs: list[Run], folder: Path, config: DictConfig) -> Path:
 
 def _check_logger(config: DictConfig) -> None:
     """Raise ConfigError for what W&B would refuse of every job."""
+    if not isinstance(config.logger, DictConfig):
+        raise ConfigError(
+            f"logger={config.logger}: must be settings; a file chooses by `override /logger: …`"
+        )
     node = OmegaConf.to_container(config.logger, resolve=True)
     if not isinstance(node, dict):
         return

@@ -134,6 +134,9 @@ class Comparison(Closed):
 
     headline: Headline
     ignored_keys: list[str]  # keys that change no number of a run
+    baseline: dict[
+        str, str | int | float | bool
+    ] = {}  # settings of the runs to compare others with
     overlays: list[str]  # import paths; an overlay draws lines over the page's profiles
 
 

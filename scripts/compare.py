@@ -105,19 +105,25 @@ def main() -> None:
     keys, rows = read()
     # Write files before printing the table, so that an error is the only output.
     messages = []
+    if page is not None or arguments.figures is not None:
+        from gradflow.comparison.own_figures import load_figures
+        from gradflow.launch.compose import compose
+
+        comparison = compose(config_dir=CONF).comparison
+        own = load_figures(comparison.figures)
     if page is not None:
         from gradflow.comparison.page import build_page
         from gradflow.comparison.page.overlays import load_overlays
-        from gradflow.launch.compose import compose
 
         table_runs = [run for row in rows for run in row.runs]
-        overlays = load_overlays(compose(config_dir=CONF).comparison.overlays)
-        build_page(table_runs, page, title=", ".join(arguments.runs), overlays=overlays)
+        overlays = load_overlays(comparison.overlays)
+        title = ", ".join(arguments.runs)
+        build_page(table_runs, page, title=title, overlays=overlays, figures=own)
         messages.append(f"page: {page}")
     if arguments.figures is not None:
         from gradflow.comparison.figures import write_figures
 
-        written, left_out = write_figures(keys, rows, arguments.figures)
+        written, left_out = write_figures(keys, rows, arguments.figures, own)
         messages += [f"figure: {path}" for path in written]
         messages += [f"no figure {reason}" for reason in left_out]
     if arguments.format in _EXPORT_FORMATS:

@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gradflow.comparison.configurations import configurations
 from gradflow.comparison.objective import best, best_first
+from gradflow.comparison.own_figures import load_figures
 from gradflow.comparison.page import build_page
 from gradflow.comparison.page.overlays import load_overlays
 from gradflow.comparison.table import print_table
@@ -78,7 +79,10 @@ def _refuse(config: DictConfig, message: str) -> NoReturn:
 
 def _page(runs: list[Run], folder: Path, config: DictConfig) -> Path:
     overlays = load_overlays(list(config.comparison.overlays))
-    return build_page(runs, folder / PAGE, title=f"study {folder.name}", overlays=overlays)
+    figures = load_figures(list(config.comparison.figures))
+    return build_page(
+        runs, folder / PAGE, title=f"study {folder.name}", overlays=overlays, figures=figures
+    )
 
 
 def _check_logger(config: DictConfig) -> None:
@@ -112,6 +116,7 @@ class StudyEnd(Callback):
             )
         try:
             load_overlays(list(config.comparison.overlays))
+            load_figures(list(config.comparison.figures))
             _check_logger(config)
             search = prepare(config) if is_search(config) else None
             total = config.hydra.sweeper.n_trials if search else job_count(config)

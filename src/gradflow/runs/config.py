@@ -138,6 +138,7 @@ class Comparison(Closed):
         str, str | int | float | bool
     ] = {}  # settings of the runs to compare others with
     overlays: list[str]  # import paths; an overlay draws lines over the page's profiles
+    figures: list[str] = []  # import paths of figures over a study, on its page and as files
 
 
 class RunConfig(Closed):

@@ -16,6 +16,7 @@ from gradflow.comparison.figures.curves import draw_curves
 from gradflow.comparison.figures.flows import draw_flows
 from gradflow.comparison.figures.histograms import draw_across, draw_layers
 from gradflow.comparison.figures.profiles import draw_profiles
+from gradflow.comparison.own_figures import OwnFigure
 from gradflow.errors import ConfigError
 from gradflow.gradients.histogram import measure
 from gradflow.gradients.record import Entry, RecordWriter
@@ -101,6 +102,19 @@ def test_all_figures_are_written_as_png_and_svg(runs: list[Run], tmp_path: Path)
                 assert min(image.size) > 300
         else:
             assert path.read_text().startswith("<?xml")
+
+
+def test_a_figure_of_ones_own_is_written_beside_the_others(runs: list[Run], tmp_path: Path) -> None:
+    drawn = []
+
+    def draw(all_runs: Sequence[Run]) -> Figure:
+        drawn.extend(all_runs)
+        return Figure()
+
+    own = OwnFigure("mine", "An empty figure.", draw)
+    written, _ = write_figures(*configurations(runs), tmp_path, [own])
+    assert {path.name for path in written} > {"mine.png", "mine.svg"}
+    assert {run.folder for run in drawn} == {run.folder for run in runs}
 
 
 def test_what_cannot_be_drawn_is_named_and_the_rest_drawn(runs: list[Run], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import math
 import re
 from collections.abc import Sequence
@@ -12,8 +13,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib.figure import Figure
 from page_study import LAYERS, STEPS, TENSORS, a_page_run, a_record, a_study
+from PIL import Image
 
+from gradflow.comparison.own_figures import OwnFigure, load_figures
 from gradflow.comparison.page import build_page
 from gradflow.comparison.page.blob import Arrays, read, unpack
 from gradflow.comparison.page.build import SCRIPTS
@@ -342,6 +346,38 @@ def test_an_overlay_has_a_line_or_a_reason_for_each_configuration(tmp_path: Path
 def test_what_is_no_overlay_is_refused_in_one_line(path: str) -> None:
     with pytest.raises(ConfigError, match=rf"^comparison\.overlays={re.escape(path)}: [^\n]*$"):
         load_overlays([path])
+
+
+def test_a_figure_of_ones_own_stands_above_the_plots_and_its_words_stay_text(
+    tmp_path: Path,
+) -> None:
+    study = a_study(tmp_path)
+
+    def draw(runs: Sequence[Run]) -> Figure:
+        assert len(runs) == 6
+        figure = Figure(figsize=(4, 2))
+        figure.subplots().plot([0, 1], [0, 1])
+        return figure
+
+    def nothing(runs: Sequence[Run]) -> Figure:
+        raise ValueError("nothing to show")
+
+    figures = [OwnFigure("a_line", f"Rising. {TRICKY}", draw), OwnFigure("empty", "-", nothing)]
+    page = build_page(read_runs([study]), study / "page.html", "a study", figures=figures)
+    text = page.read_text()
+    assert "<h2>a line</h2>" in text
+    assert 'aria-label="empty"' not in text
+    assert "alert(1)</script>" not in text
+    (found,) = re.findall(r'<img alt="[^"]*" src="data:image/png;base64,([^"]*)">', text)
+    with Image.open(io.BytesIO(base64.b64decode(found, validate=True))) as image:
+        assert image.size == (440, 220)
+    assert text.index("a line") < text.index('id="curve-a"')
+
+
+@pytest.mark.parametrize("path", ["no.such.module", "json.loads"])
+def test_what_is_no_figure_is_refused_in_one_line(path: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^comparison\.figures={re.escape(path)}: [^\n]*$"):
+        load_figures([path])
 
 
 def test_histograms_of_weights_are_packed_if_recorded(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -12,32 +13,38 @@ from gradflow.comparison.figures.curves import draw_curves
 from gradflow.comparison.figures.flows import draw_flows
 from gradflow.comparison.figures.histograms import draw_across, draw_layers
 from gradflow.comparison.figures.profiles import draw_profiles
+from gradflow.comparison.own_figures import OwnFigure
 from gradflow.errors import ConfigError
 
 _DPI = 200  # of the PNG
 
 
 def write_figures(
-    keys: Sequence[str], rows: Sequence[Configuration], folder: Path
+    keys: Sequence[str],
+    rows: Sequence[Configuration],
+    folder: Path,
+    own: Sequence[OwnFigure] = (),
 ) -> tuple[list[Path], list[str]]:
     """Draw each figure for which the rows have data; return the files, and why others are missing.
 
     Raises:
         ConfigError: if the folder cannot be written.
     """
-    drawings = {
-        "profiles": draw_profiles,
-        "flows": draw_flows,
-        "curves": draw_curves,
-        "histograms_by_layer": draw_layers,
-        "histograms_by_run": draw_across,
+    runs = [run for row in rows for run in row.runs]
+    drawings: dict[str, Callable[[], Figure]] = {
+        "profiles": partial(draw_profiles, keys, rows),
+        "flows": partial(draw_flows, keys, rows),
+        "curves": partial(draw_curves, keys, rows),
+        "histograms_by_layer": partial(draw_layers, keys, rows),
+        "histograms_by_run": partial(draw_across, keys, rows),
+        **{figure.name: partial(figure.draw, runs) for figure in own},
     }
     written, left_out = [], []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, draw in drawings.items():
             try:
-                figure: Figure = draw(keys, rows)
+                figure = draw()
             except ValueError as error:
                 left_out.append(f"{name}: {error}")
                 continue

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from gradflow.comparison.own_figures import OwnFigure
 from gradflow.comparison.page.overlays import Overlay
 from gradflow.comparison.page.pack import pack
 from gradflow.errors import ConfigError
@@ -44,12 +46,20 @@ SCRIPTS = (
 )
 
 
+_DPI = 110  # of a figure, which the page shows as wide as it is itself
+
+
 def build_page(
-    runs: Sequence[Run], path: Path, title: str, *, overlays: Sequence[Overlay] = ()
+    runs: Sequence[Run],
+    path: Path,
+    title: str,
+    *,
+    overlays: Sequence[Overlay] = (),
+    figures: Sequence[OwnFigure] = (),
 ) -> Path:
     """Write the page over `runs` to `path`, whole or not at all, and return `path`.
 
-    `overlays` draw lines over its profiles at step 0.
+    `overlays` draw lines over its profiles at step 0; `figures` stand above all plots.
 
     Raises:
         ConfigError: if there are no runs, or `path` cannot be written or is no .html.
@@ -62,18 +72,37 @@ def build_page(
         raise ConfigError(f"{path}: {path.parent} is not a folder")
     data = pack(runs, beside=path.parent, title=title, overlays=overlays)
     try:
-        write_text(path, _assemble(title, data))
+        write_text(path, _assemble(title, data, "\n".join(_sections(runs, figures))))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     return path
 
 
-def _assemble(title: str, data: bytes) -> str:
+def _sections(runs: Sequence[Run], figures: Sequence[OwnFigure]) -> Iterator[str]:
+    """Yield the HTML of each figure that has something to show; no browser runs code in a PNG."""
+    for own in figures:
+        try:
+            figure = own.draw(runs)
+        except ValueError:
+            continue
+        png = io.BytesIO()
+        figure.savefig(png, format="png", dpi=_DPI)
+        picture = base64.b64encode(png.getvalue()).decode("ascii")
+        name, note = html.escape(own.name.replace("_", " ")), html.escape(own.note)
+        yield (
+            f'<section class="panel wide own" aria-label="{name}"><h2>{name}</h2>'
+            f'<img alt="{note}" src="data:image/png;base64,{picture}"><p class="note">{note}</p>'
+            "</section>"
+        )
+
+
+def _assemble(title: str, data: bytes, figures: str) -> str:
     """Fill the template. Base64 has no character that HTML would interpret."""
     pieces = {
         "title": html.escape(title),
         "style": _asset("style.css"),
         "script": "\n".join(map(_asset, SCRIPTS)),
+        "figures": figures,
         "data": base64.b64encode(data).decode("ascii"),
     }
     # In one pass, so that a title that looks like a slot is not filled, too.

@@ -35,9 +35,10 @@ def build_net(config: Config, data: Any) -> nn.Module:
     offered = {
         "activation": activation,
         "norm": instantiate(config.norm, key="norm", partial=True),
+        "branch": instantiate(config.branch, key="branch", partial=True),
         **_known(data),
     }
-    refuse_without_effect(config, "model", ("activation", "norm"))
+    refuse_without_effect(config, "model", ("activation", "norm", "branch"))
     net: nn.Module = instantiate(config.model, key="model", offered=offered, kind=nn.Module)
     initialize = instantiate(config.init, key="init", partial=True)
     try:

@@ -23,6 +23,7 @@ class Config(RunConfig):
         "model",
         "activation",
         "norm",
+        "branch",
         "init",
         "clip",
         "optimizer",
@@ -54,6 +55,7 @@ class Config(RunConfig):
     model: Node
     activation: Node
     norm: Node
+    branch: Node
     init: Node
     clip: Node
     optimizer: Node

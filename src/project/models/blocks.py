@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 ActivationFactory = Callable[[], nn.Module]
 NormFactory = Callable[[int], nn.Module]
+BranchFactory = Callable[[int, int], nn.Module]  # from channels and the net's residual blocks
 Padding = Literal["zeros", "circular"]
 
 
@@ -84,11 +85,12 @@ class SubsampleAndPad(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """conv1, norm1, activation1, conv2, norm2, (+ shortcut,) activation2.
+    """conv1, norm1, activation1, conv2, norm2, (branch, + shortcut,) activation2.
 
-    With `skip=False`, `shortcut` is None; nothing else changes. The inputs of `activation1` and
-    `activation2` are pre-activations z: after the norm, and after the addition. Images are padded
-    with zeros, or periodically with `padding="circular"`.
+    With `skip=False`, `shortcut` is None; nothing else changes. `branch` scales what is added to
+    the shortcut. The inputs of `activation1` and `activation2` are pre-activations z: after the
+    norm, and after the addition. Images are padded with zeros, or periodically with
+    `padding="circular"`.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class BasicBlock(nn.Module):
         activation: ActivationFactory,
         norm: NormFactory,
         padding: Padding = "zeros",
+        branch: nn.Module | None = None,
     ) -> None:
         super().__init__()
         norm1, norm2 = norm(out_channels), norm(out_channels)
@@ -109,6 +112,7 @@ class BasicBlock(nn.Module):
         self.activation1 = new_activation(activation)
         self.conv2 = conv3x3(out_channels, out_channels, stride=1, norm=norm2, padding=padding)
         self.norm2 = norm2
+        self.branch = branch or nn.Identity()
         self.shortcut: nn.Module | None = None
         if skip:
             same_shape = stride == 1 and in_channels == out_channels
@@ -122,6 +126,6 @@ class BasicBlock(nn.Module):
         hidden = self.activation1(self.norm1(self.conv1(x)))
         z: Tensor = self.norm2(self.conv2(hidden))
         if self.shortcut is not None:
-            z = z + self.shortcut(x)
+            z = self.branch(z) + self.shortcut(x)
         out: Tensor = self.activation2(z)
         return out

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from project.models.blocks import (
     ActivationFactory,
     BasicBlock,
+    BranchFactory,
     NormFactory,
     Padding,
     conv_norm_activation,
 )
+from project.models.branches import unscaled
 
 MIN_DEPTH, MAX_DEPTH = 8, 1202
 
@@ -39,12 +41,14 @@ class ConvNet(nn.Module):
         activation: called without arguments, returns a nonlinearity that does not work in place.
         norm: called with a number of channels, returns a norm, or an Identity for no norm; the
             convolutions then have a bias.
+        branch: called with the channels and the number of blocks, returns what scales a residual
+            branch before the addition.
         num_classes: number of logits.
         in_channels: channels of an image.
 
     Raises:
-        ValueError: if depth, width, stem_stride or padding is out of range, or the activation
-            works in place.
+        ValueError: if depth, width, stem_stride or padding is out of range, the activation works
+            in place, or a branch is to be scaled in a net without skip connections.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class ConvNet(nn.Module):
         skip: bool = True,
         activation: ActivationFactory,
         norm: NormFactory,
+        branch: BranchFactory = unscaled,
         num_classes: int = 10,
         in_channels: int = 3,
     ) -> None:
@@ -81,6 +86,9 @@ class ConvNet(nn.Module):
         for stage_width, stage_stride in ((width, 1), (2 * width, 2), (4 * width, 2)):
             blocks: list[BasicBlock] = []
             for index in range(blocks_per_stage):
+                scale = branch(stage_width, 3 * blocks_per_stage)
+                if not skip and not isinstance(scale, nn.Identity):
+                    raise ValueError("branch needs skip connections, such as model=resnet")
                 block = BasicBlock(
                     channels,
                     stage_width,
@@ -89,6 +97,7 @@ class ConvNet(nn.Module):
                     activation=activation,
                     norm=norm,
                     padding=padding,
+                    branch=scale,
                 )
                 blocks.append(block)
                 channels = stage_width

@@ -4,10 +4,11 @@ import sys
 
 from gradflow.errors import ConfigError
 from gradflow.launch import cli
-from lab.benchmarks import data, gradients, step, sweep, theory
+from lab.benchmarks import band, data, gradients, step, sweep, theory
 from lab.benchmarks.gpu import main as gpu
 
 BENCHMARKS = {
+    "band": band.main,
     "data": data.main,
     "gpu": gpu.main,
     "gradients": gradients.main,

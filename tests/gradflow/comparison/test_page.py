@@ -327,7 +327,11 @@ def test_an_overlay_has_a_line_or_a_reason_for_each_configuration(tmp_path: Path
 
     def lines(runs: Sequence[Run | None]) -> list[Line]:
         assert [run is not None for run in runs] == [True] * 3
-        drawn = Line(np.array([1.0, -np.inf, 0.5]), np.array([-1.25, -2.0, np.nan]))
+        drawn = Line(
+            np.array([1.0, -np.inf, 0.5]),
+            np.array([-1.25, -2.0, np.nan]),
+            gradient_band=np.array([[-1.5, -2.5, -3.0], [-1.0, -1.5, -2.0]]),
+        )
         return [drawn, Line(reason="none here"), drawn]
 
     overlay = Overlay("guess", "Dotted: a guess.", lines)
@@ -340,6 +344,10 @@ def test_an_overlay_has_a_line_or_a_reason_for_each_configuration(tmp_path: Path
     found = read(first[0]["pre_activation_gradient"], arrays).tolist()
     assert found == [-125, -200, special["notFinite"]]
     assert read(first[0]["pre_activation"], arrays).tolist() == [100, special["zero"], 50]
+    band = first[0]["pre_activation_gradient_band"]
+    assert read(band["low"], arrays).tolist() == [-150, -250, -300]
+    assert read(band["high"], arrays).tolist() == [-100, -150, -200]
+    assert "pre_activation_band" not in first[0]
 
 
 @pytest.mark.parametrize("path", ["no.such.module", "json.loads"])

@@ -23,6 +23,9 @@ class Line:
     pre_activation: NDArray[np.float64] | None = None
     gradient: NDArray[np.float64] | None = None
     reason: str | None = None
+    # From the least to the largest that is to be expected of single runs: (2, layers).
+    pre_activation_band: NDArray[np.float64] | None = None
+    gradient_band: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

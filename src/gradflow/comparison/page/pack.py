@@ -155,10 +155,18 @@ class _Packer:
     def line(self, line: Line) -> dict[str, Any]:
         if line.gradient is None or line.pre_activation is None:
             return {"reason": line.reason}
-        return {
+        packed: dict[str, Any] = {
             "pre_activation_gradient": self._decades(line.gradient),
             "pre_activation": self._decades(line.pre_activation),
         }
+        for name, band in (
+            ("pre_activation_gradient", line.gradient_band),
+            ("pre_activation", line.pre_activation_band),
+        ):
+            if band is not None:
+                low, high = map(self._decades, band)
+                packed[f"{name}_band"] = {"low": low, "high": high}
+        return packed
 
     def _decades(self, values: np.ndarray[Any, np.dtype[np.float64]]) -> Reference:
         return self.arrays.add(pack_decades(values), "i2")

@@ -58,7 +58,11 @@ class Profiles {
         const values = study.overlay(configuration, place, this.kind);
         const points = values.map((value, i) => [i + 1, value]);
         const { name: overlay } = study.overlays[place];
-        if (points.length) drawn.push({ configuration, runs: [], points, overlay, place });
+        const band = study
+          .overlayBand(configuration, place, this.kind)
+          .map(([low, high], i) => [i + 1, low, high])
+          .filter(([, low, high]) => Number.isFinite(low) && Number.isFinite(high));
+        if (points.length) drawn.push({ configuration, runs: [], points, band, overlay, place });
       }
     }
     this.domain ??= this.range(groups);

@@ -71,6 +71,13 @@ class Study {
     return values ? Array.from(values, (v) => this.decade(v)) : [];
   }
 
+  // [[low, high]] by layer; empty without a band.
+  overlayBand(configuration, place, kind) {
+    const band = configuration.overlays[place][`${kind}_band`];
+    if (!band) return [];
+    return Array.from(band.low, (low, i) => [this.decade(low), this.decade(band.high[i])]);
+  }
+
   decade(value) {
     if (value === this.decades.zero) return -Infinity;
     if (value === this.decades.notFinite) return NaN;

@@ -55,7 +55,7 @@ def probe(config: Config) -> Probe:
         flow=flow,
         verdict=verdict,
         prediction=predict(net, images, labels) if reason is None else None,
-        mean_field=_mean_field(net) if reason is None and _is_plain(net) else None,
+        mean_field=plain_mean_field(net),
         batch_norm_slope=_batch_norm_slope(net),
         no_theory=reason,
     )
@@ -89,8 +89,13 @@ def measure(net: nn.Module, images: Tensor, labels: Tensor) -> Flow:
     return flow_of_rows(0, snapshot.read())
 
 
-def _mean_field(net: ConvNet) -> MeanField:
-    """Compute the theory for sigma_w^2 and sigma_b^2 of the layers between first and last."""
+def plain_mean_field(net: nn.Module) -> MeanField | None:
+    """Compute the theory for sigma_w^2 and sigma_b^2 of the layers between first and last.
+
+    None unless `net` is a plain ConvNet without a norm, whose weights are independent.
+    """
+    if not isinstance(net, ConvNet) or not _is_plain(net) or applies(net) is not None:
+        return None
     layers = [module for module in net.modules() if isinstance(module, nn.Conv2d)][1:]
     weight = statistics.median(c.weight[0].numel() * _second_moment(c.weight) for c in layers)
     bias = statistics.median(0.0 if c.bias is None else _second_moment(c.bias) for c in layers)

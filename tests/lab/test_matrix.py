@@ -1,13 +1,18 @@
 """The matrix and the order count what the runs of a study show, seed by seed."""
 
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hand_made import a_run, a_verdict
 
 from gradflow.comparison.own_figures import load_figures
+from gradflow.launch.compose import compose
 from gradflow.runs.read import Run
+from lab.depth import DEPTH, by_depth, trainable_depth
+from lab.depth import draw as draw_depth
 from lab.matrix import MATRIX, draw, matrix
 from lab.order import ORDER, TEXT, Share, alone, draw_order, drawn, together
 
@@ -151,6 +156,39 @@ def test_the_figures_are_drawn_for_a_study_with_pathologies_and_remedies_alone()
 
 
 def test_conf_lists_both_figures(conf: Path) -> None:
-    from gradflow.launch.compose import compose
+    assert load_figures(compose([], conf).comparison.figures) == [MATRIX, ORDER, DEPTH]
 
-    assert load_figures(compose([], conf).comparison.figures) == [MATRIX, ORDER]
+
+def test_a_study_over_depth_is_a_line_for_each_remedy(conf: Path) -> None:
+    runs = [
+        a_seed("p", remedy, seed, 0.3 if depth < 20 else 0.1, "healthy")
+        for remedy in ("relu", "none")
+        for depth in (20, 8, 14)
+        for seed in range(3)
+    ]
+    depths = [depth for _ in range(2) for depth in (20, 8, 14) for _ in range(3)]
+    for run, depth in zip(runs, depths, strict=True):
+        run.config["model"] = {"depth": depth}
+    series = by_depth(runs)
+    assert {remedy: list(lines) for remedy, lines in series.items()} == {
+        "none": [8, 14, 20],
+        "relu": [8, 14, 20],
+    }
+    lines = draw_depth(runs).axes[1].containers
+    assert [line.get_label() for line in lines] == ["untreated", "relu"]
+    drawn = np.asarray(lines[0].lines[0].get_ydata(), float)
+    np.testing.assert_allclose(drawn, [30, 30, 10])
+    with pytest.raises(ValueError, match=r"^fewer than three depths"):
+        draw_depth(runs[:6])
+
+
+def test_the_trainable_depth_is_that_of_the_runs_own_plain_net(conf: Path) -> None:
+    """chi_1 of a linear net is sigma_w^2: here 0.9, whose depth scale is 1 / |ln 0.9|."""
+    words = ["data=synthetic", "model=plain_cnn", "norm=none", "activation=identity"]
+    words += ["init=gaussian", "init.weight_variance=0.9", "model.width=32"]
+    plain = compose(words, conf).model_dump()
+    found = trainable_depth(a_run(Path("plain"), config=plain, axes=plain["axes"]))
+    assert found == pytest.approx(6 / -math.log(0.9), rel=0.25)  # of the weights that were drawn
+    normed = compose([*words[:2], "norm=batch"], conf).model_dump()
+    assert trainable_depth(a_run(Path("normed"), config=normed, axes=normed["axes"])) is None
+    assert trainable_depth(a_run(Path("unknown"))) is None

@@ -10,6 +10,15 @@ Yang & Schoenholz 2017, arXiv:1712.08969.) There z is sampled, in several channe
 A branch's weights are used nowhere else, so its part is independent of the rest, forward and
 backward.
 
+One direction of the error is not random. If phi is a rectifier, so that phi(c z) = c phi(z) for
+c > 0, and biases are 0, the net behind a block's output x is linear along x: by Euler's theorem
+x . dL/dx is the same number c for every block. So dL/dx has the component c / |x| along x, which
+grows towards the input as fast as x grows away from it. That is faster than a random error grows,
+since E[z^2; z > 0] > E[z^2] P(z > 0) where z has a positive mean. c is the sum of z dL/dz over the
+logits z, without their biases. The rest is followed as a random error, into which each branch sends
+the whole. Measured for ResNet-56 of width 64 (mean of 3 nets, 16 images, stem_stride 2): without
+this dL/dz of the first layer was 0.18 decades below the net's, with it 0.08.
+
 The theory holds for wide nets. In a narrow and deep net each layer multiplies the signal by a
 random factor, and the typical product lies below its mean (Hanin & Nica 2018, arXiv:1812.05994).
 With 56 layers of ReLU and sigma_w^2 = 2, mean of 3 nets, the largest error of z over the layers is
@@ -32,7 +41,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.mean_field import Moments, single_function
+from lab.mean_field import Moments, gaussian_moments, single_function
 from project.models import ConvNet
 from project.models.blocks import BasicBlock, SubsampleAndPad
 
@@ -127,6 +136,7 @@ def predict(net: ConvNet, images: Tensor, labels: Tensor) -> Prediction:
     squared = images.cpu().double().square()  # E[a^2] of a layer's input a
     a = torch.empty(0)  # sampled, if a skip connection uses it
     shapes, slopes, pre_activation = [], [], []  # of E[a^2], E[phi'(z)^2], log10 RMS of z
+    outputs = []  # E[a^2] where z is sampled
     for layer in layers:
         shapes.append(squared.shape)
         squared_z = layer.forward(squared)
@@ -150,25 +160,33 @@ def predict(net: ConvNet, images: Tensor, labels: Tensor) -> Prediction:
             squared_slope = layer.moments.squared_slope(squared_z)
         pre_activation.append(_log10_rms(squared_z))
         slopes.append(squared_slope)
+        outputs.append(squared if layer.sampled else None)
 
-    logit_gradient = _squared_logit_gradient(net, images, labels)  # (B, K)
+    logits, signed = _logits_and_gradient(net, images, labels)  # (B, K)
+    conserved = (logits * signed).sum(dim=1) * _is_rectified(layers)
+    logit_gradient = signed.square()
     gradients = [_log10_rms(logit_gradient)]  # from the logits back
     # Each pixel has a share of 1 / HW in the average that the head takes.
     squared_weights = len(net.head.weight) * _second_moment(net.head.weight)
     pixels = squared[0, 0].numel()
     gradient_a = (squared_weights * logit_gradient.mean(dim=1) / pixels**2).view(-1, 1, 1, 1)
     skipping: tuple[Tensor, int] | None = None  # a skip connection's E[(dL/dz)^2] and stride
-    for layer, squared_slope, shape in zip(
-        reversed(layers), reversed(slopes), reversed(shapes), strict=True
+    for layer, squared_slope, shape, output in zip(
+        reversed(layers), reversed(slopes), reversed(shapes), reversed(outputs), strict=True
     ):
-        gradient_z = gradient_a * squared_slope
+        along: Tensor | float = 0.0
+        if output is not None:
+            along = _along(conserved, output, layer.conv.out_channels)
+            if layer is layers[-1]:
+                gradient_a = gradient_a * (1 - _share(along, gradient_a))
+        rest, gradient_z = gradient_a * squared_slope, (gradient_a + along) * squared_slope
         gradients.append(_log10_rms(gradient_z))
         gradient_a = layer.backward(gradient_z, shape)
         if skipping is not None:
             around, stride = skipping
             gradient_a = gradient_a.expand(shape).clone()
             gradient_a[:, :, ::stride, ::stride] += around[:, : shape[1]]
-        skipping = None if layer.skip is None else (gradient_z, layer.skip)
+        skipping = None if layer.skip is None else (rest, layer.skip)
     return Prediction(
         layers=[layer.name for layer in layers] + ["head"],
         pre_activation=pre_activation,
@@ -239,12 +257,39 @@ def _value_and_slope(phi: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
     return value.detach(), slope
 
 
-def _squared_logit_gradient(net: ConvNet, images: Tensor, labels: Tensor) -> Tensor:
-    """Return the square of dL/dlogits = (p - y) / B: (B, K)."""
+def _logits_and_gradient(net: ConvNet, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logits without their biases, and dL/dlogits = (p - y) / B: both (B, K)."""
     with torch.random.fork_rng([images.device] if images.is_cuda else []):
         logits: Tensor = net(images)
-    classes = F.one_hot(labels.cpu(), logits.shape[1])
-    return ((logits.cpu().double().softmax(dim=1) - classes) / len(labels)).square()
+    logits = logits.cpu().double()
+    gradient = (logits.softmax(dim=1) - F.one_hot(labels.cpu(), logits.shape[1])) / len(labels)
+    return logits - net.head.bias.cpu().double(), gradient
+
+
+def _is_rectified(layers: list[_Layer]) -> bool:
+    """Whether phi(c z) = c phi(z) with a mean that is not 0, and no layer has biases.
+
+    A phi that is odd, as in a linear net, makes no mean, and a signal grows as a random error does.
+    """
+    mean = float(gaussian_moments(layers[0].activation, torch.ones(1))[0])
+    return abs(mean) > 1e-6 and all(
+        layer.moments.ratio_if_homogeneous is not None and layer.bias == 0 for layer in layers
+    )
+
+
+def _along(conserved: Tensor, output: Tensor, channels: int) -> Tensor:
+    """Return the square of dL/dx's component along x itself: x has mean squares (B, S, H, W).
+
+    It is c x / |x|^2 with the `conserved` c of each image, (B,).
+    """
+    squared_norm = channels * output.mean(dim=1).sum(dim=(1, 2))
+    return (conserved / squared_norm).square().view(-1, 1, 1, 1) * output
+
+
+def _share(part: Tensor, whole: Tensor) -> Tensor:
+    """Return for each image which share of the mean square is `part`'s, (B, 1, 1, 1)."""
+    ratio = part.mean(dim=(1, 2, 3), keepdim=True) / whole.mean(dim=(1, 2, 3), keepdim=True)
+    return ratio.nan_to_num(0.0).clamp(max=1.0)  # 0 / 0 where an image has no error left
 
 
 def _second_moment(x: Tensor) -> float:

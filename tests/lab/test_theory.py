@@ -307,3 +307,69 @@ def test_delta_orthogonal_weights_are_not_independent_and_all_others_are_taken_t
     )
     init.orthogonal(net, nn.ReLU, gain=1.0)
     assert applies(net) is None
+
+
+def a_rectified_resnet(
+    depth: int, width: int, activation: Callable[[], nn.Module], seed: int = 0
+) -> ConvNet:
+    torch.manual_seed(seed)
+    net = ConvNet(
+        depth=depth, width=width, stem_stride=2, activation=activation, norm=lambda _: nn.Identity()
+    )
+    init.kaiming_normal(net, activation, gain=math.sqrt(2), mode="fan_in")
+    return net
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, partial(nn.LeakyReLU, 0.2)])
+def test_the_error_along_each_blocks_output_is_conserved_by_eulers_theorem(
+    activation: Callable[[], nn.Module],
+) -> None:
+    """The number that `predict` takes from the logits, against autograd's at every block."""
+    net = a_rectified_resnet(20, 8, activation).double()
+    nn.init.normal_(net.head.bias)
+    x = torch.randn(4, 3, 32, 32, dtype=torch.float64)
+    outputs: list[Tensor] = []
+
+    def keep(block: nn.Module, inputs: object, output: Tensor) -> None:
+        output.retain_grad()
+        outputs.append(output)
+
+    for stage in net.stages:
+        for block in stage:
+            block.register_forward_hook(keep)
+    logits = net(x)
+    logits.retain_grad()
+    F.cross_entropy(logits, torch.arange(4)).backward()
+    expected = ((logits - net.head.bias) * logits.grad).sum(dim=1).detach()
+    assert len(outputs) == 9
+    for output in outputs:
+        assert output.grad is not None
+        torch.testing.assert_close((output * output.grad).sum(dim=(1, 2, 3)).detach(), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_error_along_the_output_adds_what_projecting_it_away_takes(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In decades of the first layer's dL/dz, of one net: so its own luck does not count."""
+    x = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+    labels = torch.arange(8)
+    net = a_rectified_resnet(56, 64, nn.ReLU, seed)
+    kept: list[Tensor] = []
+    handle = net.stem.activation.register_forward_pre_hook(lambda _, z: kept.append(z[0]))
+    pooled = net.stages(net.stem(x)).mean(dim=(2, 3))
+    handle.remove()
+    logits = net.head(pooled)
+    (error,) = torch.autograd.grad(F.cross_entropy(logits, labels), pooled, retain_graph=True)
+    along = (error * pooled).sum(1, keepdim=True) / pooled.square().sum(1, keepdim=True) * pooled
+    whole, without = (
+        torch.autograd.grad(pooled, kept[0], start.detach(), retain_graph=True)[0]
+        for start in (error, error - along)
+    )
+    taken = 0.5 * math.log10(float(whole.square().sum() / without.square().sum()))
+    predicted = predict(net, x, labels).gradient[0]
+    monkeypatch.setattr("lab.theory._is_rectified", lambda layers: False)
+    added = predicted - predict(net, x, labels).gradient[0]
+    assert taken > 0.05
+    assert added == pytest.approx(taken, rel=0.6)

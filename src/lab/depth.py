@@ -17,9 +17,13 @@ from gradflow.runs.read import Run
 from gradflow.runs.status import ENDED
 from lab.matrix import NONE, accuracy
 
-if TYPE_CHECKING:  # takes a second, and most studies need no figure
+if TYPE_CHECKING:  # take seconds, and most studies need no figure
     from matplotlib.figure import Figure
 
+    from lab.mean_field import MeanField
+    from project.config import Config
+
+_known: dict[str, MeanField | None] = {}  # by net, which remedies such as clipping leave alone
 Series = dict[str, dict[int, list[Run]]]  # the runs of each remedy and depth
 
 
@@ -34,21 +38,34 @@ def by_depth(runs: Sequence[Run]) -> Series:
     return {remedy: dict(sorted(found[remedy].items())) for remedy in order}
 
 
-def trainable_depth(run: Run) -> float | None:
-    """Return the depth to which theory expects the run's net to train; None without a theory.
-
-    Six depth scales: Schoenholz et al. 2017 (arXiv:1611.01232).
-    """
-    from lab.probe import new_net, plain_mean_field
+def mean_field_of(run: Run) -> MeanField | None:
+    """Return the theory of the run's net at initialization; None where there is none."""
     from project.config import Config
     from project.train import PROJECT
 
     try:
         config = Config.check(run.config)
         PROJECT.refuse_foreign_code(config)
-        found = plain_mean_field(new_net(config))
+        parts = repr((config.model, config.activation, config.norm, config.init, config.seed))
+        if parts not in _known:
+            _known[parts] = _of(config)
+        return _known[parts]
     except (ConfigError, ValueError):
         return None
+
+
+def _of(config: Config) -> MeanField | None:
+    from lab.probe import new_net, plain_mean_field
+
+    return plain_mean_field(new_net(config))
+
+
+def trainable_depth(run: Run) -> float | None:
+    """Return the depth to which theory expects the run's net to train; None without a theory.
+
+    Six depth scales: Schoenholz et al. 2017 (arXiv:1611.01232).
+    """
+    found = mean_field_of(run)
     return None if found is None else found.trainable_depth
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from gradflow.runs.config import Node, Positive, PositiveFloat, RunConfig
 from gradflow.runs.places import check_place
@@ -55,7 +55,8 @@ class Config(RunConfig):
     model: Node
     activation: Node
     norm: Node
-    branch: Node
+    # The default is for runs that are older than the axis.
+    branch: Node = Field(default={"_target_": "project.models.branches.unscaled"})
     init: Node
     clip: Node
     optimizer: Node

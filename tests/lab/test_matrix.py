@@ -15,6 +15,7 @@ from lab.depth import DEPTH, by_depth, trainable_depth
 from lab.depth import draw as draw_depth
 from lab.matrix import MATRIX, draw, matrix
 from lab.order import ORDER, TEXT, Share, alone, draw_order, drawn, together
+from lab.predictors import FORETOLD
 
 HEADLINE = {"metric": "accuracy", "direction": "max", "percent": True}
 
@@ -156,7 +157,7 @@ def test_the_figures_are_drawn_for_a_study_with_pathologies_and_remedies_alone()
 
 
 def test_conf_lists_both_figures(conf: Path) -> None:
-    assert load_figures(compose([], conf).comparison.figures) == [MATRIX, ORDER, DEPTH]
+    assert load_figures(compose([], conf).comparison.figures) == [MATRIX, ORDER, FORETOLD, DEPTH]
 
 
 def test_a_study_over_depth_is_a_line_for_each_remedy(conf: Path) -> None:

@@ -98,9 +98,12 @@ class Run:
             found.append(GRADIENTS)
         return [f"{name} cannot be read" for name in found]
 
-    def flows(self) -> list[Flow]:
-        """Return the gradient flow of every record, earliest first; empty if it cannot be read."""
-        return self._flows(pl.lit(True))
+    def flows(self, until: int | None = None) -> list[Flow]:
+        """Return the gradient flow of every record, earliest first; empty if it cannot be read.
+
+        With `until`, only those of steps up to it.
+        """
+        return self._flows(pl.lit(True) if until is None else pl.col("step") <= until)
 
     def flow(self, step: int = 0) -> Flow | None:
         """Return the gradient flow recorded at `step`; None if it is missing or cannot be read."""

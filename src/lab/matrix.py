@@ -142,9 +142,11 @@ def _drawn(
     fills = dict(
         zip(get_args(Outcome), ("#8CCDB9", "#D5E8A8", "#EDEDED", "#F2B48C", "#FFFFFF"), strict=True)
     )
-    figure = Figure(figsize=(2.2 + 1.15 * len(remedies), 1.9 + 0.72 * len(pathologies)))
+    head = 0.25 + 0.22 * max(remedy.count("+") + 1 for remedy in remedies)
+    height = 0.72 * (len(pathologies) + head + 0.85)
+    figure = Figure(figsize=(2.2 + 1.15 * len(remedies), height))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-    axes.set(xlim=(-1.75, len(remedies) + 0.05), ylim=(len(pathologies) + 0.85, -1.6))
+    axes.set(xlim=(-1.75, len(remedies) + 0.05), ylim=(len(pathologies) + 0.85, -head))
     axes.axis("off")
     for column, remedy in enumerate(remedies):
         text = "untreated" if remedy == NONE else remedy.replace("+", "\n+ ")
@@ -160,8 +162,8 @@ def _drawn(
             axes.add_patch(
                 Rectangle((column, row), 1, 1, facecolor=fill, edgecolor="#8A8A8A", linewidth=0.6)
             )
-            head, *rest = _lines(cell, untreated=untreated)
-            axes.text(column + 0.5, row + 0.24, head, ha="center", va="center", fontsize=8.5)
+            first, *rest = _lines(cell, untreated=untreated)
+            axes.text(column + 0.5, row + 0.24, first, ha="center", va="center", fontsize=8.5)
             axes.text(
                 column + 0.5, row + 0.65, "\n".join(rest), ha="center", va="center", fontsize=7
             )

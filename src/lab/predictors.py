@@ -135,12 +135,12 @@ def draw(runs: Sequence[Run]) -> Figure:
         axes.plot([rating.area], [place], "o", color="#0072B2", markersize=7)
         axes.text(1.02, place, f"{rating.area:.2f}, n = {rating.n}", va="center", fontsize=8)
     axes.axvline(0.5, color="#888888", linewidth=0.8)
-    axes.text(0.5, -0.75, "chance", ha="center", fontsize=8, color="#555555")
+    axes.text(0.51, -0.75, "chance", fontsize=8, color="#555555")
     axes.set_yticks(range(len(found)), list(found))
     axes.set(
         xlim=(0.3, 1.2), ylim=(len(found) - 0.4, -0.95), xticks=(0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
     )
-    axes.set_xlabel("area under the ROC curve, for runs that learn; 95 % interval over pathologies")
+    axes.set_xlabel("area under the ROC curve; 95 % interval over pathologies")
     axes.grid(axis="x", color="#e2e2e2", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -32,6 +32,10 @@ _CLEAR_HITS = 0.05  # gain of accuracy over the largest class that is needed if 
 _CHANGES = 3  # of the loss, that it takes to see how it follows from the plain loss function
 _STEADY = 0.5  # change of a penalty's change, as a share of it: noise has more than 1
 _REST = 0.2  # share of such a change that may have other reasons
+_RISE = 0.2  # of the task's metric, as a share of its first values
+_CLEAR_RISE = 0.5  # the same, if layers show a cause
+# Student's t at 0.999, by the number of values in either mean; the last is for more of them.
+_T = {2: 22.3, 3: 7.17, 4: 5.21, 5: 4.50, 6: 4.14}
 _NEAR_CHANCE = 0.15  # share of log(outputs) by which a first loss may miss it
 
 
@@ -46,7 +50,7 @@ class Learning:
     batches: int  # that `present` is the mean of
     error: float  # the standard error of the gain
     hits: tuple[float, float]  # gain of accuracy over the largest class, and its standard error
-    metric_rises: bool
+    metric_rise: float  # of the task's metric, as a share of what it was; 0 if it is within noise
 
     @property
     def is_young(self) -> bool:
@@ -61,12 +65,13 @@ class Learning:
     @property
     def gain(self) -> float:
         """The gain over `reference`, as a multiple of what is needed: above 1, the net learns."""
-        return self._over(_GAIN if self.chance is not None else _FALL, 0.0)
+        return self._over(_GAIN if self.chance is not None else _FALL, 0.0, _RISE)
 
     @property
     def clear_gain(self) -> float:
         """The same, of what a net needs whose layers show a cause of failure."""
-        return self._over(_CLEAR_GAIN if self.chance is not None else _CLEAR_FALL, _CLEAR_HITS)
+        needed = _CLEAR_GAIN if self.chance is not None else _CLEAR_FALL
+        return self._over(needed, _CLEAR_HITS, _CLEAR_RISE)
 
     @property
     def evidence(self) -> str:
@@ -75,8 +80,8 @@ class Learning:
         text = f"{self.present:.4g}, {level} {self.reference:.4g}"
         return f"{text}, what chance is being unknown" if self.chance is None else text
 
-    def _over(self, share: float, hits: float) -> float:
-        if self.metric_rises:
+    def _over(self, share: float, hits: float, rise: float) -> float:
+        if self.metric_rise > rise:
             return 2.0
         needed = max(share * abs(self.reference), _ERRORS * self.error)
         gained = self.reference - self.present
@@ -95,7 +100,7 @@ def learning(flows: Sequence[Flow]) -> Learning:
     scale = _scale(flows)
     losses = _plain(flows, scale)
     chance = _chance(flows, losses[0].mean if losses else math.nan, scale)
-    hits, rises = _hits(flows), _metric_rises(flows)
+    hits, rises = _hits(flows), _metric_rise(flows)
     first, seen, _ = _mean(losses, _FIRST)
     if losses:
         first = min(first, losses[0].mean)  # a loss that rises at first has not fallen later
@@ -204,8 +209,8 @@ def _chance(flows: Sequence[Flow], first: float, scale: float | None) -> float |
     return level if abs(first / level - 1) <= _NEAR_CHANCE else None
 
 
-def _metric_rises(flows: Sequence[Flow]) -> bool:
-    """Return whether the task's metric gets better, by more than its values scatter.
+def _metric_rise(flows: Sequence[Flow]) -> float:
+    """Return by which share the task's metric got better; 0 if that is no more than its scatter.
 
     The latest third of its values is compared with the first third. A value that several records
     repeat counts once.
@@ -216,9 +221,11 @@ def _metric_rises(flows: Sequence[Flow]) -> bool:
             values.append(flow.metric)
     third = len(values) // 3
     if third < 2:
-        return False
+        return 0.0
     first, last = values[:third], values[-third:]
     error = math.hypot(statistics.stdev(first), statistics.stdev(last)) / math.sqrt(third)
-    return statistics.fmean(last) - statistics.fmean(first) > max(
-        4 * error, 0.2 * abs(statistics.fmean(first))
-    )
+    rise = statistics.fmean(last) - statistics.fmean(first)
+    if rise <= _T.get(third, _T[6]) * error:
+        return 0.0
+    level = abs(statistics.fmean(first))
+    return rise / level if level else math.inf

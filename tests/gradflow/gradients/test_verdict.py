@@ -525,6 +525,24 @@ def test_a_metric_that_rises_is_learning_whatever_the_loss_says() -> None:
     assert diagnose(scattered).kind == "untrained"
 
 
+def test_a_few_values_of_a_metric_that_happen_to_rise_are_no_learning() -> None:
+    """Of a sigmoid net that stayed at 10 % of ten classes."""
+    seen = (0.0906, 0.0805, 0.0953, 0.1133, 0.1148, 0.1094, 0.1078)
+    flows = run(gradient=SHRINKS)
+    places = [round(6 * i / (len(flows) - 1)) for i in range(len(flows))]
+    assert set(places) == set(range(7))
+    shown = [replace(f, metric=seen[place]) for f, place in zip(flows, places, strict=True)]
+    assert diagnose(shown).kind == "vanishing"
+
+
+def test_layers_that_show_a_cause_are_outweighed_by_a_metric_that_rises_by_half_alone() -> None:
+    flows = run(gradient=SHRINKS)
+    for last, kind in ((1.3, "vanishing"), (1.7, "healthy")):
+        slope = (last - 1) / flows[-1].step / 0.66  # between the means of the outer thirds
+        rising = [replace(f, metric=0.1 * (1 + slope * f.step)) for f in flows]
+        assert diagnose(rising).kind == kind
+
+
 @pytest.mark.parametrize(("hits", "kind"), [(0.4, "healthy"), (0.25, "untrained")])
 def test_accuracy_beyond_the_largest_class_is_learning(hits: float, kind: str) -> None:
     """In batches where a quarter of the images are of one class."""

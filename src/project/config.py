@@ -18,22 +18,8 @@ class Config(RunConfig):
     """One run, as conf/run.yaml and the axes compose it. See those files for what each key does."""
 
     AXES: ClassVar[tuple[str, ...]] = (
-        "pathology",
-        "remedy",
-        "model",
-        "activation",
-        "norm",
-        "branch",
-        "init",
-        "clip",
-        "optimizer",
-        "scheduler",
-        "data",
-        "task",
-        "trainer",
-        "logger",
-        "monitor",
-        "callbacks",
+        *("pathology", "remedy", "model", "activation", "norm", "branch", "init", "clip"),
+        *("optimizer", "scheduler", "data", "task", "trainer", "logger", "monitor", "callbacks"),
     )
     SEVERAL: ClassVar[tuple[str, ...]] = ("pathology", "remedy", "callbacks")
 
@@ -56,7 +42,7 @@ class Config(RunConfig):
     activation: Node
     norm: Node
     # The default is for runs that are older than the axis.
-    branch: Node = Field(default={"_target_": "project.models.branches.unscaled"})
+    branch: Node = Field(default={"_target_": "torch.nn.Identity"})
     init: Node
     clip: Node
     optimizer: Node

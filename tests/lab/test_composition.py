@@ -18,6 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from gradflow.launch.compose import compose
+from gradflow.launch.plugins import register
 from project.config import Config
 
 # On one worker, so that the pairs are composed once.
@@ -44,7 +45,8 @@ ALREADY_THERE = {
 
 @pytest.fixture(scope="module")
 def composer(conf: Path) -> Composer:
-    """Hydra's own composition, so that nothing of the package stands between."""
+    """Hydra's own composition, with conf/lab on its path; no more stands between."""
+    register()
 
     def composed(*words: str) -> DictConfig:
         with hydra.initialize_config_dir(str(conf), version_base="1.3"):
@@ -183,6 +185,7 @@ def test_axes_record_every_axis_with_its_resolved_choice(conf: Path) -> None:
         "model": "plain_cnn",
         "activation": "relu",
         "norm": "batch",
+        "branch": "none",
         "init": "kaiming_normal",
         "clip": "none",
         "optimizer": "sgd",
@@ -200,7 +203,8 @@ def test_the_axes_are_the_groups_of_conf() -> None:
     assert sorted(Config.AXES) == sorted(set(shipped.groups()) - {"lab", "case", "study", "debug"})
 
 
-def test_every_combination_that_a_study_sweeps_composes(composer: Composer) -> None:
+def test_every_value_that_a_study_sweeps_composes(composer: Composer) -> None:
+    """Each with the first value of the other axes: all products would take minutes."""
     for name in shipped.names("study"):
         study = OmegaConf.load(shipped.file("study", name))
         assert study.hydra.mode == "MULTIRUN", name
@@ -215,9 +219,12 @@ def test_every_combination_that_a_study_sweeps_composes(composer: Composer) -> N
             else [str(it.input_line)]
             for it in swept
         ]
+        first = [values[0] for values in choices]
         jobs = {
-            tuple(word for word in job if not word.startswith("seed="))
-            for job in itertools.product(*choices)
+            (*first[:i], value, *first[i + 1 :])
+            for i, values in enumerate(choices)
+            if not values[0].startswith("seed=")
+            for value in values
         }
         assert len(jobs) > 1, name
         for job in jobs:
@@ -225,7 +232,8 @@ def test_every_combination_that_a_study_sweeps_composes(composer: Composer) -> N
             assert composed.study.name == name
             for word in job:
                 group, _, choice = word.partition("=")
-                if group in shipped.groups():
+                # Hydra's own list of choices lacks a list such as [relu,batch_norm].
+                if group in shipped.groups() and not choice.startswith("["):
                     assert composed.hydra.runtime.choices[group] == choice
 
 

@@ -11,7 +11,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -33,9 +33,8 @@ _CHANGES = 3  # of the loss, that it takes to see how it follows from the plain 
 _STEADY = 0.5  # change of a penalty's change, as a share of it: noise has more than 1
 _REST = 0.2  # share of such a change that may have other reasons
 _RISE = 0.2  # of the task's metric, as a share of its first values
-_CLEAR_RISE = 0.5  # the same, if layers show a cause
-# Student's t at 0.999, by the number of values in either mean; the last is for more of them.
-_T = {2: 22.3, 3: 7.17, 4: 5.21, 5: 4.50, 6: 4.14}
+_CLEAR_RISE = 0.4  # the same, if layers show a cause
+_TREND = 2.576  # standard deviations: the probability of more by chance is 0.005
 _NEAR_CHANCE = 0.15  # share of log(outputs) by which a first loss may miss it
 
 
@@ -210,22 +209,21 @@ def _chance(flows: Sequence[Flow], first: float, scale: float | None) -> float |
 
 
 def _metric_rise(flows: Sequence[Flow]) -> float:
-    """Return by which share the task's metric got better; 0 if that is no more than its scatter.
+    """Return by which share the task's metric got better; 0 if it has no trend.
 
-    The latest third of its values is compared with the first third. A value that several records
-    repeat counts once.
+    The share is that of the latest third of its values over the first third. The trend is tested by
+    Mann 1945. A value that several records repeat counts once.
     """
     values: list[float] = []
     for flow in flows:
         if flow.metric is not None and math.isfinite(flow.metric) and [flow.metric] != values[-1:]:
             values.append(flow.metric)
-    third = len(values) // 3
+    n, third = len(values), len(values) // 3
     if third < 2:
         return 0.0
-    first, last = values[:third], values[-third:]
-    error = math.hypot(statistics.stdev(first), statistics.stdev(last)) / math.sqrt(third)
-    rise = statistics.fmean(last) - statistics.fmean(first)
-    if rise <= _T.get(third, _T[6]) * error:
+    rising = sum((b > a) - (b < a) for a, b in combinations(values, 2))
+    if rising <= _TREND * math.sqrt(n * (n - 1) * (2 * n + 5) / 18):
         return 0.0
-    level = abs(statistics.fmean(first))
-    return rise / level if level else math.inf
+    level = statistics.fmean(values[:third])
+    rise = statistics.fmean(values[-third:]) - level
+    return rise / abs(level) if level else math.inf

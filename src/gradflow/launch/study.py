@@ -79,10 +79,14 @@ def _refuse(config: DictConfig, message: str) -> NoReturn:
 
 def _page(runs: list[Run], folder: Path, config: DictConfig) -> Path:
     overlays = load_overlays(list(config.comparison.overlays))
-    figures = load_figures(list(config.comparison.figures))
+    figures = load_figures(_figures(config))
     return build_page(
         runs, folder / PAGE, title=f"study {folder.name}", overlays=overlays, figures=figures
     )
+
+
+def _figures(config: DictConfig) -> list[str]:
+    return list(config.comparison.get("figures") or [])  # an older conf/run.yaml names none
 
 
 def _check_logger(config: DictConfig) -> None:
@@ -116,7 +120,7 @@ class StudyEnd(Callback):
             )
         try:
             load_overlays(list(config.comparison.overlays))
-            load_figures(list(config.comparison.figures))
+            load_figures(_figures(config))
             _check_logger(config)
             search = prepare(config) if is_search(config) else None
             total = config.hydra.sweeper.n_trials if search else job_count(config)

@@ -16,7 +16,6 @@ from project.models.blocks import (
     Padding,
     conv_norm_activation,
 )
-from project.models.branches import unscaled
 
 MIN_DEPTH, MAX_DEPTH = 8, 1202
 
@@ -61,7 +60,7 @@ class ConvNet(nn.Module):
         skip: bool = True,
         activation: ActivationFactory,
         norm: NormFactory,
-        branch: BranchFactory = unscaled,
+        branch: BranchFactory = nn.Identity,
         num_classes: int = 10,
         in_channels: int = 3,
     ) -> None:

@@ -3,7 +3,7 @@
 Every function takes the net, the factory of its activation and its own keys. One gain applies to
 all convolutions and linear layers, including the head, as mean-field theory assumes. Biases become
 0 (`gaussian` may draw them), norm weights 1. Random numbers come from torch's global generator.
-The functions know layers, but not a net's layout; only `zero_residual` and `fixup` know the block.
+The functions know layers, but not a net's layout; only `zero_residual` knows the block.
 
 With L pixels in a layer's kernel (9 for 3x3, 1 for linear), fan_in = C_in L and fan_out = C_out L.
 """
@@ -126,29 +126,6 @@ def zero_residual(
     kaiming_normal(net, activation, gain=gain, mode=mode)
     for weight in last_norm_weights:
         nn.init.zeros_(weight)
-
-
-def fixup(net: nn.Module, activation: ActivationFactory, *, gain: float | None, mode: Fan) -> None:
-    """Initialize as `kaiming_normal`, but residual branches and the head as Fixup does.
-
-    Zhang, Dauphin & Ma 2019 (arXiv:1901.09321), rules 1 and 2, for L branches of two convolutions:
-    the first is divided by sqrt(L), the second and the head are 0. Rule 3, the learned scales and
-    biases, is the net's own: branch=scalar, and the biases of convolutions without a norm.
-
-    Raises:
-        ValueError: if the net has no skip connection.
-    """
-    blocks = [m for m in net.modules() if isinstance(m, BasicBlock) and m.shortcut is not None]
-    if not blocks:
-        raise ValueError("init fixup needs a net with skip connections: model.skip=true")
-    kaiming_normal(net, activation, gain=gain, mode=mode)
-    with torch.no_grad():
-        for block in blocks:
-            block.conv1.weight.div_(math.sqrt(len(blocks)))
-            block.conv2.weight.zero_()
-        for module in net.modules():
-            if isinstance(module, nn.Linear):
-                module.weight.zero_()
 
 
 def gaussian(

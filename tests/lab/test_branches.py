@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from gradflow.errors import ConfigError
 from gradflow.launch.compose import compose
 from gradflow.launch.instantiate import instantiate
+from lab.branches import ScaledBranch, fixup
 from project.build import build_data, build_net
 from project.models import BasicBlock, ConvNet
 from project.models import initializers as init
 from project.models.blocks import BranchFactory
-from project.models.branches import ScaledBranch
 
 DEPTH, BLOCKS = 20, 9
 IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -112,7 +112,7 @@ def test_layer_scale_is_that_of_timm() -> None:
 def test_fixup_divides_the_first_convolution_and_starts_at_the_loss_of_knowing_nothing() -> None:
     net, kaiming = new_net("scalar"), new_net()
     torch.manual_seed(1)
-    init.fixup(net, nn.ReLU, gain=None, mode="fan_in")
+    fixup(net, nn.ReLU, gain=None, mode="fan_in")
     torch.manual_seed(1)
     init.kaiming_normal(kaiming, nn.ReLU, gain=None, mode="fan_in")
     for ours, plain in zip(blocks(net), blocks(kaiming), strict=True):
@@ -124,7 +124,7 @@ def test_fixup_divides_the_first_convolution_and_starts_at_the_loss_of_knowing_n
 
 def test_fixup_needs_skip_connections() -> None:
     with pytest.raises(ValueError, match=r"^init fixup needs a net with skip connections"):
-        init.fixup(new_net(skip=False), nn.ReLU, gain=None, mode="fan_in")
+        fixup(new_net(skip=False), nn.ReLU, gain=None, mode="fan_in")
 
 
 @pytest.mark.parametrize(

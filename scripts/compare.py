@@ -70,6 +70,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
 
+    from gradflow.comparison.answer import answers
     from gradflow.comparison.choose import against, sort, where
     from gradflow.comparison.configurations import configurations
     from gradflow.comparison.export import FORMATS
@@ -130,6 +131,7 @@ def main() -> None:
         sys.stdout.write(FORMATS[arguments.format](keys, rows))
     else:
         print_table(keys, rows, title=", ".join(arguments.runs))
+        print("".join(f"{sentence}\n" for sentence in answers(keys, rows)), end="")
     for line in messages:
         print(line, file=sys.stderr)
 

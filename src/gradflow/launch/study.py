@@ -25,6 +25,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gradflow.comparison.answer import answers
 from gradflow.comparison.configurations import configurations
 from gradflow.comparison.objective import best, best_first
 from gradflow.comparison.own_figures import load_figures
@@ -202,6 +203,8 @@ class Study:
                     rows = best_first(rows)
                     runs = [run for row in rows for run in row.runs]  # the page's order as well
                 print_table(keys, rows, title=title)
+                for sentence in answers(keys, rows):
+                    print(sentence)
                 if self._search and (found := best(rows)) is not None:
                     print(f"best: {command_line(found)}")
             with _reporting("no page"):

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from gradflow.comparison.answer import answers
+from gradflow.comparison.configurations import configurations
 from gradflow.comparison.own_figures import OwnFigure
 from gradflow.comparison.page.overlays import Overlay
 from gradflow.comparison.page.pack import pack
@@ -70,12 +72,24 @@ def build_page(
         raise ConfigError(f"{path}: no run to show")
     if not path.parent.is_dir():  # checked before the work, not after it
         raise ConfigError(f"{path}: {path.parent} is not a folder")
+    shown = answers(*configurations(runs))
     data = pack(runs, beside=path.parent, title=title, overlays=overlays)
     try:
-        write_text(path, _assemble(title, data, "\n".join(_sections(runs, figures))))
+        sections = "\n".join([*_said(shown), *_sections(runs, figures)])
+        write_text(path, _assemble(title, data, sections))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     return path
+
+
+def _said(sentences: Sequence[str]) -> Iterator[str]:
+    """Yield the HTML of what the study shows in words."""
+    if sentences:
+        lines = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
+        yield (
+            '<section class="panel wide own" aria-label="What the study shows">'
+            f"<h2>What the study shows</h2><ul>{lines}</ul></section>"
+        )
 
 
 def _sections(runs: Sequence[Run], figures: Sequence[OwnFigure]) -> Iterator[str]:

@@ -1,0 +1,64 @@
+"""What a study shows, in words: of each thing that was treated, what cured it.
+
+A run is cured if its verdict is healthy and that of its partner (see `paired.py`) is not; a
+configuration, if all of its seeds are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gradflow.comparison.configurations import Column, Configuration
+from gradflow.comparison.paired import baseline_of, difference, partners
+from gradflow.comparison.table import formatted
+from gradflow.runs.read import Run
+from gradflow.runs.settings import text
+
+MOST = 20  # sentences
+
+
+def answers(keys: Sequence[str], rows: Sequence[Configuration]) -> list[str]:
+    """Return the sentences for the rows of a table; none where no sick run has been treated."""
+    runs = [run for row in rows for run in row.runs]
+    pairs, gain = partners(runs), difference(runs)
+    found: dict[str, list[tuple[Configuration, bool]]] = {}
+    for row in rows:
+        judged = [(run, pairs[run.folder]) for run in row.runs if run.folder in pairs]
+        if judged and all(partner.verdict and not _is_healthy(partner) for _, partner in judged):
+            cured = all(_is_healthy(run) for run, _ in judged)
+            found.setdefault(_treated(keys, row), []).append((row, cured))
+    said = [_sentence(name, tried, gain) for name, tried in list(found.items())[:MOST]]
+    if gain is not None and any("(" in sentence for sentence in said):
+        said.append(f"In brackets: {' '.join(gain.title.split())}.")
+    return said
+
+
+def _sentence(name: str, tried: list[tuple[Configuration, bool]], gain: Column | None) -> str:
+    cured = [row for row, is_cured in tried if is_cured]
+    count = f"{len(cured) or 'none'} of {len(tried)} cured it"
+    said = []
+    for row in cured:
+        figures = None if gain is None else row.figures(gain)
+        by = f" ({formatted(figures, gain, figures.n)})" if gain and figures and figures.n else ""
+        said.append(_treatment(row) + by)
+    start = f"{name}: {count}" if name else count
+    return f"{start}: {', '.join(said)}." if said else f"{start}."
+
+
+def _is_healthy(run: Run) -> bool:
+    return run.verdict is not None and run.verdict.kind == "healthy"
+
+
+def _treated(keys: Sequence[str], row: Configuration) -> str:
+    """Return what the rows share that are compared with one baseline."""
+    baseline = baseline_of(row.runs[0])
+    shared = [v for key, v in zip(keys, row.values, strict=True) if key not in (*baseline, "case")]
+    pathology = text(row.runs[0].settings.get("pathology"))
+    if "pathology" not in keys and pathology not in ("-", "none"):
+        shared.insert(0, pathology)
+    return ", ".join(value for value in shared if value != "-")
+
+
+def _treatment(row: Configuration) -> str:
+    baseline = baseline_of(row.runs[0])
+    return ", ".join(text(row.runs[0].settings.get(key)) for key in baseline)

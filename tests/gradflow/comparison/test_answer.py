@@ -1,0 +1,86 @@
+"""What a study shows is said in words: of each thing that was treated, what cured it."""
+
+from pathlib import Path
+
+import pytest
+from hand_made import a_run, a_verdict
+from scipy import stats
+
+from gradflow.comparison.answer import MOST, answers
+from gradflow.comparison.configurations import configurations
+from gradflow.comparison.page import build_page
+from gradflow.runs.read import Run
+
+COMPARISON = {
+    "headline": {"metric": "accuracy", "direction": "max", "percent": True},
+    "baseline": {"remedy": "none"},
+}
+SICK, WELL = "vanishing", "healthy"
+
+
+def seeds(pathology: str, remedy: str, *results: tuple[float, str]) -> list[Run]:
+    return [
+        a_run(
+            Path(f"{pathology}-{remedy}-{seed}"),
+            axes={"pathology": pathology, "remedy": remedy},
+            config={"seed": seed, "comparison": COMPARISON},
+            metrics={"validation/accuracy": accuracy},
+            verdict=a_verdict(kind),
+        )
+        for seed, (accuracy, kind) in enumerate(results)
+    ]
+
+
+def said(*runs: Run) -> list[str]:
+    return answers(*configurations(runs))
+
+
+def test_a_remedy_is_named_with_its_paired_interval_if_it_cures_every_seed() -> None:
+    found = said(
+        *seeds("p", "none", (0.10, SICK), (0.12, SICK)),
+        *seeds("p", "relu", (0.30, WELL), (0.34, WELL)),
+        *seeds("p", "clip", (0.10, SICK), (0.30, WELL)),
+    )
+    interval = stats.ttest_rel((0.30, 0.34), (0.10, 0.12)).confidence_interval(0.95)
+    half = 50 * (interval.high - interval.low)
+    assert found == [
+        f"p: 1 of 2 cured it: relu (+21.0 ± {half:.1f}).",
+        "In brackets: validation accuracy minus that of remedy=none, points.",
+    ]
+
+
+def test_each_pathology_has_a_sentence_and_one_that_learns_untreated_has_none() -> None:
+    found = said(
+        *seeds("p", "none", (0.1, SICK)),
+        *seeds("p", "relu", (0.1, SICK)),
+        *seeds("q", "none", (0.1, SICK)),
+        *seeds("q", "relu", (0.3, WELL)),
+        *seeds("r", "none", (0.4, WELL)),
+        *seeds("r", "relu", (0.5, WELL)),
+    )
+    assert found[:2] == ["p: none of 1 cured it.", "q: 1 of 1 cured it: relu (+20.0)."]
+    assert len(found) == 3
+
+
+def test_nothing_is_said_without_a_baseline_or_a_treated_run() -> None:
+    assert said(*seeds("p", "none", (0.1, SICK))) == []
+    assert said(*seeds("p", "relu", (0.3, WELL))) == []
+
+
+def test_the_page_begins_with_the_answer_and_escapes_it(tmp_path: Path) -> None:
+    runs = [*seeds("<b>p", "none", (0.1, SICK)), *seeds("<b>p", "relu", (0.3, WELL))]
+    text = build_page(runs, tmp_path / "page.html", "a study").read_text()
+    assert "<li>&lt;b&gt;p: 1 of 1 cured it: relu (+20.0).</li>" in text
+    assert "<b>p" not in text
+    assert text.index("cured it") < text.index('id="curve-a"')
+
+
+@pytest.mark.parametrize("count", [MOST, MOST + 5])
+def test_a_large_study_has_no_more_than_a_screen_of_sentences(count: int) -> None:
+    runs = [
+        run
+        for i in range(count)
+        for remedy in ("none", "relu")
+        for run in seeds(f"p{i}", remedy, (0.1, SICK))
+    ]
+    assert len(said(*runs)) == MOST

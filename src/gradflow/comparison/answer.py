@@ -14,7 +14,7 @@ from gradflow.comparison.table import formatted
 from gradflow.runs.read import Run
 from gradflow.runs.settings import text
 
-MOST = 20  # sentences
+MOST, NAMED = 20, 6  # sentences, and configurations in each
 
 
 def answers(keys: Sequence[str], rows: Sequence[Configuration]) -> list[str]:
@@ -37,10 +37,12 @@ def _sentence(name: str, tried: list[tuple[Configuration, bool]], gain: Column |
     cured = [row for row, is_cured in tried if is_cured]
     count = f"{len(cured) or 'none'} of {len(tried)} cured it"
     said = []
-    for row in cured:
+    for row in cured[:NAMED]:
         figures = None if gain is None else row.figures(gain)
         by = f" ({formatted(figures, gain, figures.n)})" if gain and figures and figures.n else ""
         said.append(_treatment(row) + by)
+    if len(cured) > NAMED:
+        said.append(f"and {len(cured) - NAMED} more")
     start = f"{name}: {count}" if name else count
     return f"{start}: {', '.join(said)}." if said else f"{start}."
 

@@ -75,6 +75,13 @@ def test_the_page_begins_with_the_answer_and_escapes_it(tmp_path: Path) -> None:
     assert text.index("cured it") < text.index('id="curve-a"')
 
 
+def test_of_many_cures_the_first_are_named_and_the_rest_counted() -> None:
+    cures = [run for i in range(8) for run in seeds("p", f"r{i}", (0.3, WELL))]
+    (sentence, _) = said(*seeds("p", "none", (0.1, SICK)), *cures)
+    assert sentence.startswith("p: 8 of 8 cured it: r0 (+20.0), r1 (+20.0)")
+    assert sentence.endswith("r5 (+20.0), and 2 more.")
+
+
 @pytest.mark.parametrize("count", [MOST, MOST + 5])
 def test_a_large_study_has_no_more_than_a_screen_of_sentences(count: int) -> None:
     runs = [

@@ -18,7 +18,7 @@ MOST, NAMED = 20, 6  # sentences, and configurations in each
 
 
 def answers(keys: Sequence[str], rows: Sequence[Configuration]) -> list[str]:
-    """Return the sentences for the rows of a table; none where no sick run has been treated."""
+    """Return the studies' own notes, and a sentence for each thing that was sick and treated."""
     runs = [run for row in rows for run in row.runs]
     pairs, gain = partners(runs), difference(runs)
     found: dict[str, list[tuple[Configuration, bool]]] = {}
@@ -30,7 +30,14 @@ def answers(keys: Sequence[str], rows: Sequence[Configuration]) -> list[str]:
     said = [_sentence(name, tried, gain) for name, tried in list(found.items())[:MOST]]
     if gain is not None and any("(" in sentence for sentence in said):
         said.append(f"In brackets: {' '.join(gain.title.split())}.")
-    return said
+    return [*_notes(runs), *said]
+
+
+def _notes(runs: Sequence[Run]) -> list[str]:
+    studies = [run.config.get("study") for run in runs]
+    found = [study.get("note") for study in studies if isinstance(study, dict)]
+    notes = dict.fromkeys(note for note in found if isinstance(note, str))
+    return [f"Note: {' '.join(note.split())}" for note in notes]
 
 
 def _sentence(name: str, tried: list[tuple[Configuration, bool]], gain: Column | None) -> str:

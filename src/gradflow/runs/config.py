@@ -109,6 +109,7 @@ class Study(Closed):
     """The multirun that a run belongs to."""
 
     name: Annotated[str, BeforeValidator(lambda x: str(x) if type(x) in (int, float) else x)]
+    note: str | None = None  # a sentence of the user's, for the table, the page and W&B
 
     @field_validator("name")
     @classmethod

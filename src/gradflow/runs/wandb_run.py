@@ -96,6 +96,7 @@ def start_run(
             entity=None if in_sweep else config.logger.entity,
             id=None if in_sweep else run_id,
             group=config.study.name if config.study else None,  # None: W&B's own variable
+            notes=config.study.note if config.study else None,  # likewise
             name=None if os.environ.get("WANDB_NAME") else name[:_MOST_CHARACTERS],
             tags=[*config.logger.tags, *(x[:64] for x in (*config.pathology, *config.remedy))],
             config=compared(config) | {"git": status.git, "folder": str(folder)},

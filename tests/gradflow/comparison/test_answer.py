@@ -62,6 +62,13 @@ def test_each_pathology_has_a_sentence_and_one_that_learns_untreated_has_none() 
     assert len(found) == 3
 
 
+def test_a_studys_own_note_comes_first_and_once() -> None:
+    runs = [*seeds("p", "none", (0.1, SICK)), *seeds("p", "relu", (0.3, WELL))]
+    for run in runs:
+        run.config["study"] = {"name": "mine", "note": "does ReLU\nhelp?"}
+    assert said(*runs)[:2] == ["Note: does ReLU help?", "p: 1 of 1 cured it: relu (+20.0)."]
+
+
 def test_nothing_is_said_without_a_baseline_or_a_treated_run() -> None:
     assert said(*seeds("p", "none", (0.1, SICK))) == []
     assert said(*seeds("p", "relu", (0.3, WELL))) == []

@@ -103,14 +103,16 @@ def draw(runs: Sequence[Run]) -> Figure:
                 **style,
             )
         reach = trainable_depth(next(iter(lines.values()))[0])
-        if reach is not None and reach < 2 * depths[-1]:
+        if reach is not None and depths[0] / 2 < reach < 2 * depths[-1]:
             learned.axvline(reach, color=style["color"], linestyle=":", linewidth=1.2)
     gradients.set_ylabel(
         "dL/dz of the first layer over the last's,\ndecades, before the first step"
     )
     learned.set_ylabel("train accuracy, %")
     learned.axhline(10, color="#888888", linewidth=0.8)
-    learned.annotate("chance", (depths[-1], 10), va="bottom", ha="right", fontsize=8)
+    learned.annotate(
+        "chance", (depths[0], 10), (0, -6), textcoords="offset points", va="top", fontsize=8
+    )
     for axes in (gradients, learned):
         axes.set_xscale("log")
         axes.set_xticks(depths, list(map(str, depths)))

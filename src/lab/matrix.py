@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 from gradflow.comparison.columns import DECADES
 from gradflow.comparison.configurations import Configuration, Figures
 from gradflow.comparison.own_figures import OwnFigure
-from gradflow.comparison.paired import partners
+from gradflow.comparison.paired import changes_nothing, partners
 from gradflow.runs.read import Run
-from gradflow.runs.settings import result_settings
 from gradflow.runs.status import ENDED
 
 if TYPE_CHECKING:  # takes a second, and a study without a matrix needs none
@@ -23,7 +22,6 @@ if TYPE_CHECKING:  # takes a second, and a study without a matrix needs none
 
 NONE = "none"
 Outcome = Literal["cured", "cured in part", "not cured", "made worse", "already there"]
-_NAMES = ("pathology", "remedy", "case")  # settings that only name a configuration
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Cell:
     def cured(self) -> int:
         """The number of seeds that the remedy cures."""
         pairs = zip(self.treated, self.untreated, strict=True)
-        return sum(is_healthy(run) and not is_healthy(partner) for run, partner in pairs)
+        return sum(run.is_healthy and not partner.is_healthy for run, partner in pairs)
 
     @property
     def accuracy(self) -> Figures:
@@ -57,14 +55,15 @@ class Cell:
     def outcome(self) -> Outcome:
         """What the remedy does to the pathology.
 
-        It makes it worse if runs diverge that did not before, or if the interval of the paired
-        difference in accuracy lies below 0. It is already there if it changes no setting.
+        It makes it worse if runs diverge that did not before; or, where untreated runs learn, if
+        the interval of the paired difference in accuracy lies below 0: at chance there is nothing
+        to lose. It is already there if it changes no setting.
         """
-        if all(map(_same, self.treated, self.untreated)):
+        if all(map(changes_nothing, self.treated, self.untreated)):
             return "already there"
         if self.cured:
             return "cured" if self.cured == len(self.treated) else "cured in part"
-        low = self.gain.half_width
+        low = self.gain.half_width if any(run.is_healthy for run in self.untreated) else None
         falls = low is not None and (self.gain.mean or 0.0) + low < 0
         diverges = sum(map(_diverged, self.treated)) > sum(map(_diverged, self.untreated))
         return "made worse" if falls or diverges else "not cured"
@@ -90,27 +89,9 @@ def matrix(runs: Sequence[Run]) -> dict[tuple[str, str], Cell]:
     }
 
 
-def is_healthy(run: Run) -> bool:
-    """Whether the run's verdict is healthy."""
-    return run.verdict is not None and run.verdict.kind == "healthy"
-
-
 def accuracy(runs: Sequence[Run]) -> Figures:
     """Return the runs' training accuracy, mean of the last logged steps, 0 to 1."""
     return Figures(tuple(run.metrics.get("train/accuracy", float("nan")) for run in runs))
-
-
-def _same(run: Run, partner: Run) -> bool:
-    """Whether two runs have the same settings, but for their names."""
-    ours, theirs = (
-        {
-            key: value
-            for key, value in result_settings(each.config).items()
-            if key.partition(".")[0] not in _NAMES
-        }
-        for each in (run, partner)
-    )
-    return run is not partner and ours == theirs
 
 
 def _diverged(run: Run) -> bool:
@@ -175,7 +156,7 @@ def _drawn(
 def _lines(cell: Cell, *, untreated: bool) -> list[str]:
     """Return what stands in a cell: how many seeds learn, the accuracy, the decades."""
     n = len(cell.treated)
-    healthy = sum(map(is_healthy, cell.treated))
+    healthy = sum(run.is_healthy for run in cell.treated)
     head = f"{healthy} of {n} learn" if untreated else f"{cell.cured} of {n} cured"
     if not untreated and cell.outcome == "already there":
         head = "already there"

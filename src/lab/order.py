@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradflow.comparison.own_figures import OwnFigure
+from gradflow.comparison.paired import net_of
 from gradflow.runs.read import Run
 from lab.faults.stats import wilson
 from lab.matrix import Cell, matrix
@@ -48,7 +49,7 @@ def alone(cells: Mapping[tuple[str, str], Cell]) -> dict[str, Share]:
 
 
 def together(cells: Mapping[tuple[str, str], Cell]) -> dict[str, Share]:
-    """Return the share of all pathologies that each remedy cures with all before it in the text."""
+    """Return the share of different nets that each remedy cures with all before it in the text."""
     names = list(TEXT)
     found = {}
     for i, name in enumerate(names):
@@ -87,11 +88,15 @@ def drawn() -> dict[str, Share]:
 
 
 def _outcomes(cells: Mapping[tuple[str, str], Cell], remedy: str) -> dict[str, str]:
-    return {
-        pathology: cell.outcome
-        for (pathology, treated), cell in cells.items()
-        if treated == remedy and pathology != "none"
-    }
+    """Return the outcomes by pathology. Pathologies that a remedy makes the same net count once."""
+    found: dict[str, str] = {}
+    nets: set[str] = set()
+    for (pathology, treated), cell in cells.items():
+        net = net_of(cell.treated[0])
+        if treated == remedy and pathology != "none" and net not in nets:
+            nets.add(net)
+            found[pathology] = cell.outcome
+    return found
 
 
 def _share(outcomes: Mapping[str, str]) -> Share:

@@ -15,18 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradflow.comparison.own_figures import OwnFigure
+from gradflow.comparison.paired import net_of
 from gradflow.gradients.flow import Flow
 from gradflow.gradients.verdict import diagnose
 from gradflow.runs.read import Run
 from gradflow.runs.status import ENDED
 from lab.depth import mean_field_of
-from lab.faults.stats import bootstrap
-from lab.matrix import is_healthy
 
 if TYPE_CHECKING:  # takes a second, and most studies need no figure
     from matplotlib.figure import Figure
 
 EARLY = 20  # steps
+_SAMPLES = 2000
 FEWEST = 30  # runs that learn, and runs that do not, for a figure
 
 
@@ -70,14 +70,15 @@ PREDICTORS: dict[str, Callable[[Run, list[Flow]], float | None]] = {
 def ratings(runs: Sequence[Run]) -> dict[str, Rating]:
     """Rate each predictor over the ended runs for which it has a number.
 
-    Runs with the same record of figures, such as a remedy that was already there, count twice.
+    Equal runs, as of a remedy that was already there, count once.
     """
-    ended = [run for run in runs if run.state in ENDED and run.verdict is not None]
+    judged = [run for run in runs if run.state in ENDED and run.verdict is not None]
+    ended = list({net_of(run): run for run in judged[::-1]}.values())[::-1]
     records = [run.flows(until=EARLY) for run in ended]
     found = {}
     for name, predictor in PREDICTORS.items():
         rows = [
-            (value, is_healthy(run), run.axes.get("pathology", ""))
+            (value, run.is_healthy, run.axes.get("pathology", ""))
             for run, flows in zip(ended, records, strict=True)
             if flows and (value := predictor(run, flows)) is not None
         ]
@@ -91,12 +92,15 @@ def _rated(
 ) -> Rating:
     members = [np.flatnonzero(groups == group) for group in dict.fromkeys(groups.tolist())]
 
-    def resampled(chosen: NDArray[np.int64]) -> float:
-        rows = np.concatenate([members[i] for i in chosen])
-        return area(values[rows], learns[rows])
-
-    low, high = bootstrap(len(members), resampled)
-    return Rating(area(values, learns), low, high, len(values))
+    source = np.random.default_rng(0)
+    areas = []
+    for _ in range(_SAMPLES):
+        rows = np.concatenate(
+            [members[i] for i in source.integers(len(members), size=len(members))]
+        )
+        areas.append(area(values[rows], learns[rows]))
+    low, high = np.nanpercentile(areas, (2.5, 97.5))  # a resample may hold one class only
+    return Rating(area(values, learns), float(low), float(high), len(values))
 
 
 def area(values: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
@@ -120,7 +124,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         ValueError: unless the runs have three pathologies, and many that learn and that do not.
     """
     treated = [run for run in runs if run.axes.get("pathology", "none") != "none"]
-    learning = sum(map(is_healthy, treated))
+    learning = sum(run.is_healthy for run in treated)
     pathologies = {run.axes["pathology"] for run in treated}
     if min(learning, len(treated) - learning) < FEWEST or len(pathologies) < 3:
         raise ValueError("fewer than three pathologies, or too few runs that learn or do not")

@@ -105,6 +105,8 @@ def applies(net: ConvNet) -> str | None:
         own_name, kind = name.rpartition(".")[2], type(module).__name__
         if own_name == "shortcut" and not isinstance(module, nn.Identity | SubsampleAndPad):
             return f"the theory needs skip connections without weights, and {name} is a {kind}"
+        if own_name == "branch" and not isinstance(module, nn.Identity):
+            return f"the theory needs branches without a scale, and {name} is a {kind}"
         if own_name.startswith("norm") and not isinstance(module, nn.Identity):
             return f"the theory needs nets without a norm, and {name} is a {kind}"
         if isinstance(module, nn.Conv2d) and bool((module.weight == 0).all(dim=(0, 1)).any()):

@@ -13,6 +13,7 @@ from gradflow.errors import ConfigError
 from gradflow.launch.compose import compose
 from gradflow.launch.instantiate import instantiate
 from lab.branches import ScaledBranch, fixup
+from lab.theory import applies
 from project.build import build_data, build_net
 from project.models import BasicBlock, ConvNet
 from project.models import initializers as init
@@ -125,6 +126,14 @@ def test_fixup_divides_the_first_convolution_and_starts_at_the_loss_of_knowing_n
 def test_fixup_needs_skip_connections() -> None:
     with pytest.raises(ValueError, match=r"^init fixup needs a net with skip connections"):
         fixup(new_net(skip=False), nn.ReLU, gain=None, mode="fan_in")
+
+
+@pytest.mark.parametrize("branch", ["skipinit", "scalar", "layer_scale", "by_depth"])
+def test_the_theory_says_that_it_does_not_follow_a_scaled_branch(branch: str) -> None:
+    assert applies(new_net()) is None
+    reason = applies(new_net(branch))
+    assert reason is not None
+    assert reason.startswith("the theory needs branches without a scale, and stages.0.0.branch is")
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ def a_seed(
     config = {
         "seed": seed,
         "activation": {"_target_": setting},
+        "norm": {"_target_": pathology},
         "remedy": {remedy: "why"},
         "comparison": {"headline": HEADLINE, "baseline": {"remedy": "none"}},
     }
@@ -61,7 +62,7 @@ UNTREATED = (0.10, 0.11, 0.12)
         (three("p", "cure", (0.3, 0.4, 0.3), "hhh"), "cured", 3),
         (three("p", "partly", (0.3, 0.1, 0.3), "hvh"), "cured in part", 2),
         (three("p", "useless", (0.10, 0.12, 0.12), "vvv"), "not cured", 0),
-        (three("p", "harm", (0.05, 0.06, 0.07), "vvv"), "made worse", 0),
+        (three("p", "harm", (0.05, 0.06, 0.07), "vvv"), "not cured", 0),  # of nothing
         (three("p", "broken", (0.10, 0.11, 0.12), "vvv", diverged_at=3), "made worse", 0),
         (three("p", "same", UNTREATED, "vvv"), "already there", 0),
     ],
@@ -72,6 +73,20 @@ def test_a_cell_says_what_the_remedy_does_to_the_runs_of_the_same_seeds(
     cells = matrix([*three("p", "none", UNTREATED, "vvv"), *treated])
     cell = cells["p", treated[0].axes["remedy"]]
     assert (cell.outcome, cell.cured) == (outcome, cured)
+
+
+def test_a_net_that_learns_is_made_worse_by_what_costs_accuracy_in_every_seed() -> None:
+    untreated = three("p", "none", (0.30, 0.33, 0.36), "vhh")
+    cells = matrix([*untreated, *three("p", "harm", (0.20, 0.22, 0.27), "vvv")])
+    assert cells["p", "harm"].outcome == "made worse"
+
+
+def test_two_pathologies_that_a_remedy_makes_one_net_count_once() -> None:
+    runs = a_study()
+    for run in runs:
+        if run.axes["remedy"] == "clip":
+            run.config["norm"] = {"_target_": "the same"}
+    assert alone(matrix(runs))["clip"] == Share(0, 1)
 
 
 def test_a_net_that_learns_untreated_is_not_cured_by_anything() -> None:

@@ -30,7 +30,8 @@ def a_study(folder: Path, first: dict[str, float], runs: int = 34) -> list[Run]:
         run.mkdir(parents=True)
         record(run, first=first[kind], last=1.0)
         axes = {"pathology": "abc"[i % 3], "remedy": "relu"}
-        made.append(a_run(run, axes=axes, verdict=a_verdict(kind)))
+        config = {"seed": i, "activation": {"_target_": kind}}
+        made.append(a_run(run, axes=axes, verdict=a_verdict(kind), config=config))
     return made
 
 

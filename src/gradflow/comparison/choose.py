@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 
 from gradflow.comparison.columns import columns, metric
 from gradflow.comparison.configurations import Configuration, value_of
-from gradflow.comparison.paired import with_baseline
+from gradflow.comparison.paired import partners, with_baseline
 from gradflow.errors import ConfigError
 from gradflow.runs.read import Run
 from gradflow.runs.settings import text
@@ -50,19 +50,31 @@ def against(runs: Sequence[Run], overrides: Sequence[str]) -> list[Run]:
     """Return the runs with a baseline of their own: the runs that match all of `overrides`.
 
     Raises:
-        ConfigError: if an override cannot be parsed or has several values, or no run matches.
+        ConfigError: if an override cannot be parsed, has several values or is no setting, if none
+            or all of the runs match, or if no run has a partner among them.
     """
+    if not overrides:
+        return list(runs)
     baseline = {}
+    matching = list(runs)
     for override in overrides:
         key, wanted = _parse(override, "--baseline")
-        if len(wanted) > 1:
+        if len(wanted) > 1 or key in baseline:
             raise ConfigError(f"--baseline {override}: takes one value")
+        if key in _OUTCOMES or key == "seed":
+            raise ConfigError(f"--baseline {override}: must be a setting, and not the seed")
         _check_key(runs, override, key, "--baseline")
-        found = [run for run in runs if _value(run, key) in wanted]
-        if not found:
+        matching = [run for run in matching if _value(run, key) in wanted]
+        if not matching:
             raise ConfigError(f"--baseline {override}: no run has that value")
-        baseline[key] = text(found[0].settings.get(key))
-    return with_baseline(runs, baseline) if baseline else list(runs)
+        baseline[key] = text(matching[0].settings.get(key))
+    changed = with_baseline(runs, baseline)
+    if not partners(changed):
+        raise ConfigError(
+            f"--baseline {' '.join(overrides)}: no run has a partner of its seed that differs in "
+            "this alone"
+        )
+    return changed
 
 
 def sort(

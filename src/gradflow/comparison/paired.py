@@ -17,30 +17,57 @@ from pathlib import Path
 from gradflow.comparison.configurations import Column
 from gradflow.comparison.objective import rated_metric
 from gradflow.runs.read import Run
-from gradflow.runs.settings import differing, text
+from gradflow.runs.settings import differing, result_settings, text
+from gradflow.runs.status import ENDED
+
+_NAMES = ("pathology", "remedy", "case")  # settings that only name a configuration
 
 
 def with_baseline(runs: Sequence[Run], baseline: Mapping[str, str]) -> list[Run]:
     """Return the runs with another baseline than their own configurations name."""
-    return [
-        replace(run, config=run.config | {"comparison": comparison | {"baseline": dict(baseline)}})
-        if isinstance(comparison := run.config.get("comparison"), dict)
-        else run
-        for run in runs
-    ]
+    changed = []
+    for run in runs:
+        own = run.config.get("comparison")
+        comparison = {**(own if isinstance(own, dict) else {}), "baseline": dict(baseline)}
+        changed.append(replace(run, config=run.config | {"comparison": comparison}))
+    return changed
 
 
 def partners(runs: Sequence[Run]) -> dict[Path, Run]:
-    """Return the partner of each run's folder that has exactly one; baselines have none."""
-    # A case stands for a pathology and a remedy.
-    keys = ["pathology" if key == "case" else key for key in differing(runs)]
+    """Return the partner of each run's folder that has exactly one; baselines have none.
+
+    A partner has ended. Of several, the one of the run's own study is meant.
+    """
+    # A case stands for a pathology and a remedy. A key that a run lacks is newer than the run.
+    keys = [
+        "pathology" if key == "case" else key
+        for key in differing(runs)
+        if all(key in run.settings for run in runs if run.config)
+    ]
     found: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
-        if _is_baseline(run):
+        if _is_baseline(run) and run.state in ENDED:
             found.setdefault(_place(run, keys), []).append(run)
-    treated = [run for run in runs if not _is_baseline(run)]
-    among = {run.folder: found.get(_place(run, keys), []) for run in treated}
-    return {folder: only[0] for folder, only in among.items() if len(only) == 1}
+    pairs = {}
+    for run in runs:
+        among = [] if _is_baseline(run) else found.get(_place(run, keys), [])
+        beside = [other for other in among if other.folder.parent == run.folder.parent]
+        for only in (among, beside):
+            if len(only) == 1:
+                pairs[run.folder] = only[0]
+    return pairs
+
+
+def changes_nothing(run: Run, partner: Run) -> bool:
+    """Whether a run has its partner's settings, but for the names of its configuration."""
+    return net_of(run) == net_of(partner)
+
+
+def net_of(run: Run) -> str:
+    """Return every setting that may change a number of the run, as text, without its names."""
+    settings = result_settings(run.config)
+    kept = {k: v for k, v in settings.items() if k.partition(".")[0] not in _NAMES}
+    return repr(sorted(kept.items()))
 
 
 def baseline_of(run: Run) -> dict[str, str]:
@@ -57,19 +84,22 @@ def difference(runs: Sequence[Run]) -> Column | None:
     metric is that of the last step before.
     """
     pairs = partners(runs)
+    rated = [run for run in runs if run.folder in pairs and rated_metric(run) is not None]
+    if not rated:
+        return None
+    metric = str(rated_metric(rated[0]))
 
     def value(run: Run) -> float | None:
-        partner, metric = pairs.get(run.folder), rated_metric(run)
-        if partner is None or metric is None or metric not in partner.metrics:
+        partner = pairs.get(run.folder)
+        if partner is None or metric not in run.metrics or metric not in partner.metrics:
             return None
         return run.metrics[metric] - partner.metrics[metric]
 
-    first = next((run for run in runs if value(run) is not None), None)
-    if first is None:
+    if all(value(run) is None for run in rated):
         return None
-    metric, percent = str(rated_metric(first)), first.headline is not None and first.headline[1]
+    percent = rated[0].headline is not None and rated[0].headline[1]
     split, _, name = metric.partition("/")
-    baseline = ", ".join(f"{key}={text}" for key, text in baseline_of(first).items())
+    baseline = ", ".join(f"{key}={text}" for key, text in baseline_of(rated[0]).items())
     return Column(
         "gain",
         f"{split}\n{name} minus that of\n{baseline}{', points' if percent else ''}",

@@ -212,7 +212,8 @@ def _metric_rise(flows: Sequence[Flow]) -> float:
     """Return by which share the task's metric got better; 0 if it has no trend.
 
     The share is that of the latest third of its values over the first third. The trend is tested by
-    Mann 1945. A value that several records repeat counts once.
+    Mann 1945, who takes values to be independent: means over windows that do not overlap nearly
+    are, running means are not. A value that several records repeat counts once.
     """
     values: list[float] = []
     for flow in flows:

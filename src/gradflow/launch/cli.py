@@ -89,7 +89,7 @@ def arranged(words: Sequence[str]) -> list[str]:
             del overrides[0]
         else:
             options.append(word)
-    return [*options, *known.overrides]
+    return [*known.overrides, *options]  # one such as --info takes the next word for its value
 
 
 def _run(main: Callable[[], T]) -> T:

@@ -22,7 +22,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gradflow.comparison.answer import answers
@@ -79,15 +79,22 @@ def _refuse(config: DictConfig, message: str) -> NoReturn:
 
 
 def _page(runs: list[Run], folder: Path, config: DictConfig) -> Path:
-    overlays = load_overlays(list(config.comparison.overlays))
-    figures = load_figures(_figures(config))
+    overlays = load_overlays(_paths(config, "overlays"))
+    figures = load_figures(_paths(config, "figures"))
     return build_page(
         runs, folder / PAGE, title=f"study {folder.name}", overlays=overlays, figures=figures
     )
 
 
-def _figures(config: DictConfig) -> list[str]:
-    return list(config.comparison.get("figures") or [])  # an older conf/run.yaml names none
+def _paths(config: DictConfig, name: str) -> list[str]:
+    """Return the import paths in `comparison`, of which an older conf/run.yaml may have none."""
+    comparison = config.comparison
+    if not isinstance(comparison, DictConfig):
+        raise ConfigError(f"comparison={comparison}: must be settings")
+    found = comparison.get(name)
+    if found is not None and not isinstance(found, ListConfig):
+        raise ConfigError(f"comparison.{name}={found}: must be a list of import paths")
+    return [str(path) for path in found or []]
 
 
 def _check_logger(config: DictConfig) -> None:
@@ -120,8 +127,8 @@ class StudyEnd(Callback):
                 "are not allowed; docs/studies.md has launchers that start each run's processes",
             )
         try:
-            load_overlays(list(config.comparison.overlays))
-            load_figures(_figures(config))
+            load_overlays(_paths(config, "overlays"))
+            load_figures(_paths(config, "figures"))
             _check_logger(config)
             search = prepare(config) if is_search(config) else None
             total = config.hydra.sweeper.n_trials if search else job_count(config)
@@ -255,6 +262,8 @@ def job_count(config: DictConfig) -> int | None:
         raise ConfigError(one_line(error)) from error
     if "study.name" in lengths:
         raise ConfigError("study.name: takes one value, since it names the whole study")
+    if "study.note" in lengths:
+        raise ConfigError("study.note: takes one sentence; with a comma: 'study.note=\"a, b\"'")
     jobs = math.prod(lengths.values())
     if not jobs:
         empty = min(lengths, key=lengths.__getitem__)

@@ -71,6 +71,11 @@ class Run:
             return None
         return headline["metric"], headline.get("percent") is True
 
+    @property
+    def is_healthy(self) -> bool:
+        """Whether its verdict is healthy."""
+        return self.verdict is not None and self.verdict.kind == "healthy"
+
     @cached_property
     def first_over_last(self) -> float | None:
         """Decades of dL/dz from the last nonlinearity to the first, before the first step.

@@ -1,5 +1,6 @@
 """What a study shows is said in words: of each thing that was treated, what cured it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def seeds(pathology: str, remedy: str, *results: tuple[float, str]) -> list[Run]
         a_run(
             Path(f"{pathology}-{remedy}-{seed}"),
             axes={"pathology": pathology, "remedy": remedy},
-            config={"seed": seed, "comparison": COMPARISON},
+            config={"seed": seed, "comparison": COMPARISON, "activation": {"_target_": remedy}},
             metrics={"validation/accuracy": accuracy},
             verdict=a_verdict(kind),
         )
@@ -60,6 +61,26 @@ def test_each_pathology_has_a_sentence_and_one_that_learns_untreated_has_none() 
     )
     assert found[:2] == ["p: none of 1 cured it.", "q: 1 of 1 cured it: relu (+20.0)."]
     assert len(found) == 3
+
+
+def test_a_run_that_has_not_ended_or_changes_nothing_or_lacks_a_partner_is_not_counted() -> None:
+    untreated = seeds("p", "none", (0.1, SICK), (0.1, SICK))
+    same = seeds("p", "same", (0.1, SICK), (0.1, SICK))
+    for run in same:
+        run.config["activation"] = {"_target_": "none"}
+    running = [replace(run, state="running") for run in seeds("p", "open", (0.3, WELL))]
+    alone = seeds("p", "alone", (0.3, WELL), (0.3, WELL), (0.3, WELL))
+    useless = seeds("p", "clip", (0.1, SICK), (0.1, SICK))
+    assert said(*untreated, *same, *running, *alone, *useless) == ["p: none of 1 cured it."]
+
+
+def test_a_note_cannot_move_the_terminals_cursor() -> None:
+    runs = seeds("p", "none", (0.1, SICK))
+    runs[0].config["study"] = {"name": "x", "note": "red \x1b[31m and \x07 bell" + "a" * 9000}
+    (note,) = said(*runs)
+    assert note.startswith("Note: red [31m and bell")
+    assert note.isprintable()
+    assert len(note) < 600
 
 
 def test_a_studys_own_note_comes_first_and_once() -> None:

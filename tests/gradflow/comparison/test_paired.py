@@ -1,6 +1,7 @@
 """A run is compared with the baseline of its seed, and their mean difference has an interval."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ def compared(remedy: str, seed: int, accuracy: float | None, **changes: Any) -> 
     axes = {"pathology": changes.pop("pathology", "vanishing"), "remedy": remedy}
     config = {
         "seed": seed,
+        "lr": 0.1,
         "comparison": {"headline": HEADLINE, "baseline": {"remedy": "none"}},
         **changes.pop("config", {}),
     }
     metrics = {} if accuracy is None else {"validation/accuracy": accuracy}
-    folder = Path(f"{axes['pathology']}-{remedy}-{seed}-{config.get('lr', '')}")
+    suffix = "" if config["lr"] == 0.1 else str(config["lr"])
+    folder = Path(f"{axes['pathology']}-{remedy}-{seed}-{suffix}")
     return a_run(folder, axes=axes, config=config, metrics=metrics, **changes)
 
 
@@ -79,9 +82,28 @@ def test_the_partner_has_the_same_seed_and_the_same_other_settings(runs: list[Ru
     assert found == {f"vanishing-relu-{s}-": f"vanishing-none-{s}-" for s in range(3)}
 
 
-def test_a_baseline_that_exists_twice_is_no_partner(runs: list[Run]) -> None:
-    twice = a_run(Path("again"), axes=runs[0].axes, config=runs[0].config, metrics={})
+def test_of_a_baseline_that_exists_twice_the_one_of_the_same_study_is_meant(
+    runs: list[Run],
+) -> None:
+    twice = replace(runs[0], folder=Path("again"))
     assert Path("vanishing-relu-0-") not in partners([*runs, twice])
+    elsewhere = replace(runs[0], folder=Path("other/again"))
+    assert partners([*runs, elsewhere])[Path("vanishing-relu-0-")] is runs[0]
+
+
+def test_a_partner_has_ended_and_may_lack_a_key_that_is_newer(runs: list[Run]) -> None:
+    running = [replace(runs[0], state="running"), *runs[1:]]
+    assert Path("vanishing-relu-0-") not in partners(running)
+    newer = replace(runs[3], config=runs[3].config | {"branch": "none"})
+    assert partners([*runs[:3], newer, *runs[4:]])[newer.folder] is runs[0]
+
+
+def test_seeds_with_another_metric_are_left_out_of_the_mean(runs: list[Run]) -> None:
+    other = replace(runs[4], metrics={"train/accuracy": 0.9})
+    column = difference([*runs[:4], other, *runs[5:]])
+    assert column is not None
+    assert "validation" in column.title
+    assert column.value(other) is None
 
 
 def test_without_a_baseline_there_is_no_column(runs: list[Run]) -> None:
@@ -111,6 +133,9 @@ def test_another_baseline_is_chosen_by_an_override(runs: list[Run]) -> None:
     [
         ("remedy=nix", "--baseline remedy=nix: no run has that value"),
         ("remedy=none,relu", "--baseline remedy=none,relu: takes one value"),
+        ("seed=0", "--baseline seed=0: must be a setting, and not the seed"),
+        ("verdict=healthy", "--baseline verdict=healthy: must be a setting"),
+        ("pathology=vanishing", "--baseline pathology=vanishing: no run has a partner"),
         ("remdy=none", "--baseline remdy=none: no run has that key; allowed: remedy"),
         ("remedy", "--baseline remedy: cannot be read; allowed: key=value, key=one,another"),
     ],

@@ -85,9 +85,10 @@ def test_an_interrupt_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["a=1", "-m", "b=1,2"], ["-m", "a=1", "b=1,2"]),
-        (["a=1", "--cfg", "job", "~b"], ["--cfg", "job", "a=1", "~b"]),
-        (["-cn", "other", "a=1"], ["-cn", "other", "a=1"]),
+        (["a=1", "-m", "b=1,2"], ["a=1", "b=1,2", "-m"]),
+        (["a=1", "--cfg", "job", "~b"], ["a=1", "~b", "--cfg", "job"]),
+        (["-cn", "other", "a=1"], ["a=1", "-cn", "other"]),
+        (["a=1", "--info"], ["a=1", "--info"]),
         (["a=1", "a=2"], ["a=1", "a=2"]),
     ],
 )

@@ -126,6 +126,9 @@ def test_joblib_computes_each_run_of_a_study_once(tmp_path: Path) -> None:
         ("steps=range(1,5,0)", "steps: range() arg 3 must not be zero"),
         ("optimizer=glob(no_such_*)", "optimizer: has no value to sweep over"),
         ("logger.project=${oc.env:NO_SUCH}", "KeyError raised while resolving interpolation"),
+        ("study.note=a,b", "study.note: takes one sentence; with a comma: 'study.note=\"a, b\"'"),
+        ("comparison.overlays=5", "comparison.overlays=5: must be a list of import paths"),
+        ("comparison=5", "comparison=5: must be settings"),
         ("study.name=a,b", "study.name: takes one value, since it names the whole study"),
     ],
 )

@@ -48,6 +48,9 @@ def write_figures(
             except ValueError as error:
                 left_out.append(f"{name}: {error}")
                 continue
+            except Exception as error:  # of a project's own figure
+                left_out.append(f"{name}: {type(error).__name__}: {error}".splitlines()[0])
+                continue
             for ending in ("png", "svg"):
                 path = folder / f"{name}.{ending}"
                 figure.savefig(path, dpi=_DPI)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
@@ -48,6 +49,7 @@ SCRIPTS = (
 )
 
 
+log = logging.getLogger(__name__)
 _DPI = 110  # of a figure, which the page shows as wide as it is itself
 
 
@@ -98,6 +100,9 @@ def _sections(runs: Sequence[Run], figures: Sequence[OwnFigure]) -> Iterator[str
         try:
             figure = own.draw(runs)
         except ValueError:
+            continue
+        except Exception as error:  # the page does without it
+            log.warning("figure %s: %s: %s", own.name, type(error).__name__, error)
             continue
         png = io.BytesIO()
         figure.savefig(png, format="png", dpi=_DPI)

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from gradflow.launch import study
+from gradflow.launch.cli import arranged
 from gradflow.launch.launches import VARIABLE, Launch
 from gradflow.launch.one_line import one_line
 from gradflow.training import slurm
@@ -74,7 +75,7 @@ def _reported() -> Iterator[None]:
 @contextmanager
 def _arguments(more: list[str]) -> Iterator[None]:
     before = sys.argv
-    sys.argv = [*before, *more]
+    sys.argv = [before[0], *arranged([*before[1:], *more])]  # Hydra takes overrides in one piece
     try:
         yield
     finally:

@@ -1,12 +1,13 @@
 """What a script's command line says where something goes wrong, and its exit status."""
 
 import errno
+import sys
 from pathlib import Path
 
 import pytest
 
 from gradflow.errors import ConfigError
-from gradflow.launch import cli
+from gradflow.launch import cli, program
 
 
 @pytest.mark.parametrize(
@@ -112,3 +113,13 @@ def test_an_option_that_does_not_exist_is_one_line(words: list[str], line: str) 
         cli.arranged(words)
     assert str(refused.value).startswith(line)
     assert "\n" not in str(refused.value)
+
+
+def test_a_second_pass_adds_its_overrides_to_those_of_the_command_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Behind the options, Hydra would not take them."""
+    monkeypatch.setattr("sys.argv", ["train.py", "a=1", "-m"])
+    with program._arguments(["b=2"]):
+        assert sys.argv == ["train.py", "a=1", "b=2", "-m"]
+    assert sys.argv == ["train.py", "a=1", "-m"]

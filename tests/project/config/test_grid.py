@@ -24,9 +24,14 @@ Choices = dict[str, str]
 
 
 def impossible(choices: Choices) -> bool:
-    """Zero-initialized residual branches need a skip connection and a norm with a weight."""
-    without = choices["model"] == "plain_cnn" or choices["norm"] == "none"
-    return choices["init"] == "zero_residual" and without
+    """Zero-initialized residual branches need a skip connection and a norm with a weight.
+
+    Fixup needs a skip connection.
+    """
+    plain, normless = choices["model"] == "plain_cnn", choices["norm"] == "none"
+    return (choices["init"] == "zero_residual" and (plain or normless)) or (
+        choices["init"] == "fixup" and plain
+    )
 
 
 def names(axis: str) -> list[str]:
@@ -57,7 +62,7 @@ def test_trains_two_steps_or_is_refused_by_rule(
 ) -> None:
     config = compose([*(f"{axis}={name}" for axis, name in choices.items()), *SMALL], conf)
     if impossible(choices):
-        with pytest.raises(ConfigError, match=r"^init=zero_residual: "):
+        with pytest.raises(ConfigError, match=r"^init=(zero_residual|fixup): "):
             train(config, tmp_path)
         return
     metrics = train(config, tmp_path)

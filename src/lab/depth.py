@@ -39,7 +39,7 @@ def by_depth(runs: Sequence[Run]) -> Series:
 
 
 def mean_field_of(run: Run) -> MeanField | None:
-    """Return the theory of the run's net at initialization; None where there is none."""
+    """Return what theory says of the run's net before the first step; None if nothing."""
     from project.config import Config
     from project.train import PROJECT
 

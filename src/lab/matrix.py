@@ -72,8 +72,8 @@ class Cell:
 def matrix(runs: Sequence[Run]) -> dict[tuple[str, str], Cell]:
     """Return the cells by pathology and remedy, in the order of the runs.
 
-    A remedy that is none holds the untreated runs beside themselves. Runs without a partner of the
-    same seed, or that have not ended, are left out.
+    The cells of the remedy `none` have the untreated runs on both sides. A run that has not ended,
+    or has no partner of its seed, is left out.
     """
     ended = [run for run in runs if run.state in ENDED and "pathology" in run.axes]
     pairs = partners(ended)

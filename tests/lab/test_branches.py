@@ -32,12 +32,10 @@ def factory(name: str) -> BranchFactory:
 def new_net(branch: str = "none", **changes: object) -> ConvNet:
     torch.manual_seed(0)
     net = ConvNet(
-        depth=DEPTH,
-        width=8,
+        **{"depth": DEPTH, "width": 8, **changes},  # type: ignore[arg-type]
         activation=nn.ReLU,
         norm=lambda _: nn.Identity(),
         branch=factory(branch),
-        **changes,  # type: ignore[arg-type]
     )
     init.kaiming_normal(net, nn.ReLU, gain=None, mode="fan_in")
     return net
@@ -80,22 +78,16 @@ def test_a_branch_scaled_by_depth_is_the_plain_one_over_the_root_of_the_blocks()
 
 def test_the_signal_of_unnormalized_blocks_grows_by_a_bounded_factor_at_any_depth() -> None:
     """Unscaled, each block doubles E[z^2] or nearly so; scaled, all together grow it by below e."""
-    growth = {}
-    for depth in (20, 56):
-        torch.manual_seed(0)
-        net = ConvNet(
-            depth=depth,
-            width=32,
-            activation=nn.ReLU,
-            norm=lambda _: nn.Identity(),
-            branch=factory("by_depth"),
-        )
-        init.kaiming_normal(net, nn.ReLU, gain=None, mode="fan_in")
+
+    def growth(branch: str, depth: int) -> float:
+        net = new_net(branch, depth=depth, width=32)
         x = net.stem(IMAGES)
-        stage = net.stages[0]
-        growth[depth] = float((stage(x).square().mean() / x.square().mean()).detach())
-    assert 1 < growth[20] < math.e
-    assert 1 < growth[56] < math.e
+        return float((net.stages[0](x).square().mean() / x.square().mean()).detach())
+
+    assert 1 < growth("by_depth", 20) < math.e
+    assert 1 < growth("by_depth", 56) < math.e
+    assert growth("none", 20) > 4
+    assert growth("none", 56) > 64
 
 
 def test_layer_scale_is_that_of_timm() -> None:

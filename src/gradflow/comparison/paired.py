@@ -38,6 +38,9 @@ def partners(runs: Sequence[Run]) -> dict[Path, Run]:
 
     A partner has ended. Of several, the one of the run's own study is meant.
     """
+    bases = [run for run in runs if run.state in ENDED and _is_baseline(run)]
+    if not bases:  # as in most tables; the rest costs time for a thousand runs
+        return {}
     # A case stands for a pathology and a remedy. A key that a run lacks is newer than the run.
     keys = [
         "pathology" if key == "case" else key
@@ -45,9 +48,8 @@ def partners(runs: Sequence[Run]) -> dict[Path, Run]:
         if all(key in run.settings for run in runs if run.config)
     ]
     found: dict[tuple[str, ...], list[Run]] = {}
-    for run in runs:
-        if _is_baseline(run) and run.state in ENDED:
-            found.setdefault(_place(run, keys), []).append(run)
+    for run in bases:
+        found.setdefault(_place(run, keys), []).append(run)
     pairs = {}
     for run in runs:
         among = [] if _is_baseline(run) else found.get(_place(run, keys), [])

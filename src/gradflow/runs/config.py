@@ -135,9 +135,8 @@ class Comparison(Closed):
 
     headline: Headline
     ignored_keys: list[str]  # keys that change no number of a run
-    baseline: dict[
-        str, str | int | float | bool
-    ] = {}  # settings of the runs to compare others with
+    # Settings of the runs that others are compared with.
+    baseline: dict[str, str | int | float | bool] = {}
     overlays: list[str]  # import paths; an overlay draws lines over the page's profiles
     figures: list[str] = []  # import paths of figures over a study, on its page and as files
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lab.band import IMAGES, INITIALIZATIONS, Floats, band, ends, shift
-from lab.benchmarks.theory import POINTS, config_of, net_and_batch
+from lab.benchmarks.theory import POINTS, config_of, net_and_batch, overrides_of
 from lab.theory import predict
 from project.build import build_data, build_net
 
@@ -43,12 +43,9 @@ def main(argv: Sequence[str]) -> None:
         print(f"{'':28} z: line  shifted  inside   dL/dz: line  shifted  inside")
         for activation, points in POINTS.items():
             for weight_variance, bias_variance in points:
-                overrides = (
-                    f"model={given.model} model.depth={depth} model.width={width} "
-                    f"model.stem_stride=2 norm=none activation={activation} init=gaussian "
-                    f"init.weight_variance={weight_variance} init.bias_variance={bias_variance}"
-                )
-                row = distances(overrides, given.data)
+                point = (activation, weight_variance, bias_variance)
+                overrides = overrides_of(given.model, depth, width, *point)
+                row = distances(f"{overrides} model.stem_stride=2", given.data)
                 rows.append(row)
                 name = f"{activation.split()[0]} ({weight_variance}, {bias_variance})"
                 z, gradient = row[:3], row[3:]

@@ -36,6 +36,21 @@ POINTS: dict[str, list[tuple[float, float]]] = {
 Profile = tuple[list[float], list[float]]  # log10 RMS of z (without the logits), and of dL/dz
 
 
+def overrides_of(
+    model: str,
+    depth: int,
+    width: int,
+    activation: str,
+    weight_variance: float,
+    bias_variance: float,
+) -> str:
+    """Return the overrides of a net without a norm at one of the `POINTS`."""
+    return (
+        f"model={model} model.depth={depth} model.width={width} norm=none activation={activation} "
+        f"init=gaussian init.weight_variance={weight_variance} init.bias_variance={bias_variance}"
+    )
+
+
 def config_of(overrides: str, data: str, batch_size: int, seed: int) -> Config:
     """Compose a configuration from overrides, separated by blanks."""
     common = f"data={data} data.batch_size={batch_size} seed={seed}"
@@ -96,12 +111,8 @@ def without_norm(
     for depth in depths:
         for activation, points in POINTS.items():
             for weight_variance, bias_variance in points:
-                overrides = (
-                    f"model={model} model.depth={depth} model.width={width} norm=none "
-                    f"activation={activation} "
-                    f"init=gaussian init.weight_variance={weight_variance} "
-                    f"init.bias_variance={bias_variance}"
-                )
+                point = (activation, weight_variance, bias_variance)
+                overrides = overrides_of(model, depth, width, *point)
                 configs = [config_of(overrides, data, batch_size, seed) for seed in range(seeds)]
                 profiles, spans = zip(*(differences(config) for config in configs), strict=True)
                 slope = math.nan  # a ResNet's slope is not the same in every layer

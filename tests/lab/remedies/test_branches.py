@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gradflow.errors import ConfigError
 from gradflow.launch.compose import compose
 from gradflow.launch.instantiate import instantiate
-from lab.branches import ScaledBranch, fixup
+from lab.remedies.branches import ScaledBranch, fixup
 from lab.theory import applies
 from project.build import build_data, build_net
 from project.models import BasicBlock, ConvNet

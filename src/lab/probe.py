@@ -19,6 +19,7 @@ from gradflow.gradients.snapshot import Snapshot, flow_of_rows
 from gradflow.gradients.verdict import Verdict, diagnose
 from gradflow.training.process import quieten
 from lab.mean_field import MeanField, Moments, batch_norm_growth, mean_field
+from lab.remedies.lsuv import REASON, is_chosen, scale_layers
 from lab.theory import Prediction, applies, predict
 from project.build import build_data, build_net
 from project.config import Config
@@ -46,16 +47,19 @@ def probe(config: Config) -> Probe:
     """
     images, labels = first_batch(config)
     net = new_net(config)
+    on_data = is_chosen(config)
+    if on_data:
+        scale_layers(net, images)
     flow = measure(net, images, labels)
     verdict = diagnose([flow])
     if not isinstance(net, ConvNet):
         return Probe(flow, verdict, None, None, None, "the theory covers only gradflow's ConvNet")
-    reason = applies(net)
+    reason = REASON if on_data else applies(net)
     return Probe(
         flow=flow,
         verdict=verdict,
         prediction=predict(net, images, labels) if reason is None else None,
-        mean_field=plain_mean_field(net),
+        mean_field=None if on_data else plain_mean_field(net),
         batch_norm_slope=_batch_norm_slope(net),
         no_theory=reason,
     )

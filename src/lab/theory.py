@@ -109,6 +109,8 @@ def applies(net: ConvNet) -> str | None:
             return f"the theory needs branches without a scale, and {name} is a {kind}"
         if own_name.startswith("norm") and not isinstance(module, nn.Identity):
             return f"the theory needs nets without a norm, and {name} is a {kind}"
+        if isinstance(module, nn.Conv2d) and type(module) is not nn.Conv2d:
+            return f"the theory needs weights that are used as they are, and {name} is a {kind}"
         if isinstance(module, nn.Conv2d) and bool((module.weight == 0).all(dim=(0, 1)).any()):
             return f"the theory needs independent weights, and {name} has taps that are all 0"
     return None

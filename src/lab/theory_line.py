@@ -57,9 +57,9 @@ class _Predictor:
         from project.train import PROJECT
 
         config = Config.check(run.config)
-        net = (config.model, config.activation, config.norm, config.init)
+        net = (config.model, config.activation, config.norm, config.branch, config.init)
         batch = (config.data, config.seed, config.channels_last)
-        key = repr((net, batch))
+        key = repr((net, batch, config.weights, config.callbacks))
         if key not in self._lines:
             PROJECT.refuse_foreign_code(config)
             self._lines[key] = self._predict(config, repr(batch))
@@ -69,10 +69,13 @@ class _Predictor:
         from lab.band import band as fresh
         from lab.band import ends
         from lab.probe import first_batch, new_net
+        from lab.remedies.lsuv import REASON, is_chosen
         from lab.theory import applies, predict
         from project.build import build_data, build_net
         from project.models import ConvNet
 
+        if is_chosen(config):
+            return Line(reason=REASON)
         data = build_data(config)
         net = new_net(config)
         if not isinstance(net, ConvNet):

@@ -1,0 +1,1 @@
+"""What remedies need beside words: scaled branches, standardized weights, LSUV, tailored slopes."""

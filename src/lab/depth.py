@@ -46,7 +46,8 @@ def mean_field_of(run: Run) -> MeanField | None:
     try:
         config = Config.check(run.config)
         PROJECT.refuse_foreign_code(config)
-        parts = repr((config.model, config.activation, config.norm, config.init, config.seed))
+        net = (config.model, config.activation, config.norm, config.branch, config.init)
+        parts = repr((net, config.seed, config.callbacks))
         if parts not in _known:
             _known[parts] = _of(config)
         return _known[parts]
@@ -56,7 +57,10 @@ def mean_field_of(run: Run) -> MeanField | None:
 
 def _of(config: Config) -> MeanField | None:
     from lab.probe import new_net, plain_mean_field
+    from lab.remedies.lsuv import is_chosen
 
+    if is_chosen(config):
+        return None
     return plain_mean_field(new_net(config))
 
 

@@ -65,8 +65,8 @@ lock: $(UV) ## write requirements/ anew from pyproject.toml, with today's versio
 		--no-header --python-version 3.11 - -o requirements/uv.txt
 
 bare: ## leave the laboratory behind: theory, probe, treatments, pathologies and remedies
-	@git rm -rq src/lab tests/lab scripts/lab conf/lab
-	@rm -rf src/lab tests/lab scripts/lab conf/lab  # what git does not know: compiled files
+	@git rm -rq src/lab tests/lab scripts/lab conf/lab docs/gallery
+	@rm -rf src/lab tests/lab scripts/lab conf/lab docs/gallery  # what git does not know: compiled files
 	@echo "the laboratory is gone; git commit keeps it so, git reset --hard brings it back"
 
 clean: ## remove caches; the environment, data/, outputs/ and multirun/ stay

@@ -33,11 +33,14 @@ from gradflow.training.project import load_project
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONF = REPOSITORY / "conf"
 PACKAGE = next(p for p in (REPOSITORY / "src").iterdir() if (p / "config.py").exists())
-READ = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
+READ = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
 PAGES = [*READ, *sorted(REPOSITORY.glob(".github/**/*.md"))]
 
 # A bare fork has none of these, and its documents may still speak of them.
-LAB = tuple(REPOSITORY / top / "lab" for top in ("src", "tests", "scripts", "conf"))
+LAB = (
+    *(REPOSITORY / top / "lab" for top in ("src", "tests", "scripts", "conf")),
+    REPOSITORY / "docs/gallery",
+)
 HAS_LAB = (LAB[0] / "__init__.py").is_file()
 LAB_AXES = ("pathology", "remedy", "case")
 
@@ -428,4 +431,4 @@ def test_every_page_is_reached_from_the_readme() -> None:
 @pytest.mark.skipif(PACKAGE.name != "project", reason="a fork keeps what pictures it likes")
 def test_every_picture_is_shown_on_a_page() -> None:
     shown = {(page.parent / target).resolve() for page in PAGES for target in links(page)}
-    assert set(REPOSITORY.glob("docs/*.png")) - shown == set()
+    assert set(REPOSITORY.glob("docs/**/*.png")) - shown == set()

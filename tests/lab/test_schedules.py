@@ -1,0 +1,21 @@
+"""The schedule of ResNet-110 against He et al. 2015, section 4.2."""
+
+import pytest
+import torch
+
+from gradflow.launch.compose import compose
+from gradflow.launch.instantiate import instantiate
+
+
+def test_a_tenth_for_400_steps_then_the_full_rate_then_a_tenth_twice() -> None:
+    config = compose(["scheduler=warmup_multistep", "steps=64000", "lr=0.1"])
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = instantiate(config.scheduler, key="scheduler", partial=True)(optimizer)
+    seen = {}
+    for step in range(64000):
+        seen[step] = optimizer.param_groups[0]["lr"]
+        optimizer.step()
+        schedule.step()
+    wanted = {0: 0.01, 399: 0.01, 400: 0.1, 31999: 0.1, 32000: 0.01, 47999: 0.01, 48000: 0.001}
+    assert {step: seen[step] for step in wanted} == pytest.approx(wanted)
+    assert seen[63999] == pytest.approx(0.001)

@@ -63,6 +63,7 @@ def draw(runs: Sequence[Run]) -> Figure:
                 flows[-1].step + 1, last, facecolor="#f3f3f3", hatch="//", edgecolor="#c8c8c8"
             )
         axes.set_xlim(0, last)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.set_title(f"{name}\nverdict: {_verdicts(sides)}", loc="left", fontsize=9)
     middle.set_ylabel("")
     colour_bar(figure, mesh, [left, middle])

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gradflow.errors import ConfigError
 
-WIDEST = 1600  # pixels of a picture in docs/
+WIDEST = 1400  # pixels of a picture in docs/
 _PYTHON = "python "
 
 DEMO = ("python scripts/train.py study=demo",)
@@ -120,13 +120,13 @@ def _run(command: str, repository: Path) -> None:
 
 
 def _shrink(path: Path) -> None:
-    """Limit the width, and keep 256 colours: a repository is cloned with all its pictures."""
+    """Limit width and colours: a repository is cloned with all its pictures."""
     from PIL import Image
 
     with Image.open(path) as opened:
         image = opened.convert("RGB")
     image.thumbnail((WIDEST, 10 * WIDEST), Image.Resampling.LANCZOS)
-    image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.quantize(256, kmeans=1, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def _shoot_page(page: Path, target: Path) -> None:

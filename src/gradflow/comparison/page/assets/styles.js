@@ -1,6 +1,7 @@
 // How configurations look: a colour, a dash and a marker each. The colours are those of Okabe & Ito
-// 2008, distinct with every common form of colour blindness. There are seven, so the eighth
-// configuration has the first colour again, with another dash.
+// 2008, distinct with every common form of colour blindness. There are seven: where they suffice,
+// configurations that differ in numbers alone, such as the depth, share one and differ in their dash.
+// Otherwise the eighth configuration has the first colour again, with another dash.
 
 const DASHES = ["", "7 3", "9 3 2 3", "3.5 2", "14 4"];
 const OVERLAY_DASH = "0.1 4.5"; // with round ends: dots, which no configuration has
@@ -15,12 +16,27 @@ const MARKERS = [
 ];
 const COLOURS = 7;
 
+// By configuration: its colour, and how many configurations before it have the same one.
+let looks = [];
+
+function setUpStyles() {
+  const isWord = (_, place) => !study.configurations.every(({ values }) => isNumber(values[place]));
+  const words = study.configurations.map(({ values }) => values.filter(isWord).join("\n"));
+  const families = [...new Set(words)];
+  const suffice = families.length > 1 && families.length <= COLOURS;
+  const counts = new Array(COLOURS).fill(0);
+  looks = words.map((family, index) => {
+    const colour = suffice ? families.indexOf(family) : index % COLOURS;
+    return { colour, before: counts[colour]++ };
+  });
+}
+
 function style(configuration) {
-  const index = configuration.index;
+  const { colour, before } = looks[configuration.index];
   return {
-    colour: `var(--series-${index % COLOURS})`,
-    dash: DASHES[Math.floor(index / COLOURS) % DASHES.length],
-    marker: MARKERS[(index + Math.floor(index / COLOURS)) % MARKERS.length],
+    colour: `var(--series-${colour})`,
+    dash: DASHES[before % DASHES.length],
+    marker: MARKERS[(colour + before) % MARKERS.length],
   };
 }
 

@@ -72,10 +72,20 @@ function objectiveNote(quantity) {
   );
 }
 
-// A value of a quantity with its unit: "35.2 %", "+12.4 points".
-function quantityText(value, quantity) {
-  if (quantity.title) return `${gain(value, quantity)}${quantity.percent ? " points" : ""}`;
-  return quantity.percent ? `${number(100 * value, 4)} %` : number(value, 4);
+// A value of a quantity with its unit, and half of its interval if known: "35.2 %",
+// "+12.4 ± 6.8 points".
+function quantityText(value, quantity, half = null) {
+  const { percent, title } = quantity;
+  const text = title ? gain(value, quantity) : percent ? fixed(100 * value, 1) : number(value, 4);
+  const unit = title ? " points" : " %";
+  return `${text}${half === null ? "" : ` ${plusMinus(half, quantity)}`}${percent ? unit : ""}`;
+}
+
+function figuresText(configuration, quantity) {
+  const { n, mean: centre, half } = quantity.figures[configuration.index];
+  if (centre === null) return `${configuration.label}: no value`;
+  const text = quantityText(centre, quantity, half);
+  return `${configuration.label}: ${text}${n > 1 ? `, n = ${n}` : ""}`;
 }
 
 // A difference, formatted as in the terminal's table.
@@ -83,15 +93,7 @@ function gain(value, { percent }) {
   return percent ? signed(100 * value, 1) : `${value >= 0 ? "+" : ""}${number(value, 3)}`;
 }
 
-// Half of the interval of a difference, likewise; nothing for a single run.
-function gainSpread(half, { percent }) {
-  if (half === null) return "";
+// Half of an interval, likewise.
+function plusMinus(half, { percent }) {
   return `± ${percent ? fixed(100 * half, 1) : number(half, 3)}`;
-}
-
-function figuresText(configuration, quantity) {
-  const { n, mean: centre, half } = quantity.figures[configuration.index];
-  if (centre === null) return `${configuration.label}: no value`;
-  const spread = half === null ? "" : ` ± ${quantityText(half, { ...quantity, title: "" })}`;
-  return `${configuration.label}: ${quantityText(centre, quantity)}${spread}${n > 1 ? `, n = ${n}` : ""}`;
 }

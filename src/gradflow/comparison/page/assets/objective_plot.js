@@ -16,6 +16,7 @@ function objectivePlot(key, quantity, width) {
   const range = [height - margin.bottom, margin.top];
   const position = linear(domain, range);
   const y = (value) => Math.min(Math.max(position(value * factor), range[1]), range[0]);
+  const inside = (value) => y(value) === position(value * factor);
   const worst = study.objective.direction === "max" ? range[0] - EDGE : range[1] + EDGE;
   const lines = linesOver(key, axis);
   const few = lines.length <= MOST_LINES;
@@ -39,7 +40,7 @@ function objectivePlot(key, quantity, width) {
       x: axis.place,
       y: position,
       xTicks: axis.ticks,
-      yTicks: ticks(domain, 4),
+      yTicks: ticks(domain, 5),
       xLabel: `${key}${orderText(key, lines, axis)}`,
       yLabel: `${quantity.title ? "Δ " : ""}${metric}${unit}`,
       xText: axis.text,
@@ -48,7 +49,7 @@ function objectivePlot(key, quantity, width) {
     quantity.title
       ? svg("path", { class: "at-zero", d: `M${margin.left},${y(0)}H${width - margin.right}` })
       : null,
-    lines.map((line) => objectiveLine(line, { axis, y, worst, quantity, few })),
+    lines.map((line) => objectiveLine(line, { axis, y, inside, worst, quantity, few })),
   );
   const named = few && axis.kind !== "words" ? objectiveLegend(lines, quantity) : null;
   return html("div", { style: `width: ${width}px` }, plot, named);
@@ -168,9 +169,11 @@ function runMark(run, x, { quantity, y, worst }) {
   );
 }
 
-function meanMark(configuration, x, { colour, marker }, { quantity, y }) {
+// A configuration's mean; an end of its interval that is beyond the frame has no cap.
+function meanMark(configuration, x, { colour, marker }, { quantity, y, inside }) {
   const { n, mean: centre, half } = quantity.figures[configuration.index];
-  const [low, high] = [y(centre - half), y(centre + half)];
+  const [low, high] = [centre - half, centre + half];
+  const caps = [low, high].filter(inside).map((end) => `M${x - 2.5},${y(end)}h5`);
   const lines = [figuresText(configuration, quantity), "mean over seeds ± half of its 95 % t-interval"];
   return svg(
     "g",
@@ -178,13 +181,13 @@ function meanMark(configuration, x, { colour, marker }, { quantity, y }) {
       class: "series mean",
       "data-n": n,
       "data-mean": centre,
-      "data-low": centre - half,
-      "data-high": centre + half,
+      "data-low": low,
+      "data-high": high,
       ...pointed(configuration, lines),
     },
     svg("path", {
       class: "interval",
-      d: `M${x},${low}V${high}M${x - 2.5},${low}h5M${x - 2.5},${high}h5`,
+      d: `M${x},${y(low)}V${y(high)}${caps.join("")}`,
       stroke: colour,
     }),
     svg("path", {

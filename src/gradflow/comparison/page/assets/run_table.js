@@ -84,8 +84,9 @@ function gainColumn() {
       text: (runs) => {
         const { n, mean: centre, half } = figures(runs);
         if (centre === null) return "–";
-        const several = `${gainSpread(half, quantity)}${n < runs.length ? ` (n=${n})` : ""}`;
-        return [gain(centre, quantity), html("span", { class: "spread" }, several)];
+        const several = half === null ? "" : plusMinus(half, quantity);
+        const some = n < runs.length ? ` (n=${n})` : "";
+        return [gain(centre, quantity), html("span", { class: "spread" }, several + some)];
       },
     },
   ];

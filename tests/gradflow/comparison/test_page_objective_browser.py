@@ -116,9 +116,19 @@ def test_means_and_intervals_stand_at_their_numbers_on_both_axes(page: Page) -> 
     pixels = np.diff(ys) / np.diff(values)
     assert pixels[0] == pytest.approx(pixels[1], rel=0.02)
     mark = drawn["relu, 20"]
-    height = mark.locator("path.interval").evaluate("path => path.getBBox().height")
-    low, high = numbers(mark, "low", "high")
-    assert height == pytest.approx(-pixels[0] * (high - low), rel=0.02)
+    low, mean, high = numbers(mark, "low", "mean", "high")
+    d = str(mark.locator("path.interval").get_attribute("d"))
+    bottom, top = (float(word) for word in d.split("M")[1].partition(",")[2].split("V"))
+    middle = float(str(mark.locator("path.marker").get_attribute("transform")).split(",")[1][:-1])
+    assert bottom - middle == pytest.approx(pixels[0] * (low - mean), rel=0.02)
+    assert top - middle == pytest.approx(pixels[0] * (high - mean), rel=0.02)
+    for depth in DEPTHS:  # the remedies stand beside each other, around the depth
+        tick = page.locator("[data-key='model.depth'] .frame .tick.middle", has_text=f"{depth}")
+        box = tick.bounding_box()
+        assert box is not None
+        pair = [centre(drawn[f"{remedy}, {depth}"])[0] for remedy in ("none", "relu")]
+        assert np.mean(pair) == pytest.approx(box["x"] + box["width"] / 2, abs=1)
+        assert 2 < pair[1] - pair[0] < 6
     ticks = page.locator("[data-key='model.depth'] .frame .tick.middle").all_text_contents()
     assert ticks == ["8", "20", "56"]
 
@@ -175,9 +185,10 @@ def test_the_tables_difference_is_that_of_the_terminal(page: Page, study: Path) 
     heads, lines = cells(*configurations(read_runs([study])))
     (place,) = (i for i, head in enumerate(heads) if "minus" in head)
     assert column() == [line[place] for line in lines]
-    page.get_by_label("Runs of relu, 8").click()
-    at = 1 + next(i for i, line in enumerate(lines) if line[:2] == ["relu", "8"])
-    alone = [a - b for a, b in zip(seeds("relu", 8), seeds("none", 8), strict=True)]
+    page.get_by_label("Runs of relu, 56").click()
+    at = 1 + next(i for i, line in enumerate(lines) if line[:2] == ["relu", "56"])
+    alone = [a - b for a, b in zip(seeds("relu", 56), seeds("none", 56), strict=True)]
+    assert alone[1] == 0
     assert column()[at : at + 3] == [f"{100 * value:+.1f}" for value in alone]
     page.locator("#runs [data-sort=gain]").click()  # ascending; rows without a difference last
     labels = page.locator("#runs tr.configuration .text").all_inner_texts()
@@ -223,19 +234,33 @@ def test_without_a_named_baseline_the_metric_is_shown_and_the_table_has_no_diffe
     opened.close()
 
 
-def test_a_configuration_in_which_a_seed_diverged_has_no_mean(
+def test_a_configuration_in_which_a_seed_diverged_has_no_mean_and_its_line_a_gap(
     browser: Browser, tmp_path: Path
 ) -> None:
-    study = tmp_path / "study"
-    for remedy in ("none", "relu"):
-        for seed in (0, 1):
-            diverged = 3 if (remedy, seed) == ("relu", 1) else None
-            folder = study / f"{remedy},{seed}"
-            a_page_run(folder, remedy, seed, diverged_at=diverged, accuracy=0.1 + 0.1 * seed)
+    study = a_depth_study(tmp_path / "study")
+    status = study / "model.depth=20,remedy=relu,seed=1" / "status.json"
+    status.write_text(json.dumps(json.loads(status.read_text()) | {"diverged_at": 3}))
     opened = Opened(browser, build_page(read_runs([study]), tmp_path / "page.html", "a study"))
-    assert set(means(opened.page, "remedy")) == {"none"}
-    marks = opened.page.locator("#objective .objective path.marker")
-    assert [mark.get_attribute("fill") == "none" for mark in marks.all()] == [False] * 3 + [True]
+    choose(opened.page, METRIC)
+    drawn = means(opened.page)
+    assert {label for label in drawn if "relu" in label} == {"relu, 8", "relu, 56"}
+    line = opened.page.locator("[data-line=relu] path.line").get_attribute("d") or ""
+    assert (line.count("M"), line.count("L")) == (2, 0)
+    marks = opened.page.locator("[data-key='model.depth'] .objective path.marker").all()
+    assert [mark.get_attribute("fill") for mark in marks].count("none") == 1
+    opened.close()
+
+
+def test_labels_that_are_too_long_for_their_share_are_slanted(
+    browser: Browser, page: Page, tmp_path: Path
+) -> None:
+    words = ("none", *(f"a_long_remedy+number_{i}" for i in range(6)))
+    study = a_study(tmp_path / "study", words)
+    opened = Opened(browser, build_page(read_runs([study]), tmp_path / "page.html", "a study"))
+    slanted = "[data-key=remedy] .frame text[transform*='rotate(-45)']"
+    found = opened.page.locator(slanted).all_text_contents()
+    assert found == ["none", *(f"…g_remedy+number_{i}" for i in range(6))]
+    assert page.locator(slanted).count() == 0
     opened.close()
 
 

@@ -39,8 +39,7 @@ function numberAxis(values, range) {
 function wordAxis(texts, range) {
   const share = (range[1] - range[0]) / texts.length;
   const place = (text) => range[0] + (texts.indexOf(text) + 0.5) * share;
-  const short = (text) =>
-    text.length > LONGEST_WORD ? `${text.slice(0, LONGEST_WORD - 1)}…` : text;
+  const short = (text) => shorten(text, LONGEST_WORD);
   const longest = Math.max(...texts.map((text) => short(text).length)) * LETTER;
   return {
     kind: "words",

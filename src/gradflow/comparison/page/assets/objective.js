@@ -38,8 +38,11 @@ function objectiveKeys() {
 
 function baselineChoice() {
   const baselines = study.baselines.map(({ label }, place) => [String(place), label]);
-  return choice("baseline", [["-1", "none: the metric itself"], ...baselines], String(store.get("baseline")), (value) =>
-    store.set("baseline", Number(value)),
+  return choice(
+    "baseline",
+    [["-1", "none: the metric itself"], ...baselines],
+    String(store.get("baseline")),
+    (value) => store.set("baseline", Number(value)),
   );
 }
 

@@ -4,7 +4,6 @@
 
 const OBJECTIVE_HEIGHT = 240;
 const EDGE = 5; // pixels from the frame to a mark without a value
-const MOST_LINES = COLOURS * DASHES.length; // above, no two lines would look different
 
 function objectivePlot(key, quantity, width) {
   const margin = { left: 52, right: 14, top: 10, bottom: 36 };
@@ -19,7 +18,7 @@ function objectivePlot(key, quantity, width) {
   const inside = (value) => y(value) === position(value * factor);
   const worst = study.objective.direction === "max" ? range[0] - EDGE : range[1] + EDGE;
   const lines = linesOver(key, axis);
-  const few = lines.length <= MOST_LINES;
+  const few = lines.length <= LOOKS; // more would look alike
   const metric = study.objective.metric.replace("/", " ");
   const unit = quantity.percent ? (quantity.title ? ", points" : ", %") : "";
   const plot = svg(
@@ -141,7 +140,7 @@ function runMark(run, x, { quantity, y, worst }) {
   const configuration = study.configurations[run.configuration];
   const value = quantity.runs[run.index];
   if (value === null && quantity.title) return null;
-  const ended = study.objective.runs[run.index] !== null;
+  const rated = study.objective.runs[run.index] !== null;
   const known = value !== null && Number.isFinite(value);
   const { colour } = style(configuration);
   const several = configuration.runs.length > 1;
@@ -149,21 +148,21 @@ function runMark(run, x, { quantity, y, worst }) {
   const lines = [
     runLabel(run),
     known ? quantityText(value, quantity) : null,
-    ended ? null : run.divergedAt !== null ? "diverged" : run.state,
+    rated ? null : run.divergedAt !== null ? "diverged" : run.state,
   ];
   return svg(
     "g",
     {
-      class: `series objective${several && ended ? " faint" : ""}`,
+      class: `series objective${several && rated ? " faint" : ""}`,
       "data-run": run.index,
       "data-value": value,
       ...pointed(configuration, lines.filter(Boolean)),
     },
     svg("path", {
       class: "marker",
-      d: ended ? MARKERS[0](several ? 1.8 : 4) : MARKERS[0](4.5) + MARKERS[5](3),
+      d: rated ? MARKERS[0](several ? 1.8 : 4) : MARKERS[0](4.5) + MARKERS[5](3),
       transform: `translate(${x.toFixed(1)},${place.toFixed(1)})`,
-      fill: ended ? colour : "none",
+      fill: rated ? colour : "none",
       stroke: colour,
     }),
   );
@@ -174,7 +173,10 @@ function meanMark(configuration, x, { colour, marker }, { quantity, y, inside })
   const { n, mean: centre, half } = quantity.figures[configuration.index];
   const [low, high] = [centre - half, centre + half];
   const caps = [low, high].filter(inside).map((end) => `M${x - 2.5},${y(end)}h5`);
-  const lines = [figuresText(configuration, quantity), "mean over seeds ± half of its 95 % t-interval"];
+  const lines = [
+    figuresText(configuration, quantity),
+    "mean over seeds ± half of its 95 % t-interval",
+  ];
   return svg(
     "g",
     {

@@ -26,6 +26,9 @@ def objective(run: Run, better: str | None = None) -> float:
     return value if math.isfinite(value) else worst
 
 
+OBJECTIVE = Column("objective", "objective", objective, ".3g")
+
+
 def rated_metric(run: Run) -> str | None:
     """Return the name of the metric that rates the run; None if it has none."""
     if run.headline is None:
@@ -46,7 +49,7 @@ def best(rows: Sequence[Configuration]) -> Run | None:
 
 
 def _loss(row: Configuration) -> float:
-    mean = row.figures(Column("objective", "objective", objective, ".3g")).mean
+    mean = row.figures(OBJECTIVE).mean
     return math.inf if mean is None else _sign(row.runs[0]) * mean
 
 

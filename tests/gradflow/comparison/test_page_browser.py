@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
 import re
 import shutil
@@ -19,7 +18,6 @@ import numpy as np
 import PIL.Image
 import polars as pl
 import pytest
-import yaml
 from opened_page import Opened, attribute, move, open_browser
 from page_study import LAYERS, STEPS, TENSORS, a_page_run, a_study
 from playwright.sync_api import Browser, Page, expect
@@ -449,48 +447,3 @@ def test_the_tooltip_names_the_layer_at_the_pointer(page: Page) -> None:
     page.mouse.move(line["x"] + line["width"] / 2, line["y"] + line["height"] / 2)
     text = page.locator("#tooltip").inner_text()
     assert f"layer 1: {LAYERS[0]}" in text
-
-
-def test_the_objective_stands_over_each_setting_at_its_place(
-    browser: Browser, tmp_path: Path
-) -> None:
-    """The axis of lr is logarithmic, since its values span three decades; width's is not."""
-    values = {"0.001": 0.2, "0.01": 0.4, "0.1": 0.6, "1": None}
-    for place, (lr, value) in enumerate(values.items()):
-        folder = tmp_path / "study" / lr
-        a_page_run(folder, "none", 0, diverged_at=None if value else 3)
-        status = json.loads((folder / "status.json").read_text())
-        metrics = {"validation/accuracy": 0.1 if value is None else value}
-        (folder / "status.json").write_text(json.dumps(status | {"metrics": metrics}))
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        settings = {"lr": float(lr), "width": 10 + place, "order": "abba"[place]}
-        (folder / "config.yaml").write_text(yaml.safe_dump(config | settings))
-        (folder / ".hydra").mkdir()
-        overrides = [f"{key}={value}" for key, value in settings.items()]
-        (folder / ".hydra/overrides.yaml").write_text(yaml.safe_dump(overrides))
-    path = build_page(read_runs([tmp_path / "study"]), tmp_path / "page.html", "a search")
-    opened = Opened(browser, path, viewport={"width": 1280, "height": 900})
-    plots = opened.page.locator("#objective svg.plot")
-    axes = {attribute(plot, "key"): attribute(plot, "axis") for plot in plots.all()}
-    assert axes == {"lr": "log", "width": "linear", "order": "words"}
-    seen = {}
-    for mark in opened.page.locator("[data-key=lr] .objective").all():
-        run = opened.page.evaluate("i => gradflow.runs[i].name", int(attribute(mark, "run")))
-        box = mark.bounding_box()
-        assert box is not None
-        seen[run] = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        assert attribute(mark, "value") == str(values[run])  # "None": no such attribute
-    opened.close()
-    xs, ys = zip(*(seen[lr] for lr in values), strict=True)
-    assert np.diff(xs) == pytest.approx(np.diff(xs)[0], abs=0.5)  # a decade each
-    assert ys[0] > ys[1] > ys[2]  # higher is better
-    assert ys[0] - ys[1] == pytest.approx(ys[1] - ys[2], abs=0.5)
-    assert ys[3] > ys[0]  # the diverged one, below all
-
-
-def test_a_study_without_an_objective_has_no_such_panel(browser: Browser, tmp_path: Path) -> None:
-    a_page_run(tmp_path / "study" / "only", "none", 0)
-    path = build_page(read_runs([tmp_path / "study"]), tmp_path / "page.html", "one run")
-    opened = Opened(browser, path)
-    assert opened.page.locator("#objective").is_hidden()
-    opened.close()

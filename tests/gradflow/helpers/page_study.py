@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,16 @@ TENSORS = ("stem.weight", "block.weight", "head.weight")
 STEPS = (0, 10, 20, 25)
 REMEDIES = ("none", "relu", "clip")
 SEEDS = (0, 1)
+# On the validation split, by remedy, depth and seed: the study of `a_depth_study`.
+ACCURACY = {
+    (remedy, depth, seed): accuracy
+    for remedy, by_depth in {
+        "none": {8: (0.13, 0.11, 0.14), 20: (0.12, 0.10, 0.11), 56: (0.10, 0.11, 0.09)},
+        "relu": {8: (0.41, 0.38, 0.44), 20: (0.31, 0.33, 0.26), 56: (0.12, 0.11, 0.13)},
+    }.items()
+    for depth, accuracies in by_depth.items()
+    for seed, accuracy in enumerate(accuracies)
+}
 
 
 def a_study(folder: Path, remedies: tuple[str, ...] = REMEDIES) -> Path:
@@ -32,6 +43,21 @@ def a_study(folder: Path, remedies: tuple[str, ...] = REMEDIES) -> Path:
     return folder
 
 
+def a_depth_study(folder: Path) -> Path:
+    """Write a study of 2 remedies x 3 depths x 3 seeds that names remedy=none as its baseline."""
+    baseline = {"comparison": COMPARED["comparison"] | {"baseline": {"remedy": "none"}}}
+    for place, (remedy, depth, seed) in enumerate(ACCURACY):
+        a_page_run(
+            folder / f"model.depth={depth},remedy={remedy},seed={seed}",
+            remedy,
+            seed,
+            start=f"2026-01-01T00:00:{place:02d}+00:00",
+            accuracy=ACCURACY[remedy, depth, seed],
+            config={"model": {"depth": depth}, **baseline},
+        )
+    return folder
+
+
 def a_page_run(
     folder: Path,
     remedy: str,
@@ -39,13 +65,15 @@ def a_page_run(
     *,
     scale: float = 1.0,
     state: Any = "finished",
+    accuracy: float = 0.25,
+    config: Mapping[str, Any] = COMPARED,
     **status: Any,
 ) -> Path:
     """Write a run's folder with configuration, status, verdict, metrics and record."""
     folder.mkdir(parents=True)
-    config = {"seed": seed, "lr": 0.1, "axes": {"pathology": "vanishing", "remedy": remedy}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config | COMPARED, sort_keys=False))
-    metrics = {"train/accuracy": 0.3, "validation/accuracy": 0.25}
+    settings = {"seed": seed, "lr": 0.1, "axes": {"pathology": "vanishing", "remedy": remedy}}
+    (folder / "config.yaml").write_text(yaml.safe_dump({**settings, **config}, sort_keys=False))
+    metrics = {"train/accuracy": 0.3, "validation/accuracy": accuracy}
     Status(state, metrics=metrics, wandb_id="abc123", **status).write(folder)
     Verdict("vanishing", "dL/dz shrinks", 0.9, 25, "stem", ("remedy=relu",)).write(folder)
     rows = [f"{step},0,{2.3 - scale * step / 100 - seed / 50}" for step in STEPS]

@@ -40,6 +40,8 @@ SCRIPTS = (
     "profiles.js",
     "heat_maps.js",
     "ridgelines.js",
+    "setting_axis.js",
+    "objective_plot.js",
     "objective.js",
     "verdicts.js",
     "settings.js",

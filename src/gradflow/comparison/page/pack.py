@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +19,9 @@ import numpy as np
 
 from gradflow.comparison.columns import headlines
 from gradflow.comparison.configurations import configurations, short_values
-from gradflow.comparison.objective import direction, objective, rated_metric
 from gradflow.comparison.page.blob import Arrays, Reference
 from gradflow.comparison.page.colours import colour_scale
+from gradflow.comparison.page.headline import pack_baselines, pack_objective
 from gradflow.comparison.page.histograms import LEVELS
 from gradflow.comparison.page.overlays import Line, Overlay
 from gradflow.comparison.page.profiles import (
@@ -72,7 +71,8 @@ def pack(runs: Sequence[Run], *, beside: Path, title: str, overlays: Sequence[Ov
             "headlines": [
                 {"metric": name, "percent": percent} for name, percent in headlines(ordered)
             ],
-            "objective": _objective(ordered),
+            "objective": pack_objective(groups),
+            "baselines": pack_baselines(keys, groups),
             "overlays": [{"name": overlay.name, "note": overlay.note} for overlay in overlays],
             "configurations": [
                 {
@@ -130,7 +130,6 @@ class _Packer:
             "steps": run.steps,
             "divergedAt": run.diverged_at,
             "metrics": run.metrics,
-            "objective": value if math.isfinite(value := objective(run)) else None,
             "verdict": None if run.verdict is None else asdict(run.verdict),
             "settings": _settings(run),
             "config": _config(run.folder),
@@ -180,16 +179,6 @@ class _Packer:
             self._places[names] = len(self.names)
             self.names.append(list(names))
         return self._places[names]
-
-
-def _objective(runs: Sequence[Run]) -> dict[str, Any] | None:
-    """Return what all runs are rated by; None if they differ in it."""
-    rated = {(rated_metric(run), direction(run), run.headline and run.headline[1]) for run in runs}
-    known = [one for one in rated if one[0] is not None]
-    if len(known) != 1:
-        return None
-    metric, better, percent = known[0]
-    return {"metric": metric, "direction": better, "percent": percent}
 
 
 def _settings(run: Run) -> dict[str, str]:

@@ -1,5 +1,7 @@
 // Scales, ticks, and the frame of a plot.
 
+const LETTER = 5.9; // the mean width of a letter of a label, in pixels
+
 function linear([a, b], [from, to]) {
   const span = b - a || 1;
   return (value) => from + ((value - a) / span) * (to - from);
@@ -24,7 +26,8 @@ function widened([a, b], least, margin = 0.04) {
   return [middle - half, middle + half];
 }
 
-// Draw the frame: grid lines, tick labels, the names of both axes.
+// Draw the frame: grid lines, tick labels, the names of both axes. With `xDrop`, the height that they
+// need, the labels of the x axis are slanted.
 function frame({
   width,
   height,
@@ -37,6 +40,7 @@ function frame({
   yLabel,
   xText = number,
   yText = number,
+  xDrop = 0,
 }) {
   const right = width - margin.right,
     bottom = height - margin.bottom;
@@ -49,7 +53,13 @@ function frame({
     ]),
     xTicks.map((value) => [
       svg("path", { class: "mark", d: `M${x(value)},${bottom}v4` }),
-      svg("text", { x: x(value), y: bottom + 15, class: "tick middle" }, xText(value)),
+      xDrop
+        ? svg(
+            "text",
+            { class: "tick end", transform: `translate(${x(value)},${bottom + 9}) rotate(-45)` },
+            xText(value),
+          )
+        : svg("text", { x: x(value), y: bottom + 15, class: "tick middle" }, xText(value)),
     ]),
     svg("path", { class: "mark", d: `M${margin.left},${margin.top}V${bottom}H${right}` }),
     svg("text", { x: (margin.left + right) / 2, y: height - 4, class: "name middle" }, xLabel),

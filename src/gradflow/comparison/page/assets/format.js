@@ -19,7 +19,7 @@ function fixed(value, digits) {
 }
 
 function signed(value, digits) {
-  return value > 0 && Number.isFinite(value) ? `+${fixed(value, digits)}` : fixed(value, digits);
+  return value >= 0 && Number.isFinite(value) ? `+${fixed(value, digits)}` : fixed(value, digits);
 }
 
 // Format decades of a profile. Exactly 0 and non-finite values get words, not numbers.

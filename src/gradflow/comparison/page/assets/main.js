@@ -52,6 +52,7 @@ async function start() {
     selected: new Set(study.runs.map(({ index }) => index)),
     step: 0,
     seeds: "range",
+    baseline: study.baselines.findIndex(({ own }) => own), // -1: none
     lit: null,
     filter: "",
     open: new Set(),
@@ -59,6 +60,7 @@ async function start() {
     width: byId("plots").clientWidth,
   });
   summarize();
+  setUpStyles();
   setUpClock();
   setUpRunTable();
   plots.curves = [
@@ -79,7 +81,7 @@ async function start() {
   for (const ridges of plots.ridges) ridges.update();
   drawVerdicts();
   drawDifferences();
-  store.on(["lit", "selected", "step", "open", "sort", "filter", "seeds", "width"], highlight);
+  store.on(Object.keys(store.values), highlight);
   new ResizeObserver(() => store.set("width", byId("plots").clientWidth)).observe(byId("plots"));
   publish();
   document.documentElement.dataset.ready = "true";

@@ -7,7 +7,6 @@
 
 const KINDS = { gradient: "dL/dw", weight: "w", pre_activation: "z", activation: "activation" };
 
-const LETTER = 5.9; // the mean width of a letter of a label, in pixels
 
 class Ridgelines {
   constructor(body, label) {

@@ -1,7 +1,7 @@
 // The table of runs: legend, selection, and figures to sort by. One row per configuration; its runs
 // unfold below it.
 
-// The columns depend on the study: they are set once it is loaded.
+// The columns depend on the study and the chosen baseline.
 let COLUMNS = [];
 
 const columns = () => [
@@ -32,6 +32,7 @@ const columns = () => [
       ),
   },
   ...headlineColumns(),
+  ...gainColumn(),
   {
     name: "verdict",
     title: () => "verdict",
@@ -61,6 +62,34 @@ function headlineColumns() {
         ),
     })),
   );
+}
+
+// The difference to the chosen baseline; a row of several seeds has their mean and its interval.
+function gainColumn() {
+  const quantity = chosenBaseline();
+  if (!quantity) return [];
+  const figures = (runs) => {
+    const { configuration, index } = runs[0];
+    const one = { n: 1, mean: quantity.runs[index], half: null };
+    const whole = runs.length === study.configurations[configuration].runs.length;
+    return whole ? quantity.figures[configuration] : one;
+  };
+  return [
+    {
+      name: "gain",
+      title: () => (quantity.percent ? "Δ points" : "Δ"),
+      numeric: true,
+      hint: `${quantity.title}; ± half of the mean's 95 % t-interval`,
+      sortKey: (runs) => figures(runs).mean ?? NaN,
+      text: (runs) => {
+        const { n, mean: centre, half } = figures(runs);
+        if (centre === null) return "–";
+        const several = half === null ? "" : plusMinus(half, quantity);
+        const some = n < runs.length ? ` (n=${n})` : "";
+        return [gain(centre, quantity), html("span", { class: "spread" }, several + some)];
+      },
+    },
+  ];
 }
 
 // As in the terminal's table: unfinished runs count only if none has finished.
@@ -279,6 +308,11 @@ function markRunTable() {
 
 function setUpRunTable() {
   COLUMNS = columns();
+  byId("columns").classList.toggle("compared", study.baselines.length > 0);
+  store.on(["baseline"], () => {
+    COLUMNS = columns();
+    drawRunTable();
+  });
   store.on(["sort", "open", "filter"], drawRunTable);
   store.on(["selected"], markRunTable);
   byId("filter").addEventListener("input", (event) => store.set("filter", event.target.value));

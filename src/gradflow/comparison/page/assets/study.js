@@ -31,6 +31,14 @@ class Study {
         ", ",
       );
     }
+    for (const quantity of [...document.baselines, document.objective].filter(Boolean)) {
+      const read = (value) => (value === null ? null : Number(value));
+      quantity.runs = quantity.runs.map(read);
+      quantity.figures = quantity.figures.map(([n, ...pair]) => {
+        const [centre, half] = pair.map(read);
+        return { n, mean: centre, half };
+      });
+    }
     this.steps = [...new Set(this.runs.flatMap((run) => [...run.records]))].sort((a, b) => a - b);
     if (!this.steps.length) this.steps = [0];
     this.metrics = [...new Set(this.runs.flatMap((run) => Object.keys(run.curves)))];

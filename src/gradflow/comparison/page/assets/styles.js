@@ -1,6 +1,8 @@
 // How configurations look: a colour, a dash and a marker each. The colours are those of Okabe & Ito
-// 2008, distinct with every common form of colour blindness. There are seven, so the eighth
-// configuration has the first colour again, with another dash.
+// 2008, distinct with every common form of colour blindness. There are seven: where they suffice,
+// configurations that differ in numbers alone, such as the depth, share one and differ in their dash.
+// Otherwise the eighth configuration has the first colour again, with another dash. Beyond 35, looks
+// repeat in any case: again those that differ in numbers share a colour.
 
 const DASHES = ["", "7 3", "9 3 2 3", "3.5 2", "14 4"];
 const OVERLAY_DASH = "0.1 4.5"; // with round ends: dots, which no configuration has
@@ -14,13 +16,31 @@ const MARKERS = [
   (r) => `M${-1.3 * r},0H${1.3 * r}M0,${-1.3 * r}V${1.3 * r}`,
 ];
 const COLOURS = 7;
+const LOOKS = COLOURS * DASHES.length; // that are all different
+
+// By configuration: its colour, and which dash and marker it has among those of that colour.
+let looks = [];
+
+function setUpStyles() {
+  const isWord = (_, place) => !study.configurations.every(({ values }) => isNumber(values[place]));
+  const words = study.configurations.map(({ values }) => values.filter(isWord).join("\n"));
+  const families = [...new Set(words)];
+  const suffice = families.length <= COLOURS || words.length > LOOKS;
+  const grouped = families.length > 1 && suffice;
+  const members = families.map(() => 0);
+  looks = words.map((family, index) => {
+    const place = grouped ? families.indexOf(family) : index;
+    const nth = grouped ? members[place]++ : 0;
+    return { colour: place % COLOURS, nth: nth + Math.floor(place / COLOURS) };
+  });
+}
 
 function style(configuration) {
-  const index = configuration.index;
+  const { colour, nth } = looks[configuration.index];
   return {
-    colour: `var(--series-${index % COLOURS})`,
-    dash: DASHES[Math.floor(index / COLOURS) % DASHES.length],
-    marker: MARKERS[(index + Math.floor(index / COLOURS)) % MARKERS.length],
+    colour: `var(--series-${colour})`,
+    dash: DASHES[nth % DASHES.length],
+    marker: MARKERS[(colour + nth) % MARKERS.length],
   };
 }
 

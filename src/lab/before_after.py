@@ -53,7 +53,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     last = max(run.flows()[-1].step + 1 for run in runs if run.flows())
     pathology, remedy = before[0].axes.get("pathology", NONE), after[0].axes["remedy"]
     for axes, sides, name in (
-        (left, before, f"before: {pathology}"),
+        (left, before, "before" if pathology == NONE else f"before: {pathology}"),
         (middle, after, f"after: {remedy.replace('+', ' + ')}"),
     ):
         flows = sides[0].flows()

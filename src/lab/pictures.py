@@ -66,7 +66,7 @@ def _of_documents() -> Iterator[Picture]:
 
 def _of_gallery(folder: Path) -> Iterator[Picture]:
     for page in sorted(folder.glob("*/*.md")):
-        text = page.read_text(encoding="utf-8")
+        text = page.read_text(encoding="utf-8").replace("\\\n", "")
         commands = tuple(re.findall(r"^python .+$", text, re.M))
         name = f"gallery/{page.parent.name}/{page.stem}.png"
         yield Picture(name, commands, f"figures/{page.stem}/before_after.png")

@@ -19,7 +19,7 @@ def pages_showing(picture: Picture) -> list[str]:
     target = (DOCS / picture.name).resolve()
     found = []
     for page in [REPOSITORY / "README.md", *DOCS.rglob("*.md")]:
-        text = page.read_text(encoding="utf-8")
+        text = page.read_text(encoding="utf-8").replace("\\\n", "")
         shown = [page.parent / name for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", text)]
         if target in [path.resolve() for path in shown]:
             found.append(text)

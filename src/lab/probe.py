@@ -20,7 +20,8 @@ from gradflow.gradients.verdict import Verdict, diagnose
 from gradflow.training.process import quieten
 from lab.mean_field import MeanField, Moments, batch_norm_growth, mean_field
 from lab.remedies.lsuv import REASON, is_chosen, scale_layers
-from lab.theory import Prediction, applies, predict
+from lab.theory import Prediction, predict
+from lab.theory_layers import applies
 from project.build import build_data, build_net
 from project.config import Config
 from project.models import ConvNet

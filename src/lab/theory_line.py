@@ -70,7 +70,8 @@ class _Predictor:
         from lab.band import ends
         from lab.probe import first_batch, new_net
         from lab.remedies.lsuv import REASON, is_chosen
-        from lab.theory import applies, predict
+        from lab.theory import predict
+        from lab.theory_layers import applies
         from project.build import build_data, build_net
         from project.models import ConvNet
 

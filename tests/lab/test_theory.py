@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lab.theory import applies, predict
+from lab.theory import predict
+from lab.theory_layers import applies
 from project.models import ConvNet
 from project.models import initializers as init
 

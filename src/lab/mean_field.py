@@ -272,23 +272,3 @@ def _limit_from(moments: Moments, weight_variance: float, bias_variance: float, 
         first = max(int(turned[0]), 1)
         path = torch.linspace(float(path[first - 1]), float(path[first]), 65, dtype=torch.float64)
     return math.exp(float(path.mean()))
-
-
-def batch_norm_growth(activation: nn.Module) -> float:
-    """Return the decades per layer by which the RMS of dL/dz grows, to the input, under batch norm.
-
-    For plain nets and large batches this is ½ log10(E[phi'^2] / Var[phi]) at z ~ N(0, 1), at any
-    scale of the weights. Each pre-activation has variance 1. Batch norm divides h = W phi(z) by its
-    standard deviation, whose square is sigma_w^2 Var[phi]. The way back through W and phi
-    multiplies the squared gradient by sigma_w^2 E[phi'^2]. By the Gaussian Poincaré inequality the
-    ratio is at least 1, and 1 for linear phi alone, so such nets explode with any nonlinear phi.
-    For ReLU it is pi / (pi - 1), as in Yang et al. 2019 (arXiv:1902.08129).
-
-    Raises:
-        ValueError: if the activation is constant, or not elementwise.
-    """
-    mean, _, squared, squared_slope = gaussian_moments(activation, torch.ones(1))[:, 0].tolist()
-    variance = squared - mean**2
-    if not variance > 0:
-        raise ValueError(f"{activation} is constant for normal z: batch norm would divide by 0")
-    return 0.5 * math.log10(squared_slope / variance)

@@ -39,6 +39,7 @@ from their mean. S is 1 if one channel stands for all.
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
@@ -220,7 +221,8 @@ def _along(conserved: Tensor, output: Tensor, channels: int) -> Tensor:
     It is c x / |x|^2 with the `conserved` c of each image, (B,).
     """
     squared_norm = channels * output.mean(dim=1).sum(dim=(1, 2))
-    return (conserved / squared_norm).square().view(-1, 1, 1, 1) * output
+    length = (conserved / squared_norm).nan_to_num(0.0, math.inf, -math.inf)  # 0 / 0 if x is 0
+    return length.square().view(-1, 1, 1, 1) * output
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:

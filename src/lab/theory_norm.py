@@ -74,7 +74,7 @@ class Covariance:
         size = float(whole.mean()) + layer.norm.eps
         maps, eigenvalues = _principal((layer.scale / size) ** 0.5 * seen)
         alone = whole / size - maps.square().sum(dim=1, keepdim=True)
-        inverse, shrunk = _shrink(eigenvalues, 1 - float(eigenvalues.sum()))
+        inverse, shrunk = shrink(eigenvalues, 1 - float(eigenvalues.sum()))
         maps = maps * (shrunk / eigenvalues.clamp_min(1e-300)).sqrt()[:, None, None]
         squared_z = maps.square().sum(dim=1, keepdim=True) + inverse * alone.clamp_min(0)
         return squared_z, Covariance(maps, torch.zeros_like(squared_z)), size / inverse
@@ -110,7 +110,7 @@ def _principal(maps: Tensor) -> tuple[Tensor, Tensor]:
     return (vectors.T @ flat).unflatten(1, points).transpose(0, 1), eigenvalues
 
 
-def _shrink(eigenvalues: Tensor, rest: float) -> tuple[float, Tensor]:
+def shrink(eigenvalues: Tensor, rest: float) -> tuple[float, Tensor]:
     """Return E[1 / v] for eigenvalues (R,) and a rest that is spread evenly, and z's eigenvalues.
 
     Their sum with `rest` is E[v + eps] = 1; eps is in the rest.

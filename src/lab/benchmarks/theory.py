@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from gradflow.launch.compose import compose
 from gradflow.launch.instantiate import instantiate
 from lab.mean_field import Moments, mean_field
-from lab.probe import measure
+from lab.measure import measure
 from lab.theory import predict
 from project.build import build_data, build_net
 from project.config import Config
@@ -47,8 +47,9 @@ def overrides_of(
 ) -> str:
     """Return the overrides of a net at one of the `POINTS`."""
     return (
-        f"model={model} model.depth={depth} model.width={width} norm={norm} activation={activation} "
-        f"init=gaussian init.weight_variance={weight_variance} init.bias_variance={bias_variance}"
+        f"model={model} model.depth={depth} model.width={width} norm={norm} "
+        f"activation={activation} init=gaussian init.weight_variance={weight_variance} "
+        f"init.bias_variance={bias_variance}"
     )
 
 

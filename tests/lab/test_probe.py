@@ -104,7 +104,9 @@ def test_the_table_and_the_figure_show_both_profiles(
     assert "mean field" in (tmp_path / "probe.svg").read_text()
 
 
-@pytest.mark.parametrize("words", [("norm=batch",), ("norm=group",), ("callbacks=lsuv",)])
+@pytest.mark.parametrize(
+    "words", [("norm=batch",), ("norm=group",), ("norm=none", "callbacks=lsuv", "init=too_small")]
+)
 def test_the_band_is_that_of_fresh_initializations_with_a_theory_and_without(
     words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,7 +116,7 @@ def test_the_band_is_that_of_fresh_initializations_with_a_theory_and_without(
     assert found.band.gradient.shape == (INITIALIZATIONS, len(found.flow.layers))
     np.testing.assert_allclose(found.band.gradient.mean(0), found.flow.gradient, atol=0.4)
     if "callbacks=lsuv" in words:
-        assert np.abs(found.band.pre_activation[:, :-1]).max() < 0.05
+        assert np.abs(found.band.pre_activation[:, :-1]).max() < 0.3  # else -1 and less
     draw_probe(found, "title", tmp_path / "probe.svg")
     assert f"{INITIALIZATIONS} initializations" in (tmp_path / "probe.svg").read_text()
     low, high = ends(found.band.gradient)

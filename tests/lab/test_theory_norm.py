@@ -80,11 +80,11 @@ def test_every_z_of_a_plain_net_has_a_mean_square_of_1(activation: type[nn.Modul
 def test_a_norms_eps_counts_where_the_variance_is_as_small() -> None:
     net = normed_net()
     with torch.no_grad():
-        net.stem.get_submodule("conv").weight.mul_(0.02)  # type: ignore[operator]
+        net.stem.get_submodule("conv").weight.mul_(0.005)  # type: ignore[operator]
     images = alike_images(8, 16)
     z = net.stem.get_submodule("norm")(net.stem.get_submodule("conv")(images))
     measured = math.log10(float(z.detach().square().mean().sqrt()))
-    assert measured < -0.05
+    assert measured < -0.2
     predicted = predict(net, images, torch.arange(8)).pre_activation[0]
     assert predicted == pytest.approx(measured, abs=0.1)  # four channels
 

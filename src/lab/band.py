@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lab.probe import measure
+from lab.measure import measure
 
 # A further one lies between the least and the largest of 19 with a probability of 18/20.
 INITIALIZATIONS, IMAGES = 19, 8
@@ -43,7 +43,8 @@ def band(
     """Measure fresh initializations on the first images of a batch: (B, C, H, W), labels (B,).
 
     `new_net` builds a net from torch's global random state, which is left as it was. dL/dz is that
-    of the whole batch's mean loss, as in the record of a run.
+    of the whole batch's mean loss, as in the record of a run. A batch norm here sees these images
+    alone. At 20 layers this moved no layer's mean by more than 0.04 decades (batches of 64).
     """
     few = images[:IMAGES], labels[:IMAGES]
     share = math.log10(len(few[0]) / len(images))

@@ -36,11 +36,11 @@ _FLAT = 1e-9  # a factor with a smaller |ln| counts as 1, since the quadrature i
 
 @torch.no_grad()
 def gaussian_moments(activation: nn.Module, q: Tensor) -> Tensor:
-    """Return E[phi(z)], E[phi(z)^2] and E[phi'(z)^2] for z ~ N(0, q): float64 (3, N) for q (N,).
+    """Return E[phi], E[phi'], E[phi^2] and E[phi'^2] at z ~ N(0, q): float64 (4, N) for q (N,).
 
     phi is the activation in evaluation mode, in float64 on the CPU. Rectifiers with many slopes a,
     namely PReLU and RReLU in training mode, get the single slope sqrt(E[a^2]). This gives the two
-    second moments exactly, but not E[phi].
+    second moments exactly, but not E[phi] and E[phi'].
 
     Raises:
         ValueError: if the activation is not elementwise.
@@ -57,7 +57,8 @@ def gaussian_moments(activation: nn.Module, q: Tensor) -> Tensor:
                 raise ValueError(f"an activation must be elementwise, but {activation} is not")
             (slope,) = torch.autograd.grad(value.sum(), z)
         value = value.detach()
-        moments.append(torch.stack([value @ weights, value**2 @ weights, slope**2 @ weights]))
+        values = (value, slope, value**2, slope**2)
+        moments.append(torch.stack([x @ weights for x in values]))
     return torch.cat(moments, dim=1)
 
 
@@ -86,15 +87,28 @@ def _quadrature() -> tuple[Tensor, Tensor]:
 
 
 class Moments:
-    """Look up E[phi(z)^2] and E[phi'(z)^2] of one activation for variances q, on the CPU.
+    """Look up the moments of one activation for variances q, on the CPU.
 
     Building the table takes about half a second, reading it microseconds. Relative errors are below
     1e-5 for smooth activations and rectifiers, and below 1e-3 if phi' jumps at a z other than 0.
+    Those of E[phi] and E[phi'] are relative to the roots of E[phi^2] and E[phi'^2].
     """
 
     def __init__(self, activation: nn.Module) -> None:
         """Fill the table. ValueError if the activation is not elementwise."""
-        self._log_moments = gaussian_moments(activation, _LOG_Q.exp())[1:].clamp_min(_TINY).log()
+        moments = gaussian_moments(activation, _LOG_Q.exp())
+        first, second = moments[:2], moments[2:].clamp_min(_TINY)
+        self._log_moments = second.log()
+        # Means may be 0 or negative, so they have no logarithm; these ratios lie from -1 to 1.
+        self._ratios = first / second.sqrt()
+
+    def mean(self, q: Tensor) -> Tensor:
+        """Return E[phi(z)] for z ~ N(0, q), in the shape of q, in float64."""
+        return self._first_moment(0, q)
+
+    def mean_slope(self, q: Tensor) -> Tensor:
+        """Return E[phi'(z)] for z ~ N(0, q), in the shape of q, in float64."""
+        return self._first_moment(1, q)
 
     def squared(self, q: Tensor) -> Tensor:
         """Return E[phi(z)^2] for z ~ N(0, q), in the shape of q, in float64."""
@@ -111,22 +125,36 @@ class Moments:
         same = float((log_ratio - log_ratio[0]).abs().max()) < _FLAT
         return math.exp(float(log_ratio[0])) if same else None
 
+    def _first_moment(self, which: int, q: Tensor) -> Tensor:
+        inside = _position(q).clamp(0, len(_LOG_Q) - 1)
+        return _cubic(self._ratios[which], inside) * self._interpolate(which, q).sqrt()
+
     def _interpolate(self, which: int, q: Tensor) -> Tensor:
         log_moment = self._log_moments[which]
-        x = (q.double().log().clamp(-700, 700) - float(_LOG_Q[0])) / _STEP  # also for 0 and inf
-        last = len(log_moment) - 1
-        inside = x.clamp(0, last)
-        i = inside.long().clamp(1, last - 2)  # the cubic runs through nodes i - 1 to i + 2
-        s = inside - i
-        below, here, above, next_above = (log_moment[i + k] for k in (-1, 0, 1, 2))
-        cubic = (
-            -s * (s - 1) * (s - 2) / 6 * below
-            + (s + 1) * (s - 1) * (s - 2) / 2 * here
-            - (s + 1) * s * (s - 2) / 2 * above
-            + (s + 1) * s * (s - 1) / 6 * next_above
-        )
+        x = _position(q)
+        inside = x.clamp(0, len(_LOG_Q) - 1)
         first_rise, last_rise = log_moment[1] - log_moment[0], log_moment[-1] - log_moment[-2]
-        return (cubic + (x - inside) * torch.where(x < 0, first_rise, last_rise)).exp()
+        beyond = (x - inside) * torch.where(x < 0, first_rise, last_rise)
+        return (_cubic(log_moment, inside) + beyond).exp()
+
+
+def _position(q: Tensor) -> Tensor:
+    """Return where q lies in the table, in nodes from the first; finite for 0 and inf too."""
+    return (q.double().log().clamp(-700, 700) - float(_LOG_Q[0])) / _STEP
+
+
+def _cubic(table: Tensor, inside: Tensor) -> Tensor:
+    """Interpolate between the nodes of `table`, at positions from 0 to its last."""
+    i = inside.long().clamp(1, len(table) - 3)  # the cubic runs through nodes i - 1 to i + 2
+    s = inside - i
+    below, here, above, next_above = (table[i + k] for k in (-1, 0, 1, 2))
+    cubic: Tensor = (
+        -s * (s - 1) * (s - 2) / 6 * below
+        + (s + 1) * (s - 1) * (s - 2) / 2 * here
+        - (s + 1) * s * (s - 2) / 2 * above
+        + (s + 1) * s * (s - 1) / 6 * next_above
+    )
+    return cubic
 
 
 @dataclass(frozen=True)
@@ -244,23 +272,3 @@ def _limit_from(moments: Moments, weight_variance: float, bias_variance: float, 
         first = max(int(turned[0]), 1)
         path = torch.linspace(float(path[first - 1]), float(path[first]), 65, dtype=torch.float64)
     return math.exp(float(path.mean()))
-
-
-def batch_norm_growth(activation: nn.Module) -> float:
-    """Return the decades per layer by which the RMS of dL/dz grows, to the input, under batch norm.
-
-    For plain nets and large batches this is ½ log10(E[phi'^2] / Var[phi]) at z ~ N(0, 1), at any
-    scale of the weights. Each pre-activation has variance 1. Batch norm divides h = W phi(z) by its
-    standard deviation, whose square is sigma_w^2 Var[phi]. The way back through W and phi
-    multiplies the squared gradient by sigma_w^2 E[phi'^2]. By the Gaussian Poincaré inequality the
-    ratio is at least 1, and 1 for linear phi alone, so such nets explode with any nonlinear phi.
-    For ReLU it is pi / (pi - 1), as in Yang et al. 2019 (arXiv:1902.08129).
-
-    Raises:
-        ValueError: if the activation is constant, or not elementwise.
-    """
-    mean, squared, squared_slope = gaussian_moments(activation, torch.ones(1)).flatten().tolist()
-    variance = squared - mean**2
-    if not variance > 0:
-        raise ValueError(f"{activation} is constant for normal z: batch norm would divide by 0")
-    return 0.5 * math.log10(squared_slope / variance)

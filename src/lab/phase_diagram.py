@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from lab.mean_field import Moments, mean_field
-from lab.probe import first_batch, measure, new_net
+from lab.measure import measure
+from lab.probe import first_batch, new_net
 from project.config import Config
 
 _COLOUR_LIMIT = 0.25  # decades per layer at the ends of the colour scale

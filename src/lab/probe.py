@@ -1,26 +1,28 @@
 """The probe: gradients at initialization, measured and predicted by theory.
 
-It runs the first training batch forward and backward; the optimizer takes no step.
+It runs the first training batch forward and backward, and fresh initializations of the same net on
+a part of it, as a band. The optimizer takes no step.
 """
 
 from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from functools import partial
 
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gradflow.gradients.flow import Flow
-from gradflow.gradients.layers import LayerWatch
-from gradflow.gradients.snapshot import Snapshot, flow_of_rows
 from gradflow.gradients.verdict import Verdict, diagnose
 from gradflow.training.process import quieten
-from lab.mean_field import MeanField, Moments, batch_norm_growth, mean_field
+from lab.band import IMAGES, Band, band
+from lab.mean_field import MeanField, Moments, mean_field
+from lab.measure import measure
 from lab.remedies.lsuv import REASON, is_chosen, scale_layers
-from lab.theory import Prediction, applies, predict
+from lab.theory import Prediction, predict
+from lab.theory_layers import applies
 from project.build import build_data, build_net
 from project.config import Config
 from project.models import ConvNet
@@ -31,10 +33,10 @@ class Probe:
     """The measurements over one whole batch, and the predictions for it."""
 
     flow: Flow
+    band: Band  # of fresh initializations, on the first images of the batch
     verdict: Verdict  # from the layers alone: nothing has been learned yet
     prediction: Prediction | None
     mean_field: MeanField | None  # of a plain net's layers between the first and the last
-    batch_norm_slope: float | None  # decades per layer, for plain nets with batch norm
     no_theory: str | None  # why there is no prediction
 
 
@@ -51,18 +53,27 @@ def probe(config: Config) -> Probe:
     if on_data:
         scale_layers(net, images)
     flow = measure(net, images, labels)
+    spread = band(partial(_fresh_net, config, images), images, labels)
     verdict = diagnose([flow])
     if not isinstance(net, ConvNet):
-        return Probe(flow, verdict, None, None, None, "the theory covers only gradflow's ConvNet")
-    reason = REASON if on_data else applies(net)
+        reason = "the theory covers only gradflow's ConvNet"
+        return Probe(flow, spread, verdict, None, None, reason)
+    no_theory = REASON if on_data else applies(net)
     return Probe(
         flow=flow,
+        band=spread,
         verdict=verdict,
-        prediction=predict(net, images, labels) if reason is None else None,
+        prediction=predict(net, images, labels) if no_theory is None else None,
         mean_field=None if on_data else plain_mean_field(net),
-        batch_norm_slope=_batch_norm_slope(net),
-        no_theory=reason,
+        no_theory=no_theory,
     )
+
+
+def _fresh_net(config: Config, images: Tensor) -> nn.Module:
+    net = build_net(config, build_data(config))
+    if is_chosen(config):
+        scale_layers(net, images[:IMAGES])
+    return net
 
 
 def first_batch(config: Config) -> tuple[Tensor, Tensor]:
@@ -82,17 +93,6 @@ def new_net(config: Config) -> nn.Module:
     return build_net(config, build_data(config))
 
 
-def measure(net: nn.Module, images: Tensor, labels: Tensor) -> Flow:
-    """Run one batch forward and backward, and return its flow over all of its images."""
-    watch = LayerWatch(net, images=None)
-    watch.start()
-    loss = F.cross_entropy(net(images), labels)
-    loss.backward()  # type: ignore[no-untyped-call]
-    snapshot = Snapshot(0, net, watch.collect(), {"loss": loss.detach()})
-    watch.close()
-    return flow_of_rows(0, snapshot.read())
-
-
 def plain_mean_field(net: nn.Module) -> MeanField | None:
     """Compute the theory for sigma_w^2 and sigma_b^2 of the layers between first and last.
 
@@ -100,15 +100,12 @@ def plain_mean_field(net: nn.Module) -> MeanField | None:
     """
     if not isinstance(net, ConvNet) or not _is_plain(net) or applies(net) is not None:
         return None
+    if any(isinstance(module, nn.BatchNorm2d) for module in net.modules()):
+        return None
     layers = [module for module in net.modules() if isinstance(module, nn.Conv2d)][1:]
     weight = statistics.median(c.weight[0].numel() * _second_moment(c.weight) for c in layers)
     bias = statistics.median(0.0 if c.bias is None else _second_moment(c.bias) for c in layers)
     return mean_field(Moments(_activation(net)), weight, bias)
-
-
-def _batch_norm_slope(net: ConvNet) -> float | None:
-    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
-    return batch_norm_growth(_activation(net)) if _is_plain(net) and norms else None
 
 
 def _is_plain(net: ConvNet) -> bool:

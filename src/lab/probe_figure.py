@@ -1,8 +1,7 @@
-"""The probe's two profiles, forward and gradient, with the theory's line over the measurements."""
+"""The probe's two profiles, forward and gradient: measurements, a band and the theory's line."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from lab.band import INITIALIZATIONS, Floats, ends
 from lab.probe import Probe
 
 _MEASURED, _THEORY = "#0072b2", "#d55e00"  # Okabe & Ito 2008
@@ -17,16 +17,18 @@ _MEASURED, _THEORY = "#0072b2", "#d55e00"  # Okabe & Ito 2008
 
 def draw_probe(probe: Probe, title: str, path: Path) -> None:
     """Draw log10 RMS of z and of dL/dz by layer to `path`, as PNG, SVG or PDF by its ending."""
-    flow, theory = probe.flow, probe.prediction
+    flow, spread, theory = probe.flow, probe.band, probe.prediction
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     forward, gradient = figure.subplots(1, 2)
-    predicted = None if theory is None else theory.pre_activation
-    _profile(forward, flow.pre_activation.tolist(), predicted)
+    _profile(
+        forward,
+        flow.pre_activation,
+        spread.pre_activation,
+        None if theory is None else theory.pre_activation,
+    )
     forward.set_ylabel(r"log$_{10}$ RMS of $z$")
-    _profile(gradient, flow.gradient.tolist(), None if theory is None else theory.gradient)
+    _profile(gradient, flow.gradient, spread.gradient, None if theory is None else theory.gradient)
     gradient.set_ylabel(r"log$_{10}$ RMS of $\partial L/\partial z$")
-    if probe.batch_norm_slope is not None:
-        _rate(gradient, flow.gradient.tolist()[:-1], probe.batch_norm_slope)
     for axes in (forward, gradient):
         _at_least_a_decade(axes)
     gradient.legend(frameon=False, fontsize=8)
@@ -34,8 +36,12 @@ def draw_probe(probe: Probe, title: str, path: Path) -> None:
     figure.savefig(path, dpi=160)
 
 
-def _profile(axes: Axes, measured: Sequence[float], predicted: Sequence[float] | None) -> None:
+def _profile(axes: Axes, measured: Floats, fresh: Floats, predicted: list[float] | None) -> None:
+    """Draw what was measured, (L,), over the band of fresh initializations, (n, L)."""
     x = np.arange(1, len(measured) + 1)
+    low, high = ends(np.where(np.isfinite(fresh), fresh, np.nan))
+    label = f"{INITIALIZATIONS} initializations"
+    axes.fill_between(x, low, high, color=_MEASURED, alpha=0.2, linewidth=0, label=label)
     axes.plot(x, measured, "o", color=_MEASURED, markersize=4.5, label="measured")
     if predicted is not None:
         axes.plot(x[: len(predicted)], predicted, color=_THEORY, linewidth=1.6, label="mean field")
@@ -43,14 +49,6 @@ def _profile(axes: Axes, measured: Sequence[float], predicted: Sequence[float] |
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _rate(axes: Axes, measured: Sequence[float], slope: float) -> None:
-    """Draw a line of the predicted slope through the last measured layer."""
-    n = len(measured)
-    line = [measured[-1] + slope * (n - 1 - i) for i in range(n)]
-    label = f"rate under batch norm: {slope:.3f} a layer"
-    axes.plot(np.arange(1, n + 1), line, "--", color=_THEORY, linewidth=1.6, label=label)
 
 
 def _at_least_a_decade(axes: Axes) -> None:

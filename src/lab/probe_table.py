@@ -11,8 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from gradflow.gradients.strip import strip
+from lab.band import INITIALIZATIONS, Floats, ends
 from lab.probe import Probe
 
+_SHOWN = 0.01  # decades
 _ROWS = 24  # a deeper net shows as many layers, evenly spaced
 
 
@@ -38,6 +40,13 @@ def print_probe(probe: Probe, console: Console | None = None) -> None:
         z_error = _largest(flow.pre_activation.tolist()[:-1], theory.pre_activation)
         g_error = _largest(flow.gradient.tolist(), theory.gradient)
         say(f"largest error over the layers, decades: z {z_error}, dL/dz {g_error}")
+    spread = probe.band
+    z_inside = _inside(flow.pre_activation, spread.pre_activation)
+    g_inside = _inside(flow.gradient, spread.gradient)
+    say(
+        f"within the band of {INITIALIZATIONS} initializations: z {z_inside}, dL/dz {g_inside} "
+        f"of {len(flow.layers)} layers"
+    )
     if (mean_field := probe.mean_field) is not None:
         say(
             f"sigma_w^2 = {mean_field.weight_variance:.3g}, "
@@ -50,13 +59,6 @@ def print_probe(probe: Probe, console: Console | None = None) -> None:
             )
     elif probe.no_theory is not None:
         say(f"no prediction: {probe.no_theory}")
-    if probe.batch_norm_slope is not None:
-        slope = flow.decades_per_layer
-        no_rate = "exactly 0 in some layer" if math.isinf(slope) else "non-finite"
-        say(
-            f"batch norm in a plain net: dL/dz grows by {probe.batch_norm_slope:.3f} decades per "
-            f"layer in theory, {f'by {slope:.3f}' if math.isfinite(slope) else no_rate} as measured"
-        )
     say(f"gradient {strip(flow.gradient.tolist())} {probe.verdict}")
 
 
@@ -69,6 +71,12 @@ def _number(value: float) -> str:
     if math.isfinite(value):
         return f"{value:+.2f}"
     return "exactly 0" if value == -math.inf else ""
+
+
+def _inside(measured: Floats, profiles: Floats) -> int:
+    """Count the layers inside the band, to the 0.01 decades that the table shows."""
+    low, high = ends(profiles)
+    return int(((low <= measured + _SHOWN / 2) & (measured - _SHOWN / 2 <= high)).sum())
 
 
 def _largest(measured: Sequence[float], predicted: Sequence[float]) -> str:

@@ -15,7 +15,6 @@ from gradflow.gradients.gains import gain_for
 from lab.mean_field import (
     MeanField,
     Moments,
-    batch_norm_growth,
     gaussian_moments,
     mean_field,
 )
@@ -52,9 +51,10 @@ def test_moments_equal_adaptive_quadrature_from_tiny_to_huge_variances(name: str
     activation, phi, slope = FUNCTIONS[name]
     variances = (1e-6, 0.0123, 0.87, 1.9, 33.0, 1e4)
     got = gaussian_moments(activation, tensor(*variances)).T.tolist()
-    for q, (mean, squared, squared_slope) in zip(variances, got, strict=True):
+    for q, (mean, mean_slope, squared, squared_slope) in zip(variances, got, strict=True):
         rms = math.sqrt(expectation(lambda z: phi(z) ** 2, q))
         assert mean == pytest.approx(expectation(phi, q), rel=1e-7, abs=1e-7 * rms)
+        assert mean_slope == pytest.approx(expectation(slope, q), rel=1e-7)
         assert squared == pytest.approx(rms**2, rel=1e-7)
         expected = expectation(lambda z: slope(z) ** 2, q)
         assert squared_slope == pytest.approx(expected, rel=1e-7)
@@ -64,8 +64,13 @@ def test_moments_equal_adaptive_quadrature_from_tiny_to_huge_variances(name: str
 def test_the_table_agrees_with_direct_integration_between_its_nodes(name: str) -> None:
     activation = FUNCTIONS[name][0]
     q = torch.logspace(-9.97, 9.93, 47, dtype=torch.float64)
-    _, squared, squared_slope = gaussian_moments(activation, q)
+    mean, mean_slope, squared, squared_slope = gaussian_moments(activation, q)
     moments = Moments(activation)
+    rms, rms_slope = squared.sqrt(), squared_slope.sqrt()
+    torch.testing.assert_close(moments.mean(q) / rms, mean / rms, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        moments.mean_slope(q) / rms_slope, mean_slope / rms_slope, rtol=0, atol=1e-5
+    )
     torch.testing.assert_close(moments.squared(q), squared, rtol=1e-5, atol=0)
     torch.testing.assert_close(moments.squared_slope(q), squared_slope, rtol=1e-5, atol=0)
 
@@ -198,27 +203,6 @@ def test_a_slope_is_in_decades_of_rms_per_layer() -> None:
     assert critical.depth_scale == critical.trainable_depth == math.inf
 
 
-def test_batch_norm_makes_relu_gradients_grow_by_pi_over_pi_minus_1() -> None:
-    """Yang et al. 2019, for the squared gradient; a factor before phi makes no difference."""
-    closed_form = 0.5 * math.log10(math.pi / (math.pi - 1))
-    assert batch_norm_growth(nn.ReLU()) == pytest.approx(closed_form, rel=1e-9)
-    assert 10**closed_form == pytest.approx(1.211, abs=5e-4)
-
-
-@pytest.mark.parametrize("activation", [nn.Identity(), nn.LeakyReLU(1.0)])
-def test_batch_norm_leaves_the_gradients_of_linear_nets_as_they_are(activation: nn.Module) -> None:
-    assert batch_norm_growth(activation) == pytest.approx(0, abs=1e-12)
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_batch_norm_explodes_with_every_nonlinearity(name: str) -> None:
-    activation, phi, slope = FUNCTIONS[name]
-    variance = expectation(lambda z: phi(z) ** 2, 1.0) - expectation(phi, 1.0) ** 2
-    ratio = expectation(lambda z: slope(z) ** 2, 1.0) / variance
-    assert ratio > 1
-    assert batch_norm_growth(activation) == pytest.approx(0.5 * math.log10(ratio), rel=1e-6)
-
-
 def test_the_activation_itself_and_the_random_state_are_left_alone() -> None:
     activation = nn.RReLU()
     called: list[nn.Module] = []
@@ -238,7 +222,6 @@ def test_the_activation_itself_and_the_random_state_are_left_alone() -> None:
         (lambda: mean_field(Moments(nn.ReLU()), math.nan, 0.0), "weight_variance must be .*nan$"),
         (lambda: mean_field(Moments(nn.ReLU()), 1.0, -1.0), "bias_variance must be .*, got -1.0$"),
         (lambda: mean_field(Moments(nn.ReLU()), 1.0, 0.0, start=0.0), "start must be .* got 0.0$"),
-        (lambda: batch_norm_growth(nn.Threshold(100.0, 0.0)), "is constant for normal z"),
     ],
 )
 def test_an_activation_without_a_mean_field_is_refused_in_one_line(

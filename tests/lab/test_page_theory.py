@@ -25,7 +25,7 @@ def test_a_study_that_was_trained_is_shown_with_its_theory_at_step_0_alone(
     browser: Browser, tmp_path: Path
 ) -> None:
     root = Path(__file__).resolve().parents[2]
-    words = ["pathology=vanishing", "remedy=none,batch_norm", "data=synthetic", "steps=12"]
+    words = ["pathology=vanishing", "norm=none,group", "data=synthetic", "steps=12"]
     words += ["model.depth=8", "model.width=4", "monitor.every_n_steps=4", "logger=none"]
     words += ["trainer=cpu", f"hydra.sweep.dir={tmp_path}/study"]
     train = [sys.executable, "scripts/train.py", "-m", *words]
@@ -44,7 +44,7 @@ def test_a_study_that_was_trained_is_shown_with_its_theory_at_step_0_alone(
     values = [float(word) for word in attribute(measured, "values").split()]
     assert len(predicted) == len(values) == 8
     assert predicted == pytest.approx(values, abs=1.0)  # a narrow net; the theory's own tests tell
-    assert "BatchNorm2d" in page.locator("#profile-gradient .note").inner_text()
+    assert "GroupNorm" in page.locator("#profile-gradient .note").inner_text()
     move(page, 1)
     assert theory.count() == 0
     opened.close()

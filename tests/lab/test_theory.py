@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lab.theory import applies, predict
+from lab.theory import predict
+from lab.theory_layers import applies
 from project.models import ConvNet
 from project.models import initializers as init
 
@@ -256,8 +257,11 @@ def test_wide_nets_are_as_predicted_absolute_level_included(case: str) -> None:
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_predicting_leaves_the_net_and_the_random_state_as_they_were(skip: bool) -> None:
-    net = plain_net(nn.RReLU, skip=skip)
+@pytest.mark.parametrize("norm", [lambda _: nn.Identity(), nn.BatchNorm2d])
+def test_predicting_leaves_the_net_and_the_random_state_as_they_were(
+    norm: Callable[[int], nn.Module], skip: bool
+) -> None:
+    net = plain_net(nn.RReLU, skip=skip, norm=norm)
     images, labels = batch()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     state = torch.get_rng_state()
@@ -282,11 +286,38 @@ def net_with_a_weight_in_its_shortcut() -> ConvNet:
     return net
 
 
+def with_batch_norm(parameter: str, value: float) -> ConvNet:
+    """A net with one norm whose `parameter` has this value in one channel."""
+    net = plain_net(norm=nn.BatchNorm2d)
+    with torch.no_grad():
+        net.get_submodule("stages.1.0.norm2").get_parameter(parameter)[1] = value
+    return net
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (net_with_a_weight_in_its_shortcut, "without weights, and stages.1.0.shortcut is a Conv2d"),
-        (partial(plain_net, norm=nn.BatchNorm2d), "without a norm, and stem.norm is a BatchNorm2d"),
+        (
+            partial(plain_net, norm=partial(nn.GroupNorm, 1)),
+            "batch norm or no norm, and stem.norm is a GroupNorm",
+        ),
+        (
+            partial(plain_net, norm=nn.SyncBatchNorm),
+            "batch norm or no norm, and stem.norm is a SyncBatchNorm",
+        ),
+        (
+            lambda: plain_net(norm=nn.BatchNorm2d).eval(),
+            "over the batch, and stem.norm uses running statistics",
+        ),
+        (
+            partial(with_batch_norm, "weight", 0.0),
+            "new norms, and stages.1.0.norm2 has weights not 1 or biases not 0",
+        ),
+        (
+            partial(with_batch_norm, "bias", 0.1),
+            "new norms, and stages.1.0.norm2 has weights not 1 or biases not 0",
+        ),
     ],
 )
 def test_nets_beyond_the_theory_are_named_and_refused(

@@ -28,15 +28,20 @@ def runs(tmp_path: Path, conf: Path, *words: str) -> list[Run | None]:
 
 
 def test_a_line_is_the_probes_prediction_or_says_why_it_is_not(tmp_path: Path, conf: Path) -> None:
-    recorded = runs(tmp_path, conf, "remedy=none", "remedy=clip", "remedy=batch_norm")
-    none, clip, batch_norm, missing = lines([*recorded, None], seconds=60.0)
+    words = ("remedy=none", "remedy=clip", "remedy=batch_norm", "norm=group")
+    recorded = runs(tmp_path, conf, *words)
+    none, clip, batch_norm, group, missing = lines([*recorded, None], seconds=60.0)
     config = compose(SMALL, conf)
     expected = predict(new_net(config), *first_batch(config))
     for line in (none, clip):
         assert line.gradient == pytest.approx(np.array(expected.gradient), abs=1e-9)
         assert line.pre_activation == pytest.approx(np.array(expected.pre_activation), abs=1e-9)
-    assert batch_norm.gradient is None
-    assert "BatchNorm2d" in str(batch_norm.reason)
+    normed = compose([*SMALL, "remedy=batch_norm"], conf)
+    expected = predict(new_net(normed), *first_batch(normed))
+    assert batch_norm.gradient == pytest.approx(np.array(expected.gradient), abs=1e-9)
+    assert batch_norm.gradient_band is not None
+    assert group.gradient is None
+    assert "GroupNorm" in str(group.reason)
     assert "no record" in str(missing.reason)
 
 

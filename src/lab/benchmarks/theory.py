@@ -1,14 +1,12 @@
 """Compare mean-field predictions of gradient profiles with nets measured at initialization.
 
-The first table is for nets without a norm. It has the largest difference between predicted and
-measured log10 RMS over the layers, of z and of dL/dz; nothing is fitted, not even the level. The
-second, for plain nets with batch norm, shows by how much the gradient grows per layer.
+The table has the largest difference between predicted and measured log10 RMS over the layers, of z
+and of dL/dz. Nothing is fitted, not even the level.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import math
 import statistics
 from collections.abc import Sequence
@@ -18,8 +16,8 @@ from torch import Tensor, nn
 
 from gradflow.launch.compose import compose
 from gradflow.launch.instantiate import instantiate
-from lab.mean_field import Moments, batch_norm_growth, mean_field
-from lab.probe import measure
+from lab.mean_field import Moments, mean_field
+from lab.measure import measure
 from lab.theory import predict
 from project.build import build_data, build_net
 from project.config import Config
@@ -33,6 +31,8 @@ POINTS: dict[str, list[tuple[float, float]]] = {
     "selu": [(1, 0), (0.8, 0.1), (1.5, 0)],
     "gelu": [(1, 0), (2, 0), (2, 0.2)],
 }
+# Batch norm removes the scale of the weights, and its convolutions have no bias.
+POINTS_OF_BATCH_NORM = {activation: [(2.0, 0.0)] for activation in POINTS}
 Profile = tuple[list[float], list[float]]  # log10 RMS of z (without the logits), and of dL/dz
 
 
@@ -43,11 +43,13 @@ def overrides_of(
     activation: str,
     weight_variance: float,
     bias_variance: float,
+    norm: str = "none",
 ) -> str:
-    """Return the overrides of a net without a norm at one of the `POINTS`."""
+    """Return the overrides of a net at one of the `POINTS`."""
     return (
-        f"model={model} model.depth={depth} model.width={width} norm=none activation={activation} "
-        f"init=gaussian init.weight_variance={weight_variance} init.bias_variance={bias_variance}"
+        f"model={model} model.depth={depth} model.width={width} norm={norm} "
+        f"activation={activation} init=gaussian init.weight_variance={weight_variance} "
+        f"init.bias_variance={bias_variance}"
     )
 
 
@@ -87,7 +89,7 @@ def largest(profiles: Sequence[Sequence[float]]) -> tuple[float, float]:
 
 
 def row(*cells: object) -> str:
-    """Align the cells of the first table."""
+    """Align the cells of the table."""
     widths = (5, -12, 9, 9, 9, 11, 10, 9, 9, 9, 9)
     return " ".join(
         f"{cell:<{-width}}" if width < 0 else f"{cell:>{width}}"
@@ -95,28 +97,38 @@ def row(*cells: object) -> str:
     )
 
 
-def without_norm(
-    model: str, depths: list[int], width: int, seeds: int, data: str, batch_size: int
+def print_table(
+    model: str,
+    norm: str,
+    depths: list[int],
+    width: int,
+    stem_stride: int,
+    seeds: int,
+    data: str,
+    batch_size: int,
 ) -> None:
-    """Print the first table."""
+    """Measure every net, and print a row for each."""
     print(
-        f"model={model} of width {width}, norm=none, init=gaussian, {data}, batch {batch_size}, "
-        f"{seeds} seeds; all in decades.\nslope: of dL/dz per layer, at the fixed point, without "
-        "borders. first/last: of dL/dz, mean over seeds.\nz and dL/dz: the largest error over the "
-        "layers, of the mean over seeds, and of the worst seed.\n"
+        f"model={model} of width {width}, norm={norm}, model.stem_stride={stem_stride}, "
+        f"init=gaussian, {data}, batch {batch_size}, {seeds} seeds; all in decades.\n"
+        "slope: of dL/dz per layer, at the fixed point, without borders. first/last: of dL/dz, "
+        "mean over seeds.\nz and dL/dz: the largest error over the layers, of the mean over seeds, "
+        "and of the worst seed.\n"
     )
     print(row("", "", "", "", "", "first/last", "first/last", "z", "z", "dL/dz", "dL/dz"))
     names = ("depth", "activation", "sigma_w^2", "sigma_b^2", "slope", "predicted", "measured")
     print(row(*names, "mean", "worst", "mean", "worst"))
+    every_point = POINTS if norm == "none" else POINTS_OF_BATCH_NORM
     for depth in depths:
-        for activation, points in POINTS.items():
+        for activation, points in every_point.items():
             for weight_variance, bias_variance in points:
                 point = (activation, weight_variance, bias_variance)
-                overrides = overrides_of(model, depth, width, *point)
+                overrides = overrides_of(model, depth, width, *point, norm)
+                overrides += f" model.stem_stride={stem_stride}"
                 configs = [config_of(overrides, data, batch_size, seed) for seed in range(seeds)]
                 profiles, spans = zip(*(differences(config) for config in configs), strict=True)
-                slope = math.nan  # a ResNet's slope is not the same in every layer
-                if model == "plain_cnn":
+                slope = math.nan  # it is not the same in every layer
+                if model == "plain_cnn" and norm == "none":
                     moments = Moments(instantiate(configs[0].activation, key="activation"))
                     slope = mean_field(moments, weight_variance, bias_variance).slope
                 span = (statistics.fmean(column) for column in zip(*spans, strict=True))
@@ -129,50 +141,17 @@ def without_norm(
                 )
 
 
-def with_batch_norm(depth: int, width: int, seeds: int, data: str, batch_size: int) -> None:
-    """Print the second table: within stages, since a stride changes the number of pixels."""
-    print(
-        f"\nPlain nets of depth {depth} and width {width} with norm=batch, model.padding=circular, "
-        f"batch {batch_size}:\ndecades by which dL/dz grows per layer; mean and standard deviation "
-        f"of {seeds} seeds.\n"
-    )
-    print(f"{'activation':13} predicted  measured")
-    for activation in POINTS:
-        overrides = (
-            f"model=plain_cnn model.depth={depth} model.width={width} model.padding=circular "
-            f"norm=batch activation={activation} init=gaussian"
-        )
-        slopes = []
-        for seed in range(seeds):
-            config = config_of(overrides, data, batch_size, seed)
-            flow = measure(*net_and_batch(config))
-            layers = list(zip(flow.layers, flow.gradient.tolist(), strict=True))
-            growth = [
-                value - next_value
-                for (name, value), (next_name, next_value) in itertools.pairwise(layers)
-                if name.split(".")[:2] == next_name.split(".")[:2]
-            ]
-            slopes.append(statistics.fmean(growth))
-        predicted = batch_norm_growth(instantiate(config.activation, key="activation"))
-        spread = statistics.stdev(slopes) if seeds > 1 else math.nan
-        print(
-            f"{activation.split()[0]:13} {predicted:+9.4f} {statistics.fmean(slopes):+9.4f} "
-            f"± {spread:.4f}",
-            flush=True,
-        )
-
-
 def main(argv: Sequence[str]) -> None:
-    """Run the benchmark with command-line arguments `argv`, and print both tables."""
+    """Run the benchmark with command-line arguments `argv`, and print the table."""
     parser = argparse.ArgumentParser(prog="benchmark.py theory", description=__doc__)
     parser.add_argument("--model", choices=("plain_cnn", "resnet"), default="plain_cnn")
+    parser.add_argument("--norm", choices=("none", "batch"), default="none")
     parser.add_argument("--depths", type=int, nargs="+", default=[20, 56])
     parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--stem-stride", type=int, choices=(1, 2), default=1)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--data", default="cifar10", help="a file of conf/data")
     given = parser.parse_args(argv)
-    rest = (given.width, given.seeds, given.data, given.batch_size)
-    without_norm(given.model, given.depths, *rest)
-    if given.model == "plain_cnn":
-        with_batch_norm(max(given.depths), *rest)
+    rest = (given.width, given.stem_stride, given.seeds, given.data, given.batch_size)
+    print_table(given.model, given.norm, given.depths, *rest)

@@ -55,7 +55,7 @@ def standardize(net: nn.Module, activation: ActivationFactory, *, gain: float | 
 
 def _gain(activation: nn.Module) -> float:
     """Return 1 / sqrt(Var[phi(z)]) for z ~ N(0, 1); ValueError if phi is constant."""
-    mean, squared, _ = gaussian_moments(activation, torch.ones(1)).flatten().tolist()
+    mean, _, squared, _ = gaussian_moments(activation, torch.ones(1))[:, 0].tolist()
     if not squared > mean**2:
         raise ValueError(f"{activation} is constant for normal z, so no gain keeps its variance")
     return float((squared - mean**2) ** -0.5)

@@ -11,6 +11,7 @@ from hand_made import a_run, a_verdict
 from gradflow.comparison.own_figures import load_figures
 from gradflow.launch.compose import compose
 from gradflow.runs.read import Run
+from lab.before_after import BEFORE_AFTER
 from lab.depth import DEPTH, by_depth, trainable_depth
 from lab.depth import draw as draw_depth
 from lab.matrix import MATRIX, draw, matrix
@@ -171,8 +172,9 @@ def test_the_figures_are_drawn_for_a_study_with_pathologies_and_remedies_alone()
             own.draw(runs)
 
 
-def test_conf_lists_both_figures(conf: Path) -> None:
-    assert load_figures(compose([], conf).comparison.figures) == [MATRIX, ORDER, FORETOLD, DEPTH]
+def test_conf_lists_every_figure(conf: Path) -> None:
+    figures = [MATRIX, ORDER, FORETOLD, DEPTH, BEFORE_AFTER]
+    assert load_figures(compose([], conf).comparison.figures) == figures
 
 
 def test_a_study_over_depth_is_a_line_for_each_remedy(conf: Path) -> None:

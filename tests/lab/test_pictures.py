@@ -55,6 +55,7 @@ def test_the_gallery_has_a_page_for_every_choice_and_each_page_cites_a_source(gr
         assert name in words[group].split(","), name
 
 
+@pytest.mark.slow
 def test_a_picture_whose_commands_need_no_training_is_made_and_shrunk(tmp_path: Path) -> None:
     names = ["reliability.png"]
     (made,) = make(chosen(ALL, names), REPOSITORY, tmp_path)

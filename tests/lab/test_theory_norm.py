@@ -138,3 +138,23 @@ def test_wide_nets_are_as_predicted_on_images_that_are_alike(
         z = np.array(prediction.pre_activation) - flow.pre_activation[:-1]
         errors.append(np.concatenate([z, prediction.gradient - flow.gradient]))
     assert np.abs(np.mean(errors, axis=0)).max() < bound
+
+
+def test_a_shortcut_into_more_channels_adds_its_covariance_to_its_share_of_them() -> None:
+    generator = torch.Generator().manual_seed(0)
+    own, around = (
+        Covariance(
+            torch.randn(3, 2, size, size, generator=generator, dtype=torch.float64),
+            torch.zeros(3, 1, size, size, dtype=torch.float64),
+        )
+        for size in (2, 4)
+    )
+
+    def products(maps: torch.Tensor) -> torch.Tensor:
+        flat = maps.transpose(0, 1).flatten(1)
+        return flat.T @ flat
+
+    sum_of_both = own.plus(around, 2, 0.5).maps
+    seen = around.maps[:, :, ::2, ::2]
+    expected = products(own.maps) + 0.5 * products(seen)
+    torch.testing.assert_close(products(sum_of_both), expected, rtol=1e-6, atol=1e-9)

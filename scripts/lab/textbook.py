@@ -7,6 +7,7 @@ docs/textbook.md sets the figures beside the claims.
 
 import argparse
 
+from gradflow.errors import ConfigError
 from gradflow.launch import cli
 
 
@@ -17,6 +18,8 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=3, help="number of nets a case (default: 3)")
     arguments = parser.parse_args()
+    if arguments.seeds < 1:
+        raise ConfigError(f"--seeds={arguments.seeds}: must be at least 1")
     seeds = range(arguments.seeds)
 
     from lab.textbook import CASES, clipped, mean, starts

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gradflow.comparison.configurations import configurations
 from gradflow.comparison.own_figures import OwnFigure
 from gradflow.runs.read import Run
 from gradflow.runs.status import ENDED
@@ -22,19 +23,18 @@ def pair(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
     """Return the untreated runs and the treated ones.
 
     Raises:
-        ValueError: unless there are both, with one pathology and one remedy.
+        ValueError: unless there are both, in one configuration each.
     """
-    ended = [run for run in runs if run.state in ENDED and run.flows()]
+    ended = [run for run in runs if run.state in ENDED and run.headline and run.flows()]
     untreated = [run for run in ended if run.axes.get("remedy", NONE) == NONE]
     treated = [run for run in ended if run not in untreated]
-    kinds = {(run.axes.get("pathology", NONE), run.axes.get("remedy", NONE)) for run in ended}
-    if len(kinds) != 2 or not untreated or len({pathology for pathology, _ in kinds}) != 1:
-        raise ValueError("not one pathology, untreated and with one remedy")
+    if not untreated or not treated or len(configurations(ended)[1]) != 2:
+        raise ValueError("not two configurations, untreated and with one remedy")
     return untreated, treated
 
 
 def draw(runs: Sequence[Run]) -> Figure:
-    """Draw the flow of both sides' first seed, and the training accuracy of every seed.
+    """Draw the flow of both sides' first seed, and the headline metric of every seed.
 
     Raises:
         ValueError: as `pair`.
@@ -64,41 +64,51 @@ def draw(runs: Sequence[Run]) -> Figure:
             )
         axes.set_xlim(0, last)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        axes.set_title(f"{name}\nverdict: {_verdicts(sides)}", loc="left", fontsize=9)
+        axes.set_title(f"{name}\nverdicts: {_verdicts(sides)}", loc="left", fontsize=9)
     middle.set_ylabel("")
     colour_bar(figure, mesh, [left, middle])
-    highest = 0.2
-    for sides, name, colour, dash in (
+    name, percent = before[0].headline or ("", False)
+    metric, factor = f"train/{name}", 100 if percent else 1
+    highest = 20.0
+    for sides, side, colour, dash in (
         (before, "before", COLOURS[2], "--"),
         (after, "after", COLOURS[1], "-"),
     ):
         diverged = sum(run.diverged_at is not None for run in sides)
-        text = f"{name} ({diverged} of {len(sides)} diverged)" if diverged else name
+        text = f"{side} ({diverged} of {len(sides)} diverged)" if diverged else side
         for run in sides:
-            steps, values = run.curve("train/accuracy")
-            right.plot(steps, 100 * values, dash, color=colour, linewidth=1.6, label=text)
+            steps, values = run.curve(metric)
+            right.plot(steps, factor * values, dash, color=colour, linewidth=1.6, label=text)
             text = "_"  # one entry for all seeds
-            highest = max([highest, *values[np.isfinite(values)]])
-    right.axhline(10, color="#888888", linewidth=0.8)
-    right.text(last, 9.6, "chance", ha="right", va="top", fontsize=8)
-    right.set(xlim=(0, last), ylim=(0, 130 * highest))  # a third of it for the legend
+            highest = max([highest, *(factor * values[np.isfinite(values)])])
+    if classes := _classes(before[0]):
+        right.axhline(100 / classes, color="#888888", linewidth=0.8)
+        right.text(last, 96 / classes, "chance", ha="right", va="top", fontsize=8)
+    if percent:
+        right.set_ylim(0, 1.3 * highest)  # with room for the legend
+    right.set_xlim(0, last)
     right.set_xlabel("step")
-    right.set_ylabel("train accuracy of each seed, %")
+    right.set_ylabel(f"train {name} of each seed{', %' if percent else ''}")
     right.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     right.legend(frameon=False, fontsize=8, loc="upper left")
     quiet(right)
     return figure
 
 
+def _classes(run: Run) -> int | None:
+    """Return the number of classes, if the run's metric is how many images are classified right."""
+    return run.flows()[0].outputs or None if run.headline == ("accuracy", True) else None
+
+
 def _verdicts(runs: Sequence[Run]) -> str:
     """Return the verdicts and how many seeds have each, the most frequent first."""
     kinds = Counter(run.verdict.kind if run.verdict else "no verdict" for run in runs)
-    return ", ".join(f"{kind} ({n} of {len(runs)} seeds)" for kind, n in kinds.most_common())
+    return ", ".join(f"{kind} {n}/{len(runs)}" for kind, n in kinds.most_common())
 
 
 BEFORE_AFTER = OwnFigure(
     "before_after",
     "The size of dL/dz in every layer over the steps, of the first seed, untreated and treated, "
-    "and the training accuracy of every seed.",
+    "and the headline metric of every seed in training.",
     draw,
 )

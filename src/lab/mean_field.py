@@ -31,6 +31,8 @@ _LOG_Q = torch.linspace(math.log(1e-10), math.log(1e10), 201, dtype=torch.float6
 _STEP = float(_LOG_Q[1] - _LOG_Q[0])
 _TINY = 1e-300  # stands for 0, whose logarithm could not be interpolated
 
+# A net's own weights have their variance to float32's precision.
+_CRITICAL = 1e-6  # a factor a layer with a smaller |ln| counts as 1
 _FLAT = 1e-9  # a factor with a smaller |ln| counts as 1, since the quadrature is not exact
 
 
@@ -182,7 +184,7 @@ class MeanField:
         if self.chi_1 == 0:
             return 0.0
         log_chi_1 = abs(math.log(self.chi_1))
-        return math.inf if log_chi_1 < _FLAT else 1 / log_chi_1
+        return math.inf if log_chi_1 < _CRITICAL else 1 / log_chi_1
 
     @property
     def trainable_depth(self) -> float:
@@ -246,7 +248,7 @@ def mean_field(
 
 def _limit_of_line(growth: float, added: float) -> float | None:
     """Return the limit of q <- growth q + added; None if every q stays as it is."""
-    if abs(math.log(growth)) < _FLAT:
+    if abs(math.log(growth)) < _CRITICAL:
         return None if added == 0 else math.inf
     return math.inf if growth > 1 else added / (1 - growth)
 

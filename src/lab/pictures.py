@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gradflow.errors import ConfigError
 
@@ -93,8 +94,18 @@ def make(some: Sequence[Picture], repository: Path, docs: Path) -> Iterator[Path
     """Run the commands of each picture in the repository, each command once; yield what is made.
 
     Raises:
-        ConfigError: if a command fails.
+        ConfigError: if a command fails or leaves no file, there is no browser for a picture that
+            needs one, or `docs` cannot be written.
     """
+    if any(picture.shoot for picture in some):
+        _browser()
+    try:
+        docs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{docs}: {error.strerror}") from error
+    for picture in some:
+        if picture.commands and picture.shoot is None:
+            (repository / picture.made).unlink(missing_ok=True)  # an older one is no result
     done: set[str] = set()
     for picture in some:
         for command in picture.commands:
@@ -102,6 +113,8 @@ def make(some: Sequence[Picture], repository: Path, docs: Path) -> Iterator[Path
                 _run(command, repository)
                 done.add(command)
         source, target = repository / picture.made, docs / picture.name
+        if not source.is_file():
+            raise ConfigError(f"{picture.name}: its commands made no {picture.made}")
         target.parent.mkdir(parents=True, exist_ok=True)
         if picture.shoot is not None:
             picture.shoot(source, target)
@@ -129,6 +142,20 @@ def _shrink(path: Path) -> None:
     image.quantize(256, kmeans=1, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
+def _browser() -> tuple[Any, str]:
+    """Return playwright's entry and the path of Chromium."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise ConfigError(
+            "page.png, overlay.png: need playwright: pip install playwright"
+        ) from error
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        raise ConfigError("page.png, overlay.png: need Chromium (Debian: apt install chromium)")
+    return sync_playwright, chromium
+
+
 def _shoot_page(page: Path, target: Path) -> None:
     _shoot(page, target, (1400, 1180), None)
 
@@ -139,15 +166,7 @@ def _shoot_overlay(page: Path, target: Path) -> None:
 
 def _shoot(page: Path, target: Path, size: tuple[int, int], panel: str | None) -> None:
     """Take a picture of a comparison page, or of the overlaid histograms in one of its panels."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError as error:
-        raise ConfigError(f"{target.name}: needs playwright: pip install playwright") from error
-    browser = shutil.which("chromium")
-    if browser is None:
-        raise ConfigError(
-            f"{target.name}: needs Chromium on the PATH (Debian: apt install chromium)"
-        )
+    sync_playwright, browser = _browser()
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         scale = 1 if panel is None else 2

@@ -70,6 +70,7 @@ def probe(config: Config) -> Probe:
 
 
 def _fresh_net(config: Config, images: Tensor) -> nn.Module:
+    config = config.without_weights()  # loaded ones would be the same in each net
     net = build_net(config, build_data(config))
     if is_chosen(config):
         scale_layers(net, images[:IMAGES])

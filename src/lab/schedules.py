@@ -20,7 +20,14 @@ def warmup_multistep(
 
     He et al. 2015 (arXiv:1512.03385), section 4.2: ResNet-110 starts with a tenth of the rate, for
     about 400 steps.
+
+    Raises:
+        ValueError: if the first milestone lies within the warm-up.
     """
+    if warmup_steps >= min(milestones):
+        raise ValueError(
+            f"the first milestone, {min(milestones)}, must come after warmup_steps={warmup_steps}"
+        )
 
     def factor(step: int) -> float:
         if step < warmup_steps:

@@ -34,9 +34,9 @@ def accuracies(run: Run) -> list[float]:
 def test_the_untreated_runs_stand_on_the_left_and_every_seed_has_a_line(runs: list[Run]) -> None:
     figure = draw(runs)
     left, middle, right = figure.axes[:3]
-    assert left.get_title(loc="left").startswith("before: vanishing\nverdict: ")
-    assert middle.get_title(loc="left").startswith("after: relu\nverdict: ")
-    assert re.search(r"\(\d of 2 seeds\)", middle.get_title(loc="left"))
+    assert left.get_title(loc="left").startswith("before: vanishing\nverdicts: ")
+    assert middle.get_title(loc="left").startswith("after: relu\nverdicts: ")
+    assert re.search(r" \d/2", middle.get_title(loc="left"))
     before, after = pair(runs)
     lines = [line for line in right.lines if len(line.get_xdata()) > 2]
     assert len(lines) == 3
@@ -54,5 +54,7 @@ def test_the_untreated_runs_stand_on_the_left_and_every_seed_has_a_line(runs: li
 def test_other_sets_of_runs_have_no_such_figure(runs: list[Run]) -> None:
     treated = [run for run in runs if run.axes["remedy"] == "relu"]
     for some in ([], treated, [run for run in runs if run not in treated]):
-        with pytest.raises(ValueError, match="not one pathology, untreated and with one remedy"):
+        with pytest.raises(
+            ValueError, match="not two configurations, untreated and with one remedy"
+        ):
             draw(some)

@@ -230,3 +230,10 @@ def test_an_activation_without_a_mean_field_is_refused_in_one_line(
     with pytest.raises(ValueError, match=message) as refusal:
         call()
     assert "\n" not in str(refusal.value)
+
+
+def test_weights_in_float32_at_criticality_count_as_critical() -> None:
+    """Orthogonal weights have their second moment to 1e-8 or so."""
+    found = mean_field(Moments(nn.ReLU()), 2 * (1 - 3e-8), 0.0)
+    assert found.fixed_point is None
+    assert found.depth_scale == math.inf

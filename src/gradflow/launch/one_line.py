@@ -71,7 +71,12 @@ def one_line(error: BaseException) -> str:
         allowed = "key=value, key=[a,b], key='a=b,c', +key=value, ~key"
         hint = "; quote what is no plain word: \"key='é'\"" if _is_quotable(error.override) else ""
         return f"{error.override}: cannot be read; allowed: {allowed}{hint}"
-    for end in ("Config search path:", "Set the environment variable", "Exception raised from"):
+    for end in (
+        "full_key:",
+        "Config search path:",
+        "Set the environment variable",
+        "Exception raised from",
+    ):
         text = text.partition(end)[0]  # the last one begins torch's frames of C++
     key = getattr(error, "full_key", None)
     if key and isinstance(error, OmegaConfBaseException) and str(key) not in text:

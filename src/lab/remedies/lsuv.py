@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gradflow.errors import ConfigError
 from project.config import Config
 
+_SCALED = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 REASON = "the theory needs independent weights, and LSUV scales them on the data"
 
 
@@ -26,7 +27,8 @@ class LSUV(L.Callback):
         """Scale before the first batch. Every process gets the weights of the first.
 
         Raises:
-            ConfigError: if a batch is not a pair that begins with the net's input.
+            ConfigError: if a batch is not a pair that begins with the net's input, or if the net
+                has no layer to scale.
         """
         if trainer.global_step or batch_idx:
             return
@@ -34,6 +36,8 @@ class LSUV(L.Callback):
         if not isinstance(inputs, Tensor):
             raise ConfigError("callbacks=lsuv: needs batches of (inputs, targets)")
         net = getattr(pl_module, "net", pl_module)
+        if not any(isinstance(module, _SCALED) for module in net.modules()):
+            raise ConfigError("callbacks=lsuv: needs a net with convolutions or linear layers")
         scale_layers(getattr(net, "_orig_mod", net), inputs)  # the net behind torch.compile
         for parameter in net.parameters():
             parameter.data.copy_(trainer.strategy.broadcast(parameter.data))
@@ -51,14 +55,15 @@ def scale_layers(net: nn.Module, inputs: Tensor) -> None:
 
     One pass does it: a layer's output is linear in its weights, so it is divided on the way, and
     the next layer sees the new one. The std is over the whole batch. A layer whose output is
-    constant or not finite is left as it is; one that is used twice is scaled at its first use.
+    constant or not finite, or that is frozen, is left as it is; one that is used twice is scaled at
+    its first use.
     Buffers, such as a norm's statistics, and random states stay as they were.
     """
     buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
     done: set[nn.Module] = set()
 
     def rescale(layer: nn.Module, _: Any, output: Tensor) -> Tensor | None:
-        if layer in done:
+        if layer in done or not all(p.requires_grad for p in layer.parameters(recurse=False)):
             return None
         done.add(layer)
         std = output.float().std()
@@ -68,7 +73,7 @@ def scale_layers(net: nn.Module, inputs: Tensor) -> None:
             parameter.div_(std)
         return output / std
 
-    layers = [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    layers = [m for m in net.modules() if isinstance(m, _SCALED)]
     hooks = [layer.register_forward_hook(rescale) for layer in layers]
     try:
         with torch.random.fork_rng():

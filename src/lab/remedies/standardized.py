@@ -5,10 +5,11 @@ Brock et al. 2021 (arXiv:2101.08692). The convolution is timm's; this file repla
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
-from gradflow.errors import ConfigError
 from lab.mean_field import gaussian_moments
 from project.models.blocks import ActivationFactory
 from project.models.initializers import kaiming_normal
@@ -23,18 +24,22 @@ def standardize(net: nn.Module, activation: ActivationFactory, *, gain: float | 
     size changes no output, but it divides the effective learning rate.
 
     Raises:
-        ConfigError: if timm is missing.
-        ValueError: if the net has no convolution, or one that is not padded with zeros.
+        ValueError: if timm is missing, or the net has no convolution, or one of another class or
+            that is not padded with zeros.
     """
     try:
         from timm.layers.std_conv import ScaledStdConv2d
     except ImportError as error:
-        raise ConfigError("init=standardized: needs timm: pip install timm") from error
-    convolutions = [it for it in net.named_modules() if type(it[1]) is nn.Conv2d]
+        raise ValueError("needs timm: pip install timm") from error
+    convolutions: list[tuple[str, Any]] = [
+        (name, m) for name, m in net.named_modules() if isinstance(m, nn.Conv2d)
+    ]
     if not convolutions:
         raise ValueError("needs a net with convolutions")
     gamma = _gain(activation()) if gain is None else gain
     for name, conv in convolutions:
+        if (kind := conv.__class__) is not nn.Conv2d:
+            raise ValueError(f"needs plain convolutions, and {name} is a {kind.__name__}")
         if conv.padding_mode != "zeros":
             raise ValueError(f"needs padding=zeros, and {name} has padding={conv.padding_mode}")
         new = ScaledStdConv2d(

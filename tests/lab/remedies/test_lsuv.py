@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 from torch import Tensor, nn
 
+from gradflow.errors import ConfigError
 from gradflow.launch.compose import compose
 from gradflow.runs.read import read_run
 from lab.probe import probe
-from lab.remedies.lsuv import scale_layers
+from lab.remedies.lsuv import LSUV, scale_layers
 from project.models import ConvNet
 from project.train import train
 
@@ -93,3 +95,31 @@ def test_the_probe_measures_the_scaled_net_and_predicts_nothing(tmp_path: Path) 
     assert scaled.no_theory == (
         "the theory needs independent weights, and LSUV scales them on the data"
     )
+
+
+def test_frozen_layers_are_left_as_they_are() -> None:
+    net, inputs = new_net(), torch.randn(8, 3, 32, 32)
+    for parameter in net.stem.parameters():
+        parameter.requires_grad_(False)
+    before = net.stem.get_parameter("conv.weight").clone()
+    scale_layers(net, inputs)
+    assert torch.equal(net.stem.get_parameter("conv.weight"), before)
+    assert variances(net, inputs)[1:] == pytest.approx([1.0] * 19, rel=1e-3)
+
+
+def test_the_remedy_stands_beside_other_callbacks_whichever_comes_first() -> None:
+    for words in ("callbacks=early_stopping", "callbacks=none", "callbacks=[early_stopping,lsuv]"):
+        assert "lsuv" in compose(["remedy=lsuv", words]).callbacks, words
+
+
+def test_a_net_without_layers_to_scale_is_refused_in_one_line() -> None:
+    class Bare(L.LightningModule):
+        pass
+
+    trainer = L.Trainer(logger=False, barebones=True)
+    with pytest.raises(ConfigError, match="^callbacks=lsuv: needs a net with convolutions or lin"):
+        LSUV().on_train_batch_start(trainer, Bare(), (torch.zeros(1), torch.zeros(1)), 0)
+    with pytest.raises(
+        ConfigError, match=r"^callbacks=lsuv: needs batches of \(inputs, targets\)$"
+    ):
+        LSUV().on_train_batch_start(trainer, Bare(), {"x": torch.zeros(1)}, 0)

@@ -42,5 +42,6 @@ def selects(group: str, name: str) -> dict[str, str]:
     return {
         key.removeprefix("override /"): choice
         for entry in content.get("defaults", [])
+        if isinstance(entry, dict)  # a file that is added, not an override, is a string
         for key, choice in entry.items()
     }

@@ -14,7 +14,7 @@ WORDS = ["data=cifar10", "data.batch_size=64", "steps=150", "test=false", "logge
 SICK = ["pathology=vanishing"]
 
 # %% Probe: one batch forward and backward, before any training.
-from lab.probe import probe  # noqa: E402
+from lab.probe.run import probe  # noqa: E402
 
 before = probe(compose([*WORDS, *SICK]))
 print(before.verdict)

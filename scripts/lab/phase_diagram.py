@@ -39,7 +39,7 @@ def main() -> None:
     config = compose([*plain, "data.batch_size=64", *arguments.overrides])
 
     from gradflow.launch.instantiate import instantiate
-    from lab.phase_diagram import draw_phase_diagram, measure_points
+    from lab.probe.phase_diagram import draw_phase_diagram, measure_points
 
     points = measure_points(config, arguments.weight_variances, arguments.bias_variances)
     for point in points:

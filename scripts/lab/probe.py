@@ -30,9 +30,9 @@ def main() -> None:
         raise ConfigError(f"--figure={figure}: must end in .png, .svg or .pdf")
     config = compose(arguments.overrides)
 
-    from lab.probe import probe
-    from lab.probe_figure import draw_probe
-    from lab.probe_table import print_probe
+    from lab.probe.figure import draw_probe
+    from lab.probe.run import probe
+    from lab.probe.table import print_probe
 
     found = probe(config)
     print_probe(found)

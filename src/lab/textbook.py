@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from gradflow.launch.compose import compose
 from gradflow.launch.instantiate import instantiate
-from lab.measure import measure
-from lab.probe import first_batch, new_net
+from lab.probe.measure import measure
+from lab.probe.run import first_batch, new_net
 
 FAR = 5.0  # |z| "well over 5" is where the text says that sigmoid and tanh saturate
 BATCH = "data.batch_size=64"

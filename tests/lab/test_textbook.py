@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gradflow.launch.compose import compose
 from gradflow.runs.read import read_runs
-from lab.probe import first_batch, new_net
+from lab.probe.run import first_batch, new_net
 from lab.textbook import clipped, starts
 
 SMALL = ("data=synthetic", "data.train_images=200", "data.test_images=100", "data.validation=100")

@@ -2,7 +2,7 @@
 
 For each net the line is drawn for infinite width. The table has its largest distance, over the
 layers, from the mean of log10 RMS over the initializations: as it is, and after the shift by half
-of the measured variance (`lab/band.py`). The band runs from the least to the largest of 19
+of the measured variance (`lab/theory/band.py`). The band runs from the least to the largest of 19
 initializations; "inside" is the share of layers of further ones within it, where 0.9 is expected.
 """
 
@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lab.band import IMAGES, INITIALIZATIONS, Floats, band, ends, shift
 from lab.benchmarks.theory import POINTS, config_of, net_and_batch, overrides_of
-from lab.theory import predict
+from lab.theory.band import IMAGES, INITIALIZATIONS, Floats, band, ends, shift
+from lab.theory.predict import predict
 from project.build import build_data, build_net
 
 LIMIT = 0.15  # decades: the goal for the shifted line

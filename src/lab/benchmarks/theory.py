@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from gradflow.launch.compose import compose
 from gradflow.launch.instantiate import instantiate
-from lab.mean_field import Moments, mean_field
-from lab.measure import measure
-from lab.theory import predict
+from lab.probe.measure import measure
+from lab.theory.mean_field import Moments, mean_field
+from lab.theory.predict import predict
 from project.build import build_data, build_net
 from project.config import Config
 

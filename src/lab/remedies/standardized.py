@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lab.mean_field import gaussian_moments
+from lab.theory.mean_field import gaussian_moments
 from project.models.blocks import ActivationFactory
 from project.models.initializers import kaiming_normal
 

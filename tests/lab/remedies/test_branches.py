@@ -13,7 +13,7 @@ from gradflow.errors import ConfigError
 from gradflow.launch.compose import compose
 from gradflow.launch.instantiate import instantiate
 from lab.remedies.branches import ScaledBranch, fixup
-from lab.theory_layers import applies
+from lab.theory.layers import applies
 from project.build import build_data, build_net
 from project.models import BasicBlock, ConvNet
 from project.models import initializers as init

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gradflow.errors import ConfigError
 from gradflow.launch.compose import compose
 from gradflow.runs.read import read_run
-from lab.probe import probe
+from lab.probe.run import probe
 from lab.remedies.lsuv import LSUV, scale_layers
 from project.models import ConvNet
 from project.train import train
@@ -119,7 +119,5 @@ def test_a_net_without_layers_to_scale_is_refused_in_one_line() -> None:
     trainer = L.Trainer(logger=False, barebones=True)
     with pytest.raises(ConfigError, match=r"^callbacks=lsuv: needs a net with convolut"):
         LSUV().on_train_batch_start(trainer, Bare(), (torch.zeros(1), torch.zeros(1)), 0)
-    with pytest.raises(
-        ConfigError, match=r"^callbacks=lsuv: needs batches of \(inputs"
-    ):
+    with pytest.raises(ConfigError, match=r"^callbacks=lsuv: needs batches of \(inputs"):
         LSUV().on_train_batch_start(trainer, Bare(), {"x": torch.zeros(1)}, 0)

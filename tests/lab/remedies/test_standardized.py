@@ -12,7 +12,7 @@ from torch import nn
 from gradflow.errors import ConfigError
 from gradflow.launch.compose import compose
 from lab.remedies.standardized import standardize
-from lab.theory_layers import applies
+from lab.theory.layers import applies
 from project.build import build_data, build_net
 from project.models import ConvNet
 

@@ -13,11 +13,11 @@ from gradflow.gradients.flow import read_flows
 from gradflow.gradients.record import read_gradients
 from gradflow.launch.compose import compose
 from gradflow.launch.instantiate import instantiate
-from lab.band import INITIALIZATIONS, Band, Floats, ends
-from lab.phase_diagram import Point, draw_phase_diagram, measure_points
-from lab.probe import probe
-from lab.probe_figure import draw_probe
-from lab.probe_table import print_probe
+from lab.probe.figure import draw_probe
+from lab.probe.phase_diagram import Point, draw_phase_diagram, measure_points
+from lab.probe.run import probe
+from lab.probe.table import print_probe
+from lab.theory.band import INITIALIZATIONS, Band, Floats, ends
 from project.config import Config
 from project.train import train
 

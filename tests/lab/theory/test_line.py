@@ -9,10 +9,10 @@ from page_study import a_page_run
 
 from gradflow.launch.compose import compose
 from gradflow.runs.read import Run, read_run
-from lab import theory
-from lab.probe import first_batch, new_net
-from lab.theory import predict
-from lab.theory_line import lines
+from lab.probe.run import first_batch, new_net
+from lab.theory import predict as prediction
+from lab.theory.line import lines
+from lab.theory.predict import predict
 
 SMALL = ("model.depth=8", "model.width=4", "data=synthetic", "pathology=vanishing")
 
@@ -58,11 +58,11 @@ def test_nets_of_two_seeds_have_lines_of_their_own_and_those_that_begin_alike_on
     expected = [predict(new_net(config), *first_batch(config)) for config in configs]
     predicted = []
 
-    def counted(*arguments: Any) -> theory.Prediction:
+    def counted(*arguments: Any) -> prediction.Prediction:
         predicted.append(predict(*arguments))
         return predicted[-1]
 
-    monkeypatch.setattr(theory, "predict", counted)
+    monkeypatch.setattr(prediction, "predict", counted)
     found = lines(runs(tmp_path, conf, *words), seconds=60.0)
     for line, of_net in zip(found, expected, strict=True):
         assert line.gradient == pytest.approx(np.array(of_net.gradient), abs=1e-12)

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.measure import measure
-from lab.theory import predict
-from lab.theory_layers import layers_of
-from lab.theory_norm import Covariance, shrink, typical_mean
+from lab.probe.measure import measure
+from lab.theory.batch_norm import Covariance, shrink, typical_mean
+from lab.theory.layers import layers_of
+from lab.theory.predict import predict
 from project.models import ConvNet
 
 

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lab.measure import measure
+from lab.probe.measure import measure
 
 # A further one lies between the least and the largest of 19 with a probability of 18/20.
 INITIALIZATIONS, IMAGES = 19, 8

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lab.theory_layers import Layer
+from lab.theory.layers import Layer
 
 # Eigenvalues that are kept. With 32 no layer of 20 or 56 moved by more than 0.001 decades of dL/dz
 # for ReLU, and 0.03 for sigmoid, whose nets keep images alike (one plain net, two ResNets).

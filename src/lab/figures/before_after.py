@@ -13,7 +13,7 @@ from gradflow.comparison.configurations import configurations
 from gradflow.comparison.own_figures import OwnFigure
 from gradflow.runs.read import Run
 from gradflow.runs.status import ENDED
-from lab.matrix import NONE
+from lab.figures.matrix import NONE
 
 if TYPE_CHECKING:  # takes a second, and most studies need no figure
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ import pytest
 
 from gradflow.launch.compose import compose
 from gradflow.runs.read import Run, read_runs
-from lab.before_after import draw, pair
+from lab.figures.before_after import draw, pair
 from project.train import train
 
 WORDS = ["data=synthetic", "data.train_images=200", "data.test_images=100", "data.validation=100"]

@@ -15,12 +15,12 @@ from gradflow.comparison.own_figures import OwnFigure
 from gradflow.errors import ConfigError
 from gradflow.runs.read import Run
 from gradflow.runs.status import ENDED
-from lab.matrix import NONE, accuracy
+from lab.figures.matrix import NONE, accuracy
 
 if TYPE_CHECKING:  # take seconds, and most studies need no figure
     from matplotlib.figure import Figure
 
-    from lab.mean_field import MeanField
+    from lab.theory.mean_field import MeanField
     from project.config import Config
 
 _known: dict[str, MeanField | None] = {}  # by net, which remedies such as clipping leave alone
@@ -56,7 +56,7 @@ def mean_field_of(run: Run) -> MeanField | None:
 
 
 def _of(config: Config) -> MeanField | None:
-    from lab.probe import new_net, plain_mean_field
+    from lab.probe.run import new_net, plain_mean_field
     from lab.remedies.lsuv import is_chosen
 
     if is_chosen(config):

@@ -20,7 +20,7 @@ from gradflow.gradients.flow import Flow
 from gradflow.gradients.verdict import diagnose
 from gradflow.runs.read import Run
 from gradflow.runs.status import ENDED
-from lab.depth import mean_field_of
+from lab.figures.depth import mean_field_of
 
 if TYPE_CHECKING:  # takes a second, and most studies need no figure
     from matplotlib.figure import Figure

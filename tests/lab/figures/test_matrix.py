@@ -11,12 +11,12 @@ from hand_made import a_run, a_verdict
 from gradflow.comparison.own_figures import load_figures
 from gradflow.launch.compose import compose
 from gradflow.runs.read import Run
-from lab.before_after import BEFORE_AFTER
-from lab.depth import DEPTH, by_depth, trainable_depth
-from lab.depth import draw as draw_depth
-from lab.matrix import MATRIX, draw, matrix
-from lab.order import ORDER, TEXT, Share, alone, draw_order, drawn, together
-from lab.predictors import FORETOLD
+from lab.figures.before_after import BEFORE_AFTER
+from lab.figures.depth import DEPTH, by_depth, trainable_depth
+from lab.figures.depth import draw as draw_depth
+from lab.figures.matrix import MATRIX, draw, matrix
+from lab.figures.order import ORDER, TEXT, Share, alone, draw_order, drawn, together
+from lab.figures.predictors import FORETOLD
 
 HEADLINE = {"metric": "accuracy", "direction": "max", "percent": True}
 

@@ -26,9 +26,9 @@ With 56 layers of ReLU and sigma_w^2 = 2, mean of 3 nets, the largest error of z
 (`python scripts/lab/benchmark.py theory --depths 56 --width 64`). If a small signal shrinks faster
 than a large one, as with GELU and sigma_w^2 = 2, such deviations grow from layer to layer.
 
-Nets have no norm, or batch norm at initialization, which `theory_norm.py` follows.
+Nets have no norm, or batch norm at initialization, which `batch_norm.py` follows.
 
-This file knows the way of a batch through a `ConvNet`, and back. `theory_layers.py` knows its
+This file knows the way of a batch through a `ConvNet`, and back. `layers.py` knows its
 layers, `mean_field.py` the integrals over an activation.
 
 Shapes: B images, S channels, H by W pixels, K classes. Maps of squares are float64 (B, S, H, W).
@@ -46,9 +46,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.mean_field import gaussian_moments
-from lab.theory_layers import Layer, applies, layers_of, second_moment
-from lab.theory_norm import Covariance, typical_mean
+from lab.theory.batch_norm import Covariance, typical_mean
+from lab.theory.layers import Layer, applies, layers_of, second_moment
+from lab.theory.mean_field import gaussian_moments
 from project.models import ConvNet
 
 # Numbers sampled for a ResNet's first z, and the least number of channels; later stages have more

@@ -4,7 +4,7 @@ A layer is a convolution, a batch norm or none, and a nonlinearity. All weights 
 taken as independent, with the same second moment. Then the square of its output, or of the gradient
 that it passes back, is a weighted sum over pixels, alike for all channels.
 
-This file knows `ConvNet`. `theory.py` follows a batch through the layers, `theory_norm.py` through
+This file knows `ConvNet`. `predict.py` follows a batch through the layers, `batch_norm.py` through
 a batch norm.
 
 Shapes: B images, S channels, H by W pixels. Maps are float64 (B, S, H, W).
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lab.mean_field import Moments, single_function
+from lab.theory.mean_field import Moments, single_function
 from project.models import ConvNet
 from project.models.blocks import BasicBlock, SubsampleAndPad
 

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lab.theory import predict
-from lab.theory_layers import applies
+from lab.theory.layers import applies
+from lab.theory.predict import predict
 from project.models import ConvNet
 from project.models import initializers as init
 
@@ -400,7 +400,7 @@ def test_the_error_along_the_output_adds_what_projecting_it_away_takes(
     )
     taken = 0.5 * math.log10(float(whole.square().sum() / without.square().sum()))
     predicted = predict(net, x, labels).gradient[0]
-    monkeypatch.setattr("lab.theory._is_rectified", lambda layers: False)
+    monkeypatch.setattr("lab.theory.predict._is_rectified", lambda layers: False)
     added = predicted - predict(net, x, labels).gradient[0]
     assert taken > 0.05
     assert added == pytest.approx(taken, rel=0.45)

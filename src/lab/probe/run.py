@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from gradflow.gradients.flow import Flow
 from gradflow.gradients.verdict import Verdict, diagnose
 from gradflow.training.process import quieten
-from lab.band import IMAGES, Band, band
-from lab.mean_field import MeanField, Moments, mean_field
-from lab.measure import measure
+from lab.probe.measure import measure
 from lab.remedies.lsuv import REASON, is_chosen, scale_layers
-from lab.theory import Prediction, predict
-from lab.theory_layers import applies
+from lab.theory.band import IMAGES, Band, band
+from lab.theory.layers import applies
+from lab.theory.mean_field import MeanField, Moments, mean_field
+from lab.theory.predict import Prediction, predict
 from project.build import build_data, build_net
 from project.config import Config
 from project.models import ConvNet

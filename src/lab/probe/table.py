@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from gradflow.gradients.strip import strip
-from lab.band import INITIALIZATIONS, Floats, ends
-from lab.probe import Probe
+from lab.probe.run import Probe
+from lab.theory.band import INITIALIZATIONS, Floats, ends
 
 _SHOWN = 0.01  # decades
 _ROWS = 24  # a deeper net shows as many layers, evenly spaced

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.band import IMAGES, band, ends, shift
+from lab.theory.band import IMAGES, band, ends, shift
 
 BATCH = 32
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lab.band import INITIALIZATIONS, Floats, ends
-from lab.probe import Probe
+from lab.probe.run import Probe
+from lab.theory.band import INITIALIZATIONS, Floats, ends
 
 _MEASURED, _THEORY = "#0072b2", "#d55e00"  # Okabe & Ito 2008
 

@@ -14,7 +14,7 @@ from gradflow.comparison.own_figures import OwnFigure
 from gradflow.comparison.paired import net_of
 from gradflow.runs.read import Run
 from lab.faults.stats import wilson
-from lab.matrix import Cell, matrix
+from lab.figures.matrix import Cell, matrix
 
 if TYPE_CHECKING:  # takes a second, and most studies need no figure
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ import pytest
 from hand_made import a_run, a_verdict, record
 
 from gradflow.runs.read import Run
-from lab.predictors import area, draw, ratings
+from lab.figures.predictors import area, draw, ratings
 
 GRADIENT = "dL/dz, first over last layer: near 0 decades"
 

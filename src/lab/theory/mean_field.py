@@ -7,7 +7,7 @@ arXiv:1611.01232):
 
     q  <-  sigma_w^2 E[phi(z)^2] + sigma_b^2,        E[(dL/dz)^2]  grows by  sigma_w^2 E[phi'(z)^2]
 
-This file knows one activation and its Gaussian integrals. `theory.py` knows nets.
+This file knows one activation and its Gaussian integrals. `predict.py` knows nets.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from scipy.stats import norm
 from torch import Tensor, nn
 
 from gradflow.gradients.gains import gain_for
-from lab.mean_field import (
+from lab.theory.mean_field import (
     MeanField,
     Moments,
     gaussian_moments,

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 
 from gradflow.comparison.page import build_page
 from gradflow.runs.read import read_runs
-from lab.theory_line import THEORY
+from lab.theory.line import THEORY
 
 pytestmark = pytest.mark.browser
 
@@ -24,7 +24,7 @@ def browser() -> Iterator[Browser]:
 def test_a_study_that_was_trained_is_shown_with_its_theory_at_step_0_alone(
     browser: Browser, tmp_path: Path
 ) -> None:
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     words = ["pathology=vanishing", "norm=none,group", "data=synthetic", "steps=12"]
     words += ["model.depth=8", "model.width=4", "monitor.every_n_steps=4", "logger=none"]
     words += ["trainer=cpu", f"hydra.sweep.dir={tmp_path}/study"]

@@ -16,9 +16,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import nn
 
-from lab.mean_field import Moments, mean_field
-from lab.measure import measure
-from lab.probe import first_batch, new_net
+from lab.probe.measure import measure
+from lab.probe.run import first_batch, new_net
+from lab.theory.mean_field import Moments, mean_field
 from project.config import Config
 
 _COLOUR_LIMIT = 0.25  # decades per layer at the ends of the colour scale

@@ -28,7 +28,7 @@ def lines(runs: Sequence[Run | None], seconds: float) -> list[Line]:
     from gradflow.errors import ConfigError, DataError
 
     if seconds > 0 and any(runs):
-        import_module("lab.probe")  # the slow first import is not counted
+        import_module("lab.probe.run")  # the slow first import is not counted
     end = time.monotonic() + seconds
     predict = _Predictor()
     found = []
@@ -66,12 +66,12 @@ class _Predictor:
         return self._lines[key]
 
     def _predict(self, config: Config, batch: str) -> Line:
-        from lab.band import band as fresh
-        from lab.band import ends
-        from lab.probe import first_batch, new_net
+        from lab.probe.run import first_batch, new_net
         from lab.remedies.lsuv import REASON, is_chosen
-        from lab.theory import predict
-        from lab.theory_layers import applies
+        from lab.theory.band import band as fresh
+        from lab.theory.band import ends
+        from lab.theory.layers import applies
+        from lab.theory.predict import predict
         from project.build import build_data, build_net
         from project.models import ConvNet
 

@@ -1,0 +1,1 @@
+"""The probe: gradients at initialization, measured and drawn beside the theory."""

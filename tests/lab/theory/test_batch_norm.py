@@ -16,6 +16,12 @@ from lab.theory.predict import predict
 from project.models import ConvNet
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """The same nets in whatever order the tests run."""
+    torch.manual_seed(0)
+
+
 def normed_net(activation: type[nn.Module] = nn.ReLU, **changes: object) -> ConvNet:
     options = {"depth": 8, "width": 4, "skip": False, "norm": nn.BatchNorm2d} | changes
     return ConvNet(activation=activation, **options)  # type: ignore[arg-type]
@@ -78,7 +84,7 @@ def test_every_z_of_a_plain_net_has_a_mean_square_of_1(activation: type[nn.Modul
 
 
 def test_a_norms_eps_counts_where_the_variance_is_as_small() -> None:
-    net = normed_net()
+    net = normed_net(width=64)
     with torch.no_grad():
         net.stem.get_submodule("conv").weight.mul_(0.005)  # type: ignore[operator]
     images = alike_images(8, 16)
@@ -86,7 +92,7 @@ def test_a_norms_eps_counts_where_the_variance_is_as_small() -> None:
     measured = math.log10(float(z.detach().square().mean().sqrt()))
     assert measured < -0.2
     predicted = predict(net, images, torch.arange(8)).pre_activation[0]
-    assert predicted == pytest.approx(measured, abs=0.1)  # four channels
+    assert predicted == pytest.approx(measured, abs=0.05)
 
 
 def test_black_images_give_no_nan() -> None:

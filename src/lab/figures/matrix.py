@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # takes a second, and a study without a matrix needs none
     from matplotlib.figure import Figure
 
 NONE = "none"
+LONG = 15  # letters: more reach into the next column
 Outcome = Literal["cured", "cured in part", "not cured", "made worse", "already there"]
 
 
@@ -123,14 +124,14 @@ def _drawn(
     fills = dict(
         zip(get_args(Outcome), ("#8CCDB9", "#D5E8A8", "#EDEDED", "#F2B48C", "#FFFFFF"), strict=True)
     )
-    head = 0.25 + 0.22 * max(remedy.count("+") + 1 for remedy in remedies)
+    head = 0.25 + 0.22 * max(_head(remedy).count("\n") + 1 for remedy in remedies)
     height = 0.72 * (len(pathologies) + head + 0.85)
     figure = Figure(figsize=(2.2 + 1.15 * len(remedies), height))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set(xlim=(-1.75, len(remedies) + 0.05), ylim=(len(pathologies) + 0.85, -head))
     axes.axis("off")
     for column, remedy in enumerate(remedies):
-        text = "untreated" if remedy == NONE else remedy.replace("+", "\n+ ")
+        text = _head(remedy)
         axes.text(column + 0.5, -0.12, text, ha="center", va="bottom", fontsize=8)
     for row, pathology in enumerate(pathologies):
         axes.text(-0.08, row + 0.5, pathology, ha="right", va="center", fontsize=9)
@@ -151,6 +152,12 @@ def _drawn(
     names = [Patch(facecolor=fill, edgecolor="#8A8A8A", label=name) for name, fill in fills.items()]
     axes.legend(handles=names, loc="lower center", ncols=len(names), frameon=False, fontsize=8.5)
     return figure
+
+
+def _head(remedy: str) -> str:
+    """Return a column's head: a line for each remedy, two for one with a long name."""
+    words = ["untreated"] if remedy == NONE else remedy.split("+")
+    return "\n+ ".join(w.replace("_", "_\n", 1) if len(w) > LONG else w for w in words)
 
 
 def _lines(cell: Cell, *, untreated: bool) -> list[str]:

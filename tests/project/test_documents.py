@@ -179,7 +179,7 @@ def train(words: list[str], command: Command, scratch: Path) -> None:
     """Compose the words; of a multirun so many jobs that each value of each override is in one."""
     if words == ["--help"]:
         return
-    multirun = "-m" in words
+    multirun = "-m" in words or any(map(is_a_multirun, words))
     folders = [page_choices(command.page, scratch)]
     if "--config-dir" in words:
         at = words.index("--config-dir")
@@ -208,6 +208,14 @@ def train(words: list[str], command: Command, scratch: Path) -> None:
         if not seen.issuperset(job):
             composed(tuple(job))
             seen.update(job)
+
+
+def is_a_multirun(word: str) -> bool:
+    """Say whether a word names a study whose own file makes it a multirun."""
+    group, _, name = word.partition("=")
+    files = [top / "study" / f"{name}.yaml" for top in (CONF, CONF / "lab")]
+    texts = [path.read_text() for path in files if group == "study" and path.is_file()]
+    return any("mode: MULTIRUN" in text for text in texts)
 
 
 def begin(words: list[str], folder: Path) -> None:

@@ -22,7 +22,9 @@ def choices(group: str) -> list[str]:
 
 
 def load(group: str, choice: str) -> Callable[..., Any]:
-    config = OmegaConf.load(shipped.file(group, choice))
+    # A file may refer to the net's depth.
+    whole = {group: OmegaConf.load(shipped.file(group, choice)), "model": {"depth": 20}}
+    config = OmegaConf.create(whole)[group]
     factory: Callable[..., Any] = instantiate(config, _partial_=True)
     return factory
 

@@ -125,7 +125,7 @@ def test_joblib_computes_each_run_of_a_study_once(tmp_path: Path) -> None:
         ("steps=shuffle(range(1,1000000000))", "steps: makes more than 100,000 jobs"),
         ("steps=range(1,5,0)", "steps: range() arg 3 must not be zero"),
         ("optimizer=glob(no_such_*)", "optimizer: has no value to sweep over"),
-        ("logger.project=${oc.env:NO_SUCH}", "KeyError raised while resolving interpolation"),
+        ("logger.project=${oc.env:NO_SUCH}", "logger.project: KeyError raised while resolving"),
         ("study.note=a,b", "study.note: takes one sentence; with a comma: 'study.note=\"a, b\"'"),
         ("comparison.overlays=5", "comparison.overlays=5: must be a list of import paths"),
         ("comparison=5", "comparison=5: must be settings"),

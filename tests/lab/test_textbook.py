@@ -74,7 +74,7 @@ def test_the_notebook_runs_from_top_to_bottom(
     (tmp_path / "notebook.py").write_text(text)
     runpy.run_path(str(tmp_path / "notebook.py"), run_name="__main__")
     assert (tmp_path / "runs/profiles.png").stat().st_size > 10_000
-    assert len(read_runs([tmp_path / "runs"])) == 6
+    assert len(read_runs([tmp_path / "runs"])) == 9
     printed = capsys.readouterr().out
     assert "vanishing" in printed
     assert "chi_1: 0.0" in printed

@@ -25,12 +25,14 @@ def pair(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
     Raises:
         ValueError: unless there are both, in one configuration each.
     """
-    ended = [run for run in runs if run.state in ENDED and run.headline and run.flows()]
-    untreated = [run for run in ended if run.axes.get("remedy", NONE) == NONE]
-    treated = [run for run in ended if run not in untreated]
-    if not untreated or not treated or len(configurations(ended)[1]) != 2:
-        raise ValueError("not two configurations, untreated and with one remedy")
-    return untreated, treated
+    ended = [run for run in runs if run.state in ENDED and run.headline]
+    if len(configurations(ended)[1]) == 2:  # first: reading a large study's records takes long
+        recorded = [run for run in ended if run.flows()]
+        untreated = [run for run in recorded if run.axes.get("remedy", NONE) == NONE]
+        treated = [run for run in recorded if run.axes.get("remedy", NONE) != NONE]
+        if untreated and treated:
+            return untreated, treated
+    raise ValueError("not two configurations, untreated and with one remedy")
 
 
 def draw(runs: Sequence[Run]) -> Figure:
@@ -50,7 +52,7 @@ def draw(runs: Sequence[Run]) -> Figure:
 
     figure = Figure(figsize=(11.5, 3.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 0.9))
-    last = max(run.flows()[-1].step + 1 for run in runs if run.flows())
+    last = max(run.flows()[-1].step + 1 for run in (*before, *after))
     pathology, remedy = before[0].axes.get("pathology", NONE), after[0].axes["remedy"]
     for axes, sides, name in (
         (left, before, "before" if pathology == NONE else f"before: {pathology}"),

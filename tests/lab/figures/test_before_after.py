@@ -2,6 +2,7 @@
 
 import csv
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -58,3 +59,15 @@ def test_other_sets_of_runs_have_no_such_figure(runs: list[Run]) -> None:
             ValueError, match="not two configurations, untreated and with one remedy"
         ):
             draw(some)
+
+
+def test_no_record_is_read_for_a_study_that_is_no_pair(
+    runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study may have a thousand runs, and this figure is tried for each study."""
+    other = replace(runs[0], axes=runs[0].axes | {"remedy": "selu"}, config=runs[0].config | {"lr": 7})
+    read = []
+    monkeypatch.setattr(Run, "flows", lambda run, until=None: read.append(run) or [])
+    with pytest.raises(ValueError, match="not two configurations"):
+        draw([*runs, other])
+    assert read == []

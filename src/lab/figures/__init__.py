@@ -1,0 +1,1 @@
+"""Figures over a whole study, which conf/lab/lab.yaml lists under `comparison.figures`."""

@@ -40,17 +40,17 @@ def by_depth(runs: Sequence[Run]) -> Series:
 
 def mean_field_of(run: Run) -> MeanField | None:
     """Return what theory says of the run's net before the first step; None if nothing."""
+    from lab.probe.run import net_key
     from project.config import Config
     from project.train import PROJECT
 
     try:
         config = Config.check(run.config)
         PROJECT.refuse_foreign_code(config)
-        net = (config.model, config.activation, config.norm, config.branch, config.init)
-        parts = repr((net, config.seed, config.callbacks))
-        if parts not in _known:
-            _known[parts] = _of(config)
-        return _known[parts]
+        key = net_key(config)
+        if key not in _known:
+            _known[key] = _of(config)
+        return _known[key]
     except (ConfigError, ValueError):
         return None
 

@@ -20,7 +20,7 @@ from gradflow.training.process import quieten
 from lab.probe.measure import measure
 from lab.remedies.lsuv import REASON, is_chosen, scale_layers
 from lab.theory.band import IMAGES, Band, band
-from lab.theory.layers import applies
+from lab.theory.layers import applies, second_moment
 from lab.theory.mean_field import MeanField, Moments, mean_field
 from lab.theory.predict import Prediction, predict
 from project.build import build_data, build_net
@@ -53,7 +53,7 @@ def probe(config: Config) -> Probe:
     if on_data:
         scale_layers(net, images)
     flow = measure(net, images, labels)
-    spread = band(partial(_fresh_net, config, images), images, labels)
+    spread = band(partial(fresh_net, config, images), images, labels)
     verdict = diagnose([flow])
     if not isinstance(net, ConvNet):
         reason = "the theory covers only gradflow's ConvNet"
@@ -69,7 +69,11 @@ def probe(config: Config) -> Probe:
     )
 
 
-def _fresh_net(config: Config, images: Tensor) -> nn.Module:
+def fresh_net(config: Config, images: Tensor) -> nn.Module:
+    """Build another initialization of the net, from torch's global random state.
+
+    LSUV scales it on the first of the images, (B, C, H, W).
+    """
     config = config.without_weights()  # loaded ones would be the same in each net
     net = build_net(config, build_data(config))
     if is_chosen(config):
@@ -94,6 +98,12 @@ def new_net(config: Config) -> nn.Module:
     return build_net(config, build_data(config))
 
 
+def net_key(config: Config) -> str:
+    """Return what decides `new_net`, as text: runs that share it start with the same net."""
+    parts = (config.model, config.activation, config.norm, config.branch, config.init)
+    return repr((parts, config.seed, config.weights, config.weights_except, config.callbacks))
+
+
 def plain_mean_field(net: nn.Module) -> MeanField | None:
     """Compute the theory for sigma_w^2 and sigma_b^2 of the layers between first and last.
 
@@ -104,8 +114,8 @@ def plain_mean_field(net: nn.Module) -> MeanField | None:
     if any(isinstance(module, nn.BatchNorm2d) for module in net.modules()):
         return None
     layers = [module for module in net.modules() if isinstance(module, nn.Conv2d)][1:]
-    weight = statistics.median(c.weight[0].numel() * _second_moment(c.weight) for c in layers)
-    bias = statistics.median(0.0 if c.bias is None else _second_moment(c.bias) for c in layers)
+    weight = statistics.median(c.weight[0].numel() * second_moment(c.weight) for c in layers)
+    bias = statistics.median(0.0 if c.bias is None else second_moment(c.bias) for c in layers)
     return mean_field(Moments(_activation(net)), weight, bias)
 
 
@@ -115,7 +125,3 @@ def _is_plain(net: ConvNet) -> bool:
 
 def _activation(net: ConvNet) -> nn.Module:
     return net.stem.get_submodule("activation")
-
-
-def _second_moment(x: Tensor) -> float:
-    return float(x.detach().double().square().mean())

@@ -53,31 +53,28 @@ class _Predictor:
         self._batches: dict[str, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, run: Run) -> Line:
+        from lab.probe.run import net_key
         from project.config import Config
         from project.train import PROJECT
 
         config = Config.check(run.config)
-        net = (config.model, config.activation, config.norm, config.branch, config.init)
-        batch = (config.data, config.seed, config.channels_last)
-        key = repr((net, batch, config.weights, config.callbacks))
+        batch = repr((config.data, config.seed, config.channels_last))
+        key = net_key(config) + batch
         if key not in self._lines:
             PROJECT.refuse_foreign_code(config)
-            self._lines[key] = self._predict(config, repr(batch))
+            self._lines[key] = self._predict(config, batch)
         return self._lines[key]
 
     def _predict(self, config: Config, batch: str) -> Line:
-        from lab.probe.run import first_batch, new_net
+        from lab.probe.run import first_batch, fresh_net, new_net
         from lab.remedies.lsuv import REASON, is_chosen
-        from lab.theory.band import band as fresh
-        from lab.theory.band import ends
+        from lab.theory.band import band, ends
         from lab.theory.layers import applies
         from lab.theory.predict import predict
-        from project.build import build_data, build_net
         from project.models import ConvNet
 
         if is_chosen(config):
             return Line(reason=REASON)
-        data = build_data(config)
         net = new_net(config)
         if not isinstance(net, ConvNet):
             return Line(reason="the theory covers only gradflow's ConvNet")
@@ -86,11 +83,12 @@ class _Predictor:
             return Line(reason=reason)
         if batch not in self._batches:
             self._batches[batch] = first_batch(config)
+        images, labels = self._batches[batch]
         try:
-            prediction = predict(net, *self._batches[batch])
+            prediction = predict(net, images, labels)
         except ValueError as error:  # an activation that is not elementwise
             return Line(reason=str(error))
-        spread = fresh(lambda: build_net(config, data), *self._batches[batch])
+        spread = band(partial(fresh_net, config, images), images, labels)
         return Line(
             np.array(prediction.pre_activation),
             np.array(prediction.gradient),

@@ -7,17 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.axes import Axes
 
 from gradflow.gradients.flow import read_flows
 from gradflow.gradients.record import read_gradients
 from gradflow.launch.compose import compose
 from gradflow.launch.instantiate import instantiate
+from gradflow.runs.read import read_run
 from lab.probe.figure import draw_probe
 from lab.probe.phase_diagram import Point, draw_phase_diagram, measure_points
-from lab.probe.run import probe
+from lab.probe.run import new_net, probe
 from lab.probe.table import print_probe
 from lab.theory.band import INITIALIZATIONS, Band, Floats, ends
+from lab.theory.line import lines
 from project.config import Config
 from project.train import train
 
@@ -172,3 +175,19 @@ def test_the_phase_diagram_is_drawn_with_its_points(tmp_path: Path) -> None:
     points = [Point(0.5, 0.0, -0.15), Point(2.0, 0.1, 0.0)]
     draw_phase_diagram(activation, points, "tanh", tmp_path / "phase.svg", cells=4)
     assert "tanh" in (tmp_path / "phase.svg").read_text()
+
+
+@pytest.mark.parametrize("where", ["probe", "page"])
+def test_a_net_with_loaded_weights_has_the_band_of_new_nets(tmp_path: Path, where: str) -> None:
+    net = ("norm=none", "model=plain_cnn")
+    plain = small(*net)
+    torch.save(new_net(plain).state_dict(), tmp_path / "weights.pt")
+    loaded = small(*net, f"weights={tmp_path / 'weights.pt'}")
+    if where == "probe":
+        low, high = ends(probe(loaded).band.gradient)
+    else:
+        train(loaded, tmp_path / "run")
+        (line,) = lines([read_run(tmp_path / "run")], seconds=60.0)
+        assert line.gradient_band is not None
+        low, high = line.gradient_band
+    assert (high - low > 0.02).all()

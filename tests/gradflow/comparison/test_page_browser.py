@@ -18,7 +18,7 @@ import numpy as np
 import PIL.Image
 import polars as pl
 import pytest
-from opened_page import Opened, attribute, move, open_browser
+from opened_page import Opened, attribute, move
 from page_study import LAYERS, STEPS, TENSORS, a_page_run, a_study
 from playwright.sync_api import Browser, Page, expect
 
@@ -30,18 +30,8 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    yield from open_browser()
-
-
-@pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return a_study(tmp_path_factory.mktemp("study"))
-
-
-@pytest.fixture(scope="module")
-def path(study: Path) -> Path:
-    return build_page(read_runs([study]), study / "page.html", "a study")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from opened_page import Opened, attribute, open_browser
+from opened_page import Opened, attribute
 from page_study import ACCURACY, a_depth_study, a_page_run, a_study
 from playwright.sync_api import Browser, Locator, Page
 from scipy import stats
@@ -31,18 +31,8 @@ METRIC = "-1"  # the value of the control that shows no difference
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    yield from open_browser()
-
-
-@pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return a_depth_study(tmp_path_factory.mktemp("study"))
-
-
-@pytest.fixture(scope="module")
-def path(study: Path) -> Path:
-    return build_page(read_runs([study]), study / "page.html", "a study")
 
 
 @pytest.fixture

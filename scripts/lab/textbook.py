@@ -6,6 +6,7 @@ docs/textbook.md sets the figures beside the claims.
 """
 
 import argparse
+from statistics import fmean
 
 from gradflow.errors import ConfigError
 from gradflow.launch import cli
@@ -22,7 +23,7 @@ def main() -> None:
         raise ConfigError(f"--seeds={arguments.seeds}: must be at least 1")
     seeds = range(arguments.seeds)
 
-    from lab.textbook import CASES, clipped, mean, starts
+    from lab.textbook import CASES, clipped, starts
 
     print(
         "| net | z beyond 5, % | z, last over first | dL/dz, first over last "
@@ -32,14 +33,16 @@ def main() -> None:
     for name, words in CASES.items():
         found = starts(words, seeds)
         decades = " | ".join(
-            f"{mean(getattr(start, key) for start in found):+.1f}"
+            f"{fmean(getattr(start, key) for start in found):+.1f}"
             for key in ("signal", "gradient", "weights", "smallest")
         )
-        far = 100 * mean(start.far for start in found)
-        print(f"| {name} | {far:.1f} | {decades} | {mean(s.loss for s in found):.3g} |", flush=True)
+        far = 100 * fmean(start.far for start in found)
+        print(
+            f"| {name} | {far:.1f} | {decades} | {fmean(s.loss for s in found):.3g} |", flush=True
+        )
     print("\n| clipping, in `saturated_tanh` | dL/dw, first over last |\n| --- | ---: |")
     for clip, ratios in clipped(["pathology=saturated_tanh"], seeds).items():
-        print(f"| {clip} | {mean(ratios):+.2f} |")
+        print(f"| {clip} | {fmean(ratios):+.2f} |")
 
 
 if __name__ == "__main__":

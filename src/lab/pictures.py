@@ -43,7 +43,7 @@ def pictures(repository: Path) -> list[Picture]:
 
 
 def _of_documents() -> Iterator[Picture]:
-    yield Picture("page.png", DEMO, "multirun/demo/compare.html", _shoot_page)
+    yield Picture("page.png", DEMO, "multirun/demo/compare.html", _shoot)
     yield Picture("overlay.png", DEMO, "multirun/demo/compare.html", _shoot_overlay)
     figures = (*DEMO, _compare("demo"))
     yield Picture("gradient_flow.png", figures, "figures/demo/flows.png")
@@ -78,10 +78,10 @@ def _compare(study: str) -> str:
 
 
 def chosen(every: Sequence[Picture], names: Sequence[str]) -> list[Picture]:
-    """Return the pictures of these names, or all if there is none.
+    """Return the pictures that `names` lists; all of them if `names` is empty.
 
     Raises:
-        ConfigError: if there is no picture of a name.
+        ConfigError: if a name is not a picture's.
     """
     known = {picture.name: picture for picture in every}
     unknown = [name for name in names if name not in known]
@@ -156,22 +156,17 @@ def _browser() -> tuple[Any, str]:
     return sync_playwright, chromium
 
 
-def _shoot_page(page: Path, target: Path) -> None:
-    _shoot(page, target, (1400, 1180), None)
-
-
 def _shoot_overlay(page: Path, target: Path) -> None:
-    _shoot(page, target, (1400, 1180), "#ridges-runs")
+    _shoot(page, target, "#ridges-runs")
 
 
-def _shoot(page: Path, target: Path, size: tuple[int, int], panel: str | None) -> None:
+def _shoot(page: Path, target: Path, panel: str | None = None) -> None:
     """Take a picture of a comparison page, or of the overlaid histograms in one of its panels."""
     sync_playwright, browser = _browser()
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        scale = 1 if panel is None else 2
         opened = chromium.new_page(
-            viewport={"width": size[0], "height": size[1]}, device_scale_factor=scale
+            viewport={"width": 1400, "height": 1180}, device_scale_factor=1 if panel is None else 2
         )
         opened.goto(page.resolve().as_uri())
         opened.wait_for_selector("html[data-ready]")

@@ -6,7 +6,6 @@ Each case is a net by its words. `docs/textbook.md` sets the figures beside the 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -122,8 +121,3 @@ def clipped(words: Iterable[str], seeds: Iterable[int]) -> dict[str, list[float]
             weights = _weight_gradients(net)
             found.setdefault(clip, []).append(weights[0] - weights[-1])
     return found
-
-
-def mean(values: Iterable[float]) -> float:
-    """Return the mean; inf and NaN stay what they are."""
-    return statistics.fmean(values)

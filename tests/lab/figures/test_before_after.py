@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from gradflow.gradients.flow import Flow
 from gradflow.launch.compose import compose
 from gradflow.runs.read import Run, read_runs
 from lab.figures.before_after import draw, pair
@@ -65,9 +66,15 @@ def test_no_record_is_read_for_a_study_that_is_no_pair(
     runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A study may have a thousand runs, and this figure is tried for each study."""
-    other = replace(runs[0], axes=runs[0].axes | {"remedy": "selu"}, config=runs[0].config | {"lr": 7})
-    read = []
-    monkeypatch.setattr(Run, "flows", lambda run, until=None: read.append(run) or [])
+    changed = {"axes": runs[0].axes | {"remedy": "selu"}, "config": runs[0].config | {"lr": 7}}
+    other = replace(runs[0], **changed)
+    read: list[Run] = []
+
+    def flows(run: Run, until: int | None = None) -> list[Flow]:
+        read.append(run)
+        return []
+
+    monkeypatch.setattr(Run, "flows", flows)
     with pytest.raises(ValueError, match="not two configurations"):
         draw([*runs, other])
     assert read == []
